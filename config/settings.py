@@ -1,0 +1,142 @@
+"""Settings, read top to bottom. Every value comes from the environment (or `.env`) with its default beside it.
+
+`.env.example` lists them in the same order. Secrets that `make setup` generates live under PORTAL_DATA_DIR with
+mode 0600 and are read here when the environment does not name them.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+
+import environ
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = environ.Env()
+env.read_env(BASE_DIR / ".env")
+
+# Where the embedded parts (SQLite, Valkey, keys) keep their data.
+PORTAL_DATA_DIR = Path(env("PORTAL_DATA_DIR", default=str(BASE_DIR / "var"))).absolute()
+
+
+def _secret_file(name: str) -> str:
+    """The content of a generated secret, or "" before `make setup` has run (vault.checks then says what to do)."""
+    path = PORTAL_DATA_DIR / name
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+
+SECRET_KEY_NOT_SET = "not-set-run-make-setup"  # vault.checks refuses it
+SECRET_KEY = env("SECRET_KEY", default="") or _secret_file("secret_key") or SECRET_KEY_NOT_SET
+DEBUG = env.bool("DEBUG", default=False)
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+
+# Newest first: the first key writes, all of them read. See `manage.py rotate_keys`.
+FIELD_ENCRYPTION_KEYS = env.list("FIELD_ENCRYPTION_KEYS", default=_secret_file("field_encryption_keys").split())
+
+INSTALLED_APPS = [
+    "vault",
+    "moodle_sync",
+    "badging",
+    "supervisor",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django_celery_beat",
+    "csp",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+DATABASES = {"default": env.db("DATABASE_URL", default=f"sqlite:///{PORTAL_DATA_DIR / 'portal.sqlite3'}")}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    # Web, worker and beat share the file: writers queue for up to 20 s instead of failing, readers never wait.
+    DATABASES["default"]["OPTIONS"] = {
+        "timeout": 20,
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+else:
+    DATABASES["default"].setdefault("CONN_MAX_AGE", 60)
+    DATABASES["default"].setdefault("CONN_HEALTH_CHECKS", True)
+
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "home"
+LOGOUT_REDIRECT_URL = "login"
+
+LANGUAGE_CODE = "en-gb"
+TIME_ZONE = env("TIME_ZONE", default="UTC")
+USE_I18N = True
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = PORTAL_DATA_DIR / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+
+# Celery carries the news only; the database is the queue's truth. A lost message costs seconds.
+CELERY_BROKER_URL = env(
+    "CELERY_BROKER_URL", default=f"redis+socket://{PORTAL_DATA_DIR / 'valkey.sock'}?virtual_host=0"
+)
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_TIMEZONE = "UTC"
+CELERY_DB_REUSE_MAX = 1000
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+
+# Navigatr's official addresses; a test server may stand in for them.
+NAVIGATR_URLS = {
+    "production": env("NAVIGATR_PRODUCTION_URL", default="https://api.navigatr.app/v1"),
+    "staging": env("NAVIGATR_STAGING_URL", default="https://stagapi.navigatr.app/v1"),
+}
+
+# How long a failed issuance waits before it is tried again: 60 s × 4^(n-1), at most a day, given up after a week.
+RETRY_FIRST = timedelta(seconds=env.int("RETRY_FIRST_SECONDS", default=60))
+RETRY_FACTOR = env.int("RETRY_FACTOR", default=4)
+RETRY_LONGEST = timedelta(seconds=env.int("RETRY_LONGEST_SECONDS", default=86400))
+RETRY_GIVE_UP = timedelta(days=env.int("RETRY_GIVE_UP_DAYS", default=7))
+# How long a worker may hold an issuance without a sign of life.
+LEASE = timedelta(seconds=env.int("LEASE_SECONDS", default=300))
