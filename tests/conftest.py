@@ -1,0 +1,97 @@
+"""Sets the stage before Django loads: a private data folder, fresh keys, and the database that was asked for."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import django
+import pytest
+from cryptography.fernet import Fernet
+from django.conf import settings
+
+from . import services
+
+# What a developer's shell or `.env` may set, and tests must not inherit: they would test something else.
+_SETTINGS = {
+    "ALLOWED_HOSTS": "localhost,127.0.0.1,[::1],testserver",
+    "CSRF_TRUSTED_ORIGINS": "",
+    "DEBUG": "false",
+    "SECRET_KEY": "only-for-tests-" + "x" * 50,
+    "TIME_ZONE": "UTC",
+    "NAVIGATR_PRODUCTION_URL": "https://production.navigatr.test/v1",
+    "NAVIGATR_STAGING_URL": "https://staging.navigatr.test/v1",
+    "RETRY_FIRST_SECONDS": "60",
+    "RETRY_FACTOR": "4",
+    "RETRY_LONGEST_SECONDS": "86400",
+    "RETRY_GIVE_UP_DAYS": "7",
+    "LEASE_SECONDS": "300",
+}
+
+_stage = pytest.StashKey[ExitStack]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--database`: the suite runs on SQLite, and what touches the database runs on PostgreSQL as well."""
+    parser.addoption("--database", choices=["sqlite", "postgres"], default="sqlite", help="which database to test on")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set the environment and load Django. With xdist each worker has its own folder and all share one server."""
+    stage = ExitStack()
+    config.stash[_stage] = stage
+    folder = stage.enter_context(tempfile.TemporaryDirectory(prefix="portal-test-"))
+    on_worker = hasattr(config, "workerinput")
+    if config.getoption("database") == "sqlite":
+        os.environ["DATABASE_URL"] = f"sqlite:///{folder}/portal.sqlite3"
+    elif not on_worker:
+        os.environ["DATABASE_URL"] = stage.enter_context(services.postgres())
+    os.environ.update(_SETTINGS)
+    os.environ["PORTAL_DATA_DIR"] = folder
+    os.environ["CELERY_BROKER_URL"] = "memory://"
+    os.environ["FIELD_ENCRYPTION_KEYS"] = Fernet.generate_key().decode()
+    os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
+    # Pages render without `collectstatic`: tests need no manifest of hashed names.
+    settings.STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    django.setup()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop what was started and remove the data folder."""
+    config.stash[_stage].close()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On PostgreSQL run only what touches the database; the rest has been shown on SQLite."""
+    if config.getoption("database") == "sqlite":
+        return
+    config.hook.pytest_deselected(items=[item for item in items if not _touches_database(item)])
+    items[:] = [item for item in items if _touches_database(item)]
+
+
+def _touches_database(item: pytest.Item) -> bool:
+    fixtures = getattr(item, "fixturenames", [])
+    return item.get_closest_marker("django_db") is not None or "db" in fixtures or "transactional_db" in fixtures
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The DATABASE_URL of a real PostgreSQL server, for tests that start programs of their own."""
+    with services.postgres() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def valkey_url() -> Iterator[str]:
+    """The address of a real Valkey server, in Celery's form."""
+    with services.valkey() as url:
+        yield url
+
+
+@pytest.fixture
+def data_folder(tmp_path: Path) -> Path:
+    """A private folder that stands for PORTAL_DATA_DIR."""
+    folder = tmp_path / "var"
+    folder.mkdir(mode=0o700)
+    return folder
