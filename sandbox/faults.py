@@ -1,0 +1,277 @@
+"""Things that go wrong, on request: which fault meets which call, how often, and for whom."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+NAVIGATR = "navigatr"
+NAVIGATR_PRODUCTION = "navigatr-production"
+MOODLE = "moodle"
+SIDES = (NAVIGATR, NAVIGATR_PRODUCTION, MOODLE)
+
+# Every fault of the pretend Navigatr with what a person reads about it. "Before" and "after" are before and
+# after the badge is issued: after it the learner has the badge although the caller cannot know.
+NAVIGATR_KINDS: dict[str, str] = {
+    "down": "Down: the connection is closed without an answer, nothing happens",
+    "refuse": "Refused: the connection is reset at once, nothing happens",
+    "slow": "Slow: the answer comes some seconds late",
+    "401": "401: token refused",
+    "429": "429: too many requests",
+    "500_before": "500 before the badge is issued",
+    "500_after": "500 after the badge is issued",
+    "502": "502: HTML from a proxy",
+    "503": "503: HTML from a proxy",
+    "drop_before": "Answer dropped, badge not issued",
+    "drop_after": "Answer dropped, badge issued",
+    "timeout": "No answer for some seconds, then dropped; badge not issued",
+    "timeout_after": "No answer for some seconds, then dropped; badge issued",
+    "html_before": "200 with HTML, badge not issued",
+    "html_after": "200 with HTML, badge issued",
+    "202": "202: not issued, requirement not met",
+    "400": "400: badge cannot be issued through the API",
+    "403": "403: account may not issue this badge",
+    "404": "404: badge not found",
+    "422": "422: badge is unpublished",
+    "lookup_403": "Looking up assertions is refused (403)",
+    "no_recipients": "Assertions come without their recipients",
+}
+MOODLE_KINDS: dict[str, str] = {
+    "down": "Down: the connection is closed without an answer",
+    "refuse": "Refused: the connection is reset at once",
+    "slow": "Slow: the answer comes some seconds late",
+    "500": "500: HTML from the web server",
+    "maintenance": "Maintenance mode, switched on in the browser",
+    "maintenance_cli": "Maintenance mode, switched on by command line (503, HTML)",
+    "token_expired": "Token expired: refused once, then unknown",
+    "ws_disabled": "Web services switched off (403, empty)",
+    "missing_function": "A function is missing from the service",
+    "no_emails": "Missing capability: no e-mail addresses",
+    "few_users": "Missing capability: only teachers are listed",
+    "report_refused": "Report not shared with the account",
+    "reports_off": "Custom reports switched off",
+    "report_changed": "The report's columns were changed",
+    "grades_refused": "Missing capability: grades are refused",
+    "completion_off": "Completion tracking switched off",
+}
+KINDS: dict[str, dict[str, str]] = {
+    NAVIGATR: NAVIGATR_KINDS,
+    NAVIGATR_PRODUCTION: NAVIGATR_KINDS,
+    MOODLE: MOODLE_KINDS,
+}
+# Calls of the pretend Navigatr that a fault can be limited to.
+NAVIGATR_CALLS = ("issue", "all", "lookup", "badges", "badge", "provider", "account", "revoke")
+# These change what the service says and not whether it answers; the service asks for them by name.
+ASKED_FOR = frozenset(
+    {
+        "lookup_403",
+        "no_recipients",
+        "missing_function",
+        "no_emails",
+        "few_users",
+        "report_refused",
+        "reports_off",
+        "report_changed",
+        "grades_refused",
+        "completion_off",
+    }
+)
+
+
+@dataclass(slots=True)
+class Fault:
+    """One fault that is switched on. `left` counts the requests it still meets; None is without end."""
+
+    id: int
+    side: str
+    kind: str
+    call: str
+    probability: float = 1.0
+    left: int | None = None
+    seconds: float = 5.0
+    retry_after: int | None = None
+    hits: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What one request meets: seconds of delay, and at most one fault."""
+
+    delay: float = 0.0
+    fault: Fault | None = None
+
+
+NOTHING = Draw()
+
+
+class Faults:
+    """All faults that are on, for both services. Safe to use from several threads; `seed` makes the dice repeatable."""
+
+    def __init__(self, seed: int = 1) -> None:
+        self._lock = threading.Lock()
+        self._random = random.Random(seed)
+        self._faults: list[Fault] = []
+        self._plans: dict[str, list[Fault]] = {}
+        self._next_id = 1
+
+    def on(
+        self,
+        kind: str,
+        *,
+        side: str = NAVIGATR,
+        call: str = "",
+        probability: float = 1.0,
+        count: int | None = None,
+        seconds: float = 5.0,
+        retry_after: int | None = None,
+    ) -> Fault:
+        """Switch a fault on and return it.
+
+        `call` limits it to one call ("issue" for Navigatr and "all" for Moodle when left out; a function name for
+        Moodle), `count` to the next N requests. `seconds` is the delay of slow and time-out faults, `retry_after`
+        the header of a 429 or 503. Raises ValueError for an unknown side or kind or a probability outside 0 to 1.
+        """
+        with self._lock:
+            fault = self._make(kind, side, call, probability, count, seconds, retry_after)
+            self._faults.append(fault)
+            return fault
+
+    def plan(
+        self,
+        recipients: str | Iterable[str],
+        kind: str,
+        *,
+        times: int = 1,
+        seconds: float = 5.0,
+        retry_after: int | None = None,
+        side: str = NAVIGATR,
+    ) -> None:
+        """Let the next `times` issue calls for each of these e-mail addresses meet this fault.
+
+        Several plans for one address are met one after the other, so a test knows exactly what each learner meets.
+        Raises ValueError for an unknown kind and for those that change what other calls say (`ASKED_FOR`).
+        """
+        if kind in ASKED_FOR:
+            raise ValueError(f"{kind} cannot be planned for one recipient")
+        with self._lock:
+            for recipient in [recipients] if isinstance(recipients, str) else recipients:
+                fault = self._make(kind, side, "issue", 1.0, times, seconds, retry_after)
+                self._plans.setdefault(f"{side} {recipient.casefold()}", []).append(fault)
+
+    def off(self, fault_id: int) -> None:
+        """Switch one fault off; unknown ids are ignored, it may have used itself up."""
+        with self._lock:
+            self._faults = [fault for fault in self._faults if fault.id != fault_id]
+
+    def clear(self) -> None:
+        """Switch everything off, plans included."""
+        with self._lock:
+            self._faults = []
+            self._plans = {}
+
+    def listing(self) -> list[dict[str, Any]]:
+        """The faults that are on, oldest first, as plain values."""
+        with self._lock:
+            return [asdict(fault) for fault in self._faults]
+
+    @property
+    def planned(self) -> bool:
+        """Whether any plan is left, so that the hot path need not look for a recipient."""
+        return bool(self._plans)
+
+    def draw(self, side: str, call: str, recipient: str = "") -> Draw:
+        """What this request meets; uses up counts. A plan for the recipient comes before everything else."""
+        if not self._faults and not self._plans:
+            return NOTHING
+        with self._lock:
+            delay = 0.0
+            fault = self._planned(side, recipient) if recipient and call == "issue" else None
+            if fault is not None and fault.kind == "slow":
+                delay, fault = fault.seconds, None
+            for other in list(self._faults):
+                if fault is not None:
+                    break
+                if other.kind in ASKED_FOR or other.side != side or other.call not in ("all", call):
+                    continue
+                if not self._meets(other):
+                    continue
+                if other.kind == "slow":
+                    delay += other.seconds
+                else:
+                    fault = other
+            return Draw(delay, fault)
+
+    def meets(self, side: str, kind: str, call: str = "all") -> bool:
+        """Whether this call meets a fault that changes what the service says; uses up counts."""
+        if not self._faults:
+            return False
+        with self._lock:
+            return any(
+                fault.side == side and fault.kind == kind and fault.call in ("all", call) and self._meets(fault)
+                for fault in list(self._faults)
+            )
+
+    def stands(self, side: str, kind: str, call: str = "all") -> bool:
+        """The same question without using up counts, for calls that only describe the service."""
+        return any(
+            fault.side == side and fault.kind == kind and fault.call in ("all", call) for fault in list(self._faults)
+        )
+
+    def _make(
+        self,
+        kind: str,
+        side: str,
+        call: str,
+        probability: float,
+        count: int | None,
+        seconds: float,
+        retry_after: int | None,
+    ) -> Fault:
+        if side not in KINDS:
+            raise ValueError(f"side must be one of {', '.join(SIDES)}")
+        if kind not in KINDS[side]:
+            raise ValueError(f"kind must be one of {', '.join(KINDS[side])}")
+        if not 0 <= probability <= 1:
+            raise ValueError("probability must be from 0 to 1")
+        if count is not None and count < 1:
+            raise ValueError("count must be 1 or more")
+        if seconds < 0:
+            raise ValueError("seconds must not be negative")
+        if kind == "missing_function":
+            # Without any function there would be no service to speak of: the feed's own one is what goes missing.
+            call = call if call not in ("", "all") else "core_reportbuilder_retrieve_report"
+        elif kind in ASKED_FOR:
+            # Each of these concerns its own calls, whatever was asked for.
+            call = "all"
+        usual = "all" if side == MOODLE else "issue"
+        fault = Fault(self._next_id, side, kind, call or usual, probability, count, seconds, retry_after)
+        self._next_id += 1
+        return fault
+
+    def _meets(self, fault: Fault) -> bool:
+        """Roll the dice for one fault and count it; a fault used up is switched off."""
+        if fault.probability < 1 and self._random.random() >= fault.probability:
+            return False
+        fault.hits += 1
+        if fault.left is not None:
+            fault.left -= 1
+            if fault.left < 1:
+                self._faults.remove(fault)
+        return True
+
+    def _planned(self, side: str, recipient: str) -> Fault | None:
+        key = f"{side} {recipient.casefold()}"
+        waiting = self._plans.get(key)
+        if not waiting:
+            return None
+        fault = waiting[0]
+        fault.hits += 1
+        fault.left = (fault.left or 1) - 1
+        if fault.left < 1:
+            waiting.pop(0)
+            if not waiting:
+                del self._plans[key]
+        return fault

@@ -1,0 +1,385 @@
+"""The page of the sandbox: complete courses, see issued badges, switch faults on. HTML only, no scripts, no assets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from html import escape
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from .faults import KINDS, MOODLE, NAVIGATR, NAVIGATR_CALLS, NAVIGATR_PRODUCTION, SIDES
+from .moodle import STUDENT, Course, User
+from .moodle_wire import FUNCTIONS
+from .navigatr import Assertion, Entry, Navigatr
+from .wire import Reply, Request, html_reply, redirect
+
+if TYPE_CHECKING:
+    from .app import Sandbox
+
+MOST_LEARNERS = 60
+MOST_BADGES = 40
+MOST_REQUESTS = 40
+SERVICE_NAMES = {NAVIGATR: "Navigatr staging", NAVIGATR_PRODUCTION: "Navigatr production", MOODLE: "Moodle"}
+# (#1f5f5b on white is 7.2:1, #5a2a6e 10:1; both fit text and buttons.)
+STYLE = """
+*{box-sizing:border-box}
+body{margin:0;font:16px/1.5 system-ui,sans-serif;color:#1c2326;background:#f4f5f2;overflow-wrap:anywhere}
+header,main{max-width:72rem;margin:0 auto;padding:1rem}
+header{padding-bottom:0}
+h1{margin:.2em 0;font-size:1.8rem;line-height:1.2}
+h2{margin:0 0 .5rem;font-size:1.35rem;line-height:1.25}
+h3{margin:1.2rem 0 .4rem;font-size:1.05rem}
+p{margin:.3rem 0 .8rem}
+a{color:#1f5f5b}
+nav ul{display:flex;flex-wrap:wrap;gap:.3rem 1.2rem;margin:0;padding:0;list-style:none}
+nav a{display:inline-block;padding:.4rem 0}
+section{margin:0 0 1rem;padding:1rem;background:#fff;border:1px solid #d5d9d2;border-radius:10px}
+.rows{margin:0;padding:0;list-style:none}
+.rows>li{display:flex;flex-wrap:wrap;gap:.2rem 1rem;align-items:center;padding:.5rem 0;border-top:1px solid #e4e7e1}
+.rows>li>*{min-width:0}
+.who{flex:1 1 15rem}
+.state{flex:1 1 13rem}
+.dim{color:#565f5c;font-size:.9rem}
+.done{color:#1f5f5b;font-weight:600}
+.buttons{display:flex;flex-wrap:wrap;gap:.4rem}
+details.course{border-top:1px solid #d5d9d2}
+summary{padding:.6rem 0;font-weight:600;cursor:pointer}
+button{min-height:2.4rem;padding:.3rem .9rem;font:inherit;color:#fff;background:#1f5f5b;border:1px solid #1f5f5b;
+border-radius:6px;cursor:pointer}
+button:hover{background:#17494a}
+button.quiet{color:#1c2326;background:#fff;border-color:#87908b}
+button.quiet:hover{background:#eceeea}
+:focus-visible{outline:3px solid #c2570c;outline-offset:2px}
+form.fields{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,15rem),1fr));gap:.8rem;align-items:end;
+margin:.5rem 0}
+label{display:block;font-weight:600;font-size:.95rem}
+label .dim{font-weight:400}
+input,select{width:100%;min-height:2.4rem;padding:.3rem .5rem;font:inherit;font-weight:400;color:inherit;background:#fff;
+border:1px solid #87908b;border-radius:6px}
+dl{display:grid;grid-template-columns:minmax(8rem,auto) 1fr;gap:.3rem 1rem;margin:0}
+dt{font-weight:600}
+dd{margin:0}
+code,pre{font:.92rem/1.45 ui-monospace,monospace}
+code{padding:.1rem .3rem;background:#eef0ec;border-radius:4px}
+pre{margin:.3rem 0;white-space:pre-wrap}
+.alert{padding:.7rem 1rem;background:#fdeee3;border:1px solid #c2570c;border-radius:8px}
+.tag{display:inline-block;padding:0 .5rem;font-size:.9rem;color:#5a2a6e;background:#f3ebf6;border-radius:99px}
+img{flex:none;width:44px;height:44px}
+.hidden{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
+@media(min-width:60rem){.rows>li>form{flex:0 0 13rem;text-align:right}}
+@media(max-width:30rem){dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:.5rem}h1{font-size:1.5rem}}
+"""
+
+
+def handle(sandbox: Sandbox, request: Request) -> Reply:
+    """Answer the page and its forms; a form leads back to the part of the page it is in."""
+    if request.path == "/" and request.method == "GET":
+        return html_reply(render(sandbox, request.params()))
+    action = ACTIONS.get(request.path) if request.method == "POST" else None
+    if action is None:
+        return html_reply('<!DOCTYPE html><html lang="en"><title>Not found</title><h1>Not found</h1></html>', 404)
+    try:
+        return redirect(action(sandbox, request.form()))
+    except (KeyError, ValueError) as error:
+        # An old page may speak of a learner or badge that a reset has taken away.
+        told = str(error) if isinstance(error, ValueError) else "What this button was for is no longer there."
+        return redirect(f"/?{urlencode({'problem': told})}")
+
+
+# What the forms do; each returns where the browser goes next.
+
+
+def _complete(sandbox: Sandbox, form: dict[str, str]) -> str:
+    sandbox.moodle.complete(int(form["course"]), int(form["user"]))
+    return _course_part(form)
+
+
+def _uncomplete(sandbox: Sandbox, form: dict[str, str]) -> str:
+    sandbox.moodle.uncomplete(int(form["course"]), int(form["user"]))
+    return _course_part(form)
+
+
+def _add_learner(sandbox: Sandbox, form: dict[str, str]) -> str:
+    email = form["email"].strip()
+    if "@" not in email:
+        raise ValueError("An e-mail address needs an @.")
+    course_id = int(form["course"])
+    user_id = sandbox.moodle.add_learner(form["firstname"].strip(), form["lastname"].strip(), email)
+    sandbox.moodle.enrol(course_id, user_id)
+    return _course_part(form)
+
+
+def _course_part(form: dict[str, str]) -> str:
+    course_id = int(form["course"])
+    return f"/?course={course_id}#course-{course_id}"
+
+
+def _revoke(sandbox: Sandbox, form: dict[str, str]) -> str:
+    sandbox.environment(form["side"]).revoke(int(form["assertion"]), "Revoked on the sandbox's page")
+    return "/#badges"
+
+
+def _fault_on(sandbox: Sandbox, form: dict[str, str]) -> str:
+    side, _, kind = form["fault"].partition(" ")
+    sandbox.faults.on(
+        kind,
+        side=side,
+        call=form["call"],
+        probability=float(form["percent"] or 100) / 100,
+        count=int(form["count"]) if form["count"] else None,
+        seconds=float(form["seconds"] or 5),
+        retry_after=int(form["retry_after"]) if form["retry_after"] else None,
+    )
+    return "/#faults"
+
+
+def _fault_off(sandbox: Sandbox, form: dict[str, str]) -> str:
+    sandbox.faults.off(int(form["id"]))
+    return "/#faults"
+
+
+def _faults_off(sandbox: Sandbox, _form: dict[str, str]) -> str:
+    sandbox.faults.clear()
+    return "/#faults"
+
+
+ACTIONS: dict[str, Callable[[Sandbox, dict[str, str]], str]] = {
+    "/complete": _complete,
+    "/uncomplete": _uncomplete,
+    "/add-learner": _add_learner,
+    "/revoke": _revoke,
+    "/fault-on": _fault_on,
+    "/fault-off": _fault_off,
+    "/faults-off": _faults_off,
+}
+
+
+# What the page shows
+
+
+def render(sandbox: Sandbox, query: dict[str, str]) -> str:
+    """The whole page. `course` in the query opens that course, `problem` is shown at the top."""
+    problem = query.get("problem", "")
+    alert = f'<p class="alert" role="alert">{escape(problem)}</p>' if problem else ""
+    active = sandbox.faults.listing()
+    warning = f' <span class="tag">{len(active)} on</span>' if active else ""
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Sandbox: pretend Moodle and Navigatr</title>
+<link rel="icon" href="data:,">
+<style>{STYLE}</style>
+</head>
+<body>
+<header>
+<h1>Sandbox</h1>
+<p>A pretend Moodle and a pretend Navigatr for trying the badge portal. No mail is sent and nobody here is real.</p>
+<nav aria-label="Parts of this page"><ul>
+<li><a href="#moodle">Moodle</a></li>
+<li><a href="#badges">Navigatr</a></li>
+<li><a href="#faults">Faults{warning}</a></li>
+<li><a href="#connect">Addresses and tokens</a></li>
+<li><a href="/">Reload</a></li>
+</ul></nav>
+{alert}
+</header>
+<main>
+{_moodle(sandbox, query.get("course", ""))}
+{_navigatr(sandbox)}
+{_faults(sandbox)}
+{_connect(sandbox)}
+</main>
+</body>
+</html>
+"""
+
+
+def _moodle(sandbox: Sandbox, opened: str) -> str:
+    moodle = sandbox.moodle
+    with moodle.lock:
+        courses = list(moodle.courses.values())
+        shown = opened or (str(courses[0].id) if courses else "")
+        parts = [_course(sandbox, course, open_=str(course.id) == shown) for course in courses]
+    choices = "".join(f'<option value="{course.id}">{escape(course.fullname)}</option>' for course in courses)
+    form = f"""<h3>Add a learner</h3>
+<form class="fields" method="post" action="/add-learner">
+<label>First name <input name="firstname" required></label>
+<label>Last name <input name="lastname" required></label>
+<label>E-mail address <input name="email" type="email" required></label>
+<label>Course <select name="course">{choices}</select></label>
+<div><button>Add learner</button></div>
+</form>"""
+    return f"""<section id="moodle" aria-labelledby="moodle-title">
+<h2 id="moodle-title">1. Moodle</h2>
+<p>Complete a course for a learner; the portal finds it at its next poll.</p>
+{"".join(parts) if parts else "<p>There are no courses.</p>"}
+{form if courses else ""}
+</section>"""
+
+
+def _course(sandbox: Sandbox, course: Course, *, open_: bool) -> str:
+    moodle = sandbox.moodle
+    members = moodle.members(course.id)
+    learners = [number for number in moodle.member_ids(course.id) if members[number].role == STUDENT]
+    done = sum(moodle.completion(course.id, number) is not None for number in learners)
+    rows = "".join(_learner(sandbox, course, moodle.users[number]) for number in learners[:MOST_LEARNERS])
+    left = len(learners) - MOST_LEARNERS
+    more = f'<p class="dim">{left} more learners are not shown.</p>' if left > 0 else ""
+    return f"""<details class="course" id="course-{course.id}"{" open" if open_ else ""}>
+<summary>{escape(course.fullname)} <span class="dim">{escape(course.shortname)}, {done} of {len(learners)}
+ completed</span></summary>
+<ul class="rows">{rows}</ul>{more}
+</details>"""
+
+
+def _learner(sandbox: Sandbox, course: Course, user: User) -> str:
+    completion = sandbox.moodle.completion(course.id, user.id)
+    grade = sandbox.moodle.grade(course.id, user.id)
+    points = f", {grade.raw:g} of {grade.maximum:g} points" if grade else ""
+    name = escape(user.fullname.strip())
+    hidden = (
+        f'<input type="hidden" name="course" value="{course.id}"><input type="hidden" name="user" value="{user.id}">'
+    )
+    if completion:
+        state = f'<span class="done">Completed</span> {_when(completion.time)}{points}'
+        button = f'<button class="quiet">Undo<span class="hidden"> for {name}</span></button>'
+        form = f'<form method="post" action="/uncomplete">{hidden}{button}</form>'
+    else:
+        state = f"Not completed{points}"
+        button = f'<button>Complete this course<span class="hidden"> for {name}</span></button>'
+        form = f'<form method="post" action="/complete">{hidden}{button}</form>'
+    suspended = ' <span class="tag">suspended</span>' if user.suspended else ""
+    return (
+        f'<li><span class="who">{name}{suspended}<br><span class="dim">{escape(user.email)}</span></span>'
+        f'<span class="state">{state}</span>{form}</li>'
+    )
+
+
+def _navigatr(sandbox: Sandbox) -> str:
+    parts = [_environment(sandbox.environment(side)) for side in (NAVIGATR, NAVIGATR_PRODUCTION)]
+    return f"""<section id="badges" aria-labelledby="badges-title">
+<h2 id="badges-title">2. Navigatr</h2>
+<p>Badges that the portal has issued, newest first, and the requests that were received.</p>
+{"".join(parts)}
+</section>"""
+
+
+def _environment(navigatr: Navigatr) -> str:
+    with navigatr.lock:
+        badges = "".join(_badge(navigatr, assertion) for assertion in navigatr.newest(MOST_BADGES))
+        requests = "".join(_request(entry) for entry in list(navigatr.ledger)[: -MOST_REQUESTS - 1 : -1])
+        issued, received = len(navigatr.assertions), len(navigatr.ledger)
+    title = SERVICE_NAMES[navigatr.side]
+    return f"""<h3>{title}: {issued} issued</h3>
+<ul class="rows">{badges or '<li class="dim">No badge has been issued yet.</li>'}</ul>
+<details><summary>Requests received: {received}</summary>
+<ul class="rows">{requests or '<li class="dim">None yet.</li>'}</ul></details>"""
+
+
+def _badge(navigatr: Navigatr, assertion: Assertion) -> str:
+    badge = navigatr.badges.get(assertion.badge_id)
+    name = escape(badge.name if badge else f"Badge {assertion.badge_id}")
+    who = escape(f"{assertion.recipient_firstname} {assertion.recipient_lastname}")
+    score = f", score {assertion.score} %" if assertion.score is not None else ""
+    form = f"""<form method="post" action="/revoke"><input type="hidden" name="side" value="{navigatr.side}">
+<input type="hidden" name="assertion" value="{assertion.id}">
+<button class="quiet">Revoke<span class="hidden"> {name} of {who}</span></button></form>"""
+    return (
+        f'<li><img src="{navigatr.root}/images/{assertion.badge_id}.svg" alt="">'
+        f'<span class="who">{name}<br>{who} <span class="dim">{escape(assertion.recipient_email)}</span></span>'
+        f'<span class="state"><span class="tag">{escape(assertion.status)}</span> '
+        f"{_when(assertion.time_created)}{score}"
+        f'<br><span class="dim">dated {escape(assertion.issue_date)}</span></span>'
+        f"{form if assertion.status != 'Revoked' else ''}</li>"
+    )
+
+
+def _request(entry: Entry) -> str:
+    answer = str(entry.status) if entry.status else "no answer"
+    fault = f' <span class="tag">fault: {escape(entry.fault)}</span>' if entry.fault else ""
+    body = ""
+    if entry.body is not None:
+        text = escape(json.dumps(entry.body, ensure_ascii=False, indent=1))
+        body = f"<details><summary>What was sent</summary><pre>{text}</pre></details>"
+    query = f"?{entry.query}" if entry.query else ""
+    return (
+        f'<li><span class="who"><code>{escape(entry.method)} {escape(entry.path)}{escape(query)}</code>{body}</span>'
+        f'<span class="state">{answer}{fault} <span class="dim">{_when(entry.time)}</span></span></li>'
+    )
+
+
+def _faults(sandbox: Sandbox) -> str:
+    active = sandbox.faults.listing()
+    rows = "".join(
+        f"""<li><span class="who">{SERVICE_NAMES[fault["side"]]}: {escape(KINDS[fault["side"]][fault["kind"]])}
+<br><span class="dim">{_limits(fault["call"], fault["probability"], fault["left"])}, met {fault["hits"]}×</span></span>
+<form method="post" action="/fault-off"><input type="hidden" name="id" value="{fault["id"]}">
+<button class="quiet">Off<span class="hidden"> {escape(fault["kind"])}</span></button></form></li>"""
+        for fault in active
+    )
+    kinds = "".join(
+        f'<optgroup label="{SERVICE_NAMES[side]}">'
+        + "".join(f'<option value="{side} {kind}">{escape(text)}</option>' for kind, text in KINDS[side].items())
+        + "</optgroup>"
+        for side in SIDES
+    )
+    calls = (
+        '<option value="">the usual ones</option>'
+        + "".join(f'<option value="{call}">{call}</option>' for call in NAVIGATR_CALLS)
+        + '<optgroup label="Moodle">'
+        + "".join(f'<option value="{function}">{function}</option>' for function in FUNCTIONS)
+        + "</optgroup>"
+    )
+    return f"""<section id="faults" aria-labelledby="faults-title">
+<h2 id="faults-title">3. Faults</h2>
+<p>What goes wrong on purpose. The usual calls are issuing for Navigatr and all calls for Moodle.</p>
+<ul class="rows">{rows or '<li class="dim">No fault is on.</li>'}</ul>
+<form method="post" action="/faults-off"><p><button class="quiet">All off</button></p></form>
+<h3>Switch a fault on</h3>
+<form class="fields" method="post" action="/fault-on">
+<label>Fault <select name="fault">{kinds}</select></label>
+<label>Which calls <select name="call">{calls}</select></label>
+<label>How many requests <span class="dim">(blank: until off)</span>
+<input name="count" type="number" min="1" inputmode="numeric"></label>
+<label>How often, in percent <input name="percent" type="number" min="0" max="100" value="100"></label>
+<label>Seconds <span class="dim">(slow, time-out)</span>
+<input name="seconds" type="number" min="0" step="0.1" value="5"></label>
+<label>Retry-After, in seconds <span class="dim">(429, 503)</span>
+<input name="retry_after" type="number" min="0" inputmode="numeric"></label>
+<div><button>Switch on</button></div>
+</form>
+</section>"""
+
+
+def _limits(call: str, probability: float, left: int | None) -> str:
+    calls = "all calls" if call == "all" else call
+    often = "" if probability == 1 else f", {probability * 100:g} % of them"
+    until = "until switched off" if left is None else f"{left} more"
+    return escape(f"{calls}{often}, {until}")
+
+
+def _connect(sandbox: Sandbox) -> str:
+    rows = "".join(
+        f"<dt>{label}</dt><dd><code>{escape(value)}</code></dd>"
+        for label, value in (
+            ("Moodle address", sandbox.moodle_url),
+            ("Moodle token", sandbox.moodle_token),
+            ("Navigatr staging", sandbox.navigatr_url),
+            ("Staging token", sandbox.pat),
+            ("Navigatr production", sandbox.production_url),
+            ("Production token", sandbox.production_pat),
+        )
+    )
+    return f"""<section id="connect" aria-labelledby="connect-title">
+<h2 id="connect-title">4. Addresses and tokens</h2>
+<p>Enter these into the portal. They open nothing but this sandbox.</p>
+<dl>{rows}</dl>
+</section>"""
+
+
+def _when(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%d %b %Y, %H:%M:%S UTC")

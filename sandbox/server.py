@@ -1,0 +1,179 @@
+"""A small HTTP/1.1 server on loopback: one thread, one event loop, connections kept alive.
+
+An event loop in place of a thread for each connection keeps answers cheap with many connections open at once, and a
+late or dropped answer is a timer and not a sleeping thread. A handler gets a whole request and must not block.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from email.utils import formatdate
+from http import HTTPStatus
+
+from .wire import Reply, Request
+
+HOST = "127.0.0.1"
+BACKLOG = 2048
+LONGEST_HEAD = 64 * 1024
+LONGEST_BODY = 32 * 1024 * 1024
+Handler = Callable[[Request], Reply]
+log = logging.getLogger("sandbox")
+
+
+class BadRequestError(Exception):
+    """Bytes that are no HTTP request we serve; `status` is what the sender is told."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+def parse(buffer: bytearray) -> tuple[Request, int] | None:
+    """The first request in the buffer and its length in bytes, or None while it is incomplete.
+
+    Raises BadRequestError for what is too long, chunked or no HTTP.
+    """
+    end = buffer.find(b"\r\n\r\n")
+    if end < 0:
+        if len(buffer) > LONGEST_HEAD:
+            raise BadRequestError(431)
+        return None
+    first, *lines = buffer[:end].decode("latin-1").split("\r\n")
+    words = first.split(" ")
+    if len(words) != 3 or not words[2].startswith("HTTP/1."):
+        raise BadRequestError(400)
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    if "transfer-encoding" in headers:
+        raise BadRequestError(411)
+    length = headers.get("content-length", "0")
+    if not length.isdecimal():
+        raise BadRequestError(400)
+    if int(length) > LONGEST_BODY:
+        raise BadRequestError(413)
+    total = end + 4 + int(length)
+    if len(buffer) < total:
+        return None
+    path, _, query = words[1].partition("?")
+    if words[2] == "HTTP/1.0":
+        headers.setdefault("connection", "close")
+    return Request(words[0], path, query, headers, bytes(buffer[end + 4 : total])), total
+
+
+class _Connection(asyncio.Protocol):
+    """One connection: requests are answered one after the other."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._buffer = bytearray()
+        self._waiting = False
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._server.connections.add(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._transport is not None:
+            self._server.connections.discard(self._transport)
+        self._transport = None
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        self._serve()
+
+    def _serve(self) -> None:
+        while not self._waiting and self._buffer and self._transport is not None:
+            try:
+                parsed = parse(self._buffer)
+            except BadRequestError as error:
+                self._send(Reply(error.status), close=True)
+                return
+            if parsed is None:
+                return
+            request, length = parsed
+            del self._buffer[:length]
+            reply = self._server.answer(request)
+            close = request.headers.get("connection", "").lower() == "close"
+            if reply.delay > 0:
+                self._waiting = True
+                asyncio.get_running_loop().call_later(reply.delay, self._send_late, reply, close)
+            else:
+                self._send(reply, close)
+
+    def _send_late(self, reply: Reply, close: bool) -> None:
+        self._waiting = False
+        self._send(reply, close)
+        self._serve()
+
+    def _send(self, reply: Reply, close: bool) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        if reply.drop == "reset":
+            transport.abort()
+            return
+        if not reply.drop:
+            transport.write(self._server.encoded(reply, close))
+        if reply.drop or close:
+            transport.close()
+
+
+class Server:
+    """Serves a handler on 127.0.0.1 from its own thread until it is stopped."""
+
+    def __init__(self, handler: Handler, clock: Callable[[], float]) -> None:
+        self.connections: set[asyncio.Transport] = set()
+        self.port = 0
+        self._handler = handler
+        self._clock = clock
+        self._date = (0, "")
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="sandbox", daemon=True)
+
+    def start(self, port: int) -> None:
+        """Listen on a port, 0 for any free one. Raises OSError where that is not possible."""
+        create = self._loop.create_server(lambda: _Connection(self), HOST, port, backlog=BACKLOG)
+        self._listener = self._loop.run_until_complete(create)
+        self.port = self._listener.sockets[0].getsockname()[1]
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close every connection at once and end the thread."""
+        self._loop.call_soon_threadsafe(self._close)
+        self._thread.join()
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+    def _close(self) -> None:
+        self._listener.close()
+        for transport in list(self.connections):
+            transport.abort()
+        # The aborted connections are told first, then the loop ends.
+        self._loop.call_soon(self._loop.stop)
+
+    def answer(self, request: Request) -> Reply:
+        """What the handler says; a handler that fails is written down and answered with 500."""
+        try:
+            return self._handler(request)
+        except Exception:
+            log.exception("%s %s", request.method, request.path)
+            return Reply(500, b"The sandbox itself failed; see its log.", "text/plain")
+
+    def encoded(self, reply: Reply, close: bool) -> bytes:
+        """The bytes of an answer."""
+        now = int(self._clock())
+        if now != self._date[0]:
+            self._date = (now, formatdate(now, usegmt=True))
+        head = (
+            f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}\r\nDate: {self._date[1]}\r\n"
+            f"Content-Type: {reply.content_type}\r\nContent-Length: {len(reply.body)}\r\n"
+        )
+        for name, value in reply.headers:
+            head += f"{name}: {value}\r\n"
+        if close:
+            head += "Connection: close\r\n"
+        return head.encode("latin-1") + b"\r\n" + reply.body
