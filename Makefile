@@ -1,0 +1,71 @@
+# The portal's commands. All paths are relative, so the folder may lie anywhere, with blanks in its name.
+#
+#   make demo    set up, and run the portal with a pretend Moodle and Navigatr to try it with
+#   make run     set up, and run the portal
+#   make setup   set up only
+#   make test    all tests          make check   all checks that run no portal
+#   make requirements               write the pinned requirements anew (needs uv)
+
+PYTHON ?= python3
+UV ?= uv
+PORT ?= 8000
+VENV_PYTHON := .venv/bin/python
+
+.PHONY: demo run setup install install-dev test check requirements clean
+
+demo: setup
+	@exec $(VENV_PYTHON) manage.py portal --port $(PORT) --sandbox
+
+run: setup
+	@exec $(VENV_PYTHON) manage.py portal --port $(PORT)
+
+setup: install
+	@$(VENV_PYTHON) manage.py setup_portal
+
+# A copy of the requirements in .venv says what is installed: nothing is fetched while they stay as they are.
+install: .venv/bin/python
+	@cmp -s requirements.txt .venv/installed.txt || { \
+		$(PIP_INSTALL) requirements.txt && cp requirements.txt .venv/installed.txt; }
+
+install-dev: .venv/bin/python
+	@cmp -s requirements-dev.txt .venv/installed-dev.txt || { \
+		$(PIP_INSTALL) requirements-dev.txt && cp requirements-dev.txt .venv/installed-dev.txt; }
+
+# Debian keeps ensurepip in a package of its own (python3-venv). Without it the system's pip fills the environment.
+PIP_INSTALL = echo "Installing the requirements (once) …"; \
+	if $(VENV_PYTHON) -m pip --version >/dev/null 2>&1; then set -- $(VENV_PYTHON) -m pip; \
+	elif $(PYTHON) -m pip --version >/dev/null 2>&1; then set -- $(PYTHON) -m pip --python $(VENV_PYTHON); \
+	else echo "There is no pip. Install python3-venv or python3-pip and try again." >&2; exit 1; fi; \
+	"$$@" install --quiet --disable-pip-version-check --require-hashes -r
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
+	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv .venv; \
+		else $(PYTHON) -m venv --without-pip .venv; fi
+
+# What touches the database runs twice: the whole suite on SQLite, its database part on PostgreSQL.
+test: install-dev
+	@$(VENV_PYTHON) -m coverage erase
+	$(VENV_PYTHON) -m pytest -n 2 --cov --cov-report=
+	$(VENV_PYTHON) -m pytest -n 2 --cov --cov-report= --cov-append --database=postgres
+	$(VENV_PYTHON) -m coverage report
+
+check: install-dev
+	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m ruff format --check .
+	$(VENV_PYTHON) -m mypy
+	$(VENV_PYTHON) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-cache
+	find templates */templates -name '*.html' -exec $(VENV_PYTHON) -m djade --check --target-version 5.2 {} +
+	$(VENV_PYTHON) manage.py makemigrations --check --dry-run --skip-checks
+
+requirements:
+	$(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 \
+		pyproject.toml -o requirements.txt
+	$(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 \
+		pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+
+# Keeps var/, the portal's data.
+clean:
+	rm -rf .venv .coverage htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +

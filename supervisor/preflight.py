@@ -1,0 +1,124 @@
+"""What must be true before the portal starts. Each problem is one line that says what to do."""
+
+import fcntl
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import Error as DatabaseError
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+from django.utils.translation import gettext as _
+from kombu import Connection
+
+from vault import keys
+from vault import secrets as stored_secrets
+
+from . import embedded
+
+BROKER_SECONDS = 3
+
+
+class NotReady(Exception):
+    """The portal cannot start; the text is one line for the person who started it."""
+
+
+def check(*, ports: Sequence[int]) -> None:
+    """Raise NotReady for the first thing that stands in the way of serving on these loopback ports."""
+    check_keys()
+    for port in ports:
+        _check_port(port)
+    if settings.EMBEDDED_BROKER:
+        _check_embedded_broker(settings.PORTAL_DATA_DIR)
+    else:
+        _check_broker(settings.CELERY_BROKER_URL)
+    _check_database()
+
+
+def lock(folder: Path) -> IO[str]:
+    """Take the data folder for this process, creating it; free again when the file is closed or the process ends.
+
+    Raises NotReady when the folder cannot be written to or another portal holds it: two brokers on the same files
+    would spoil each other's.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = (folder / "portal.lock").open("a+")
+    except OSError as error:
+        raise NotReady(
+            _("The data folder %(folder)s cannot be written to (%(reason)s). Set PORTAL_DATA_DIR to one that can.")
+            % {"folder": folder, "reason": error.strerror}
+        ) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise NotReady(
+            _("Another portal is running on the data folder %(folder)s. Stop it, or set another PORTAL_DATA_DIR.")
+            % {"folder": folder}
+        ) from error
+    return file
+
+
+def check_keys() -> None:
+    """Raise NotReady unless the secrets that set-up creates are there and well formed."""
+    if settings.SECRET_KEY == settings.SECRET_KEY_NOT_SET:
+        raise NotReady(_("The portal is not set up yet, or its keys cannot be read. Run “make setup”."))
+    try:
+        keys.cipher()
+    except ImproperlyConfigured as error:
+        raise NotReady(str(error)) from error
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        # As the servers do, so that connections still winding down from the last run are no hindrance.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise NotReady(
+                _("Port %(port)d cannot be used (%(reason)s). Choose another with --port.")
+                % {"port": port, "reason": os.strerror(error.errno or 0)}
+            ) from error
+
+
+def _check_embedded_broker(data: Path) -> None:
+    try:
+        embedded.make_socket_folder(data)
+        embedded.valkey_program()
+    except OSError as error:
+        raise NotReady(
+            _("The embedded broker cannot be started (%(reason)s). Set CELERY_BROKER_URL to another.")
+            % {"reason": error}
+        ) from error
+
+
+def _check_broker(url: str) -> None:
+    try:
+        timeouts = {"socket_connect_timeout": BROKER_SECONDS, "socket_timeout": BROKER_SECONDS}
+        with Connection(url, connect_timeout=BROKER_SECONDS, transport_options=timeouts) as broker:
+            # One more try at once, instead of Celery's patience. Each transport fails with exceptions of its own.
+            broker.ensure_connection(max_retries=1, interval_start=0)
+    except Exception as error:
+        raise NotReady(
+            _("The broker in CELERY_BROKER_URL cannot be reached (%(reason)s).") % {"reason": type(error).__name__}
+        ) from error
+
+
+def _check_database() -> None:
+    try:
+        executor = MigrationExecutor(connection)
+        unapplied = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except (DatabaseError, ImproperlyConfigured) as error:
+        raise NotReady(
+            _("The database cannot be reached (%(reason)s).") % {"reason": str(error).strip().splitlines()[0]}
+        ) from error
+    if unapplied:
+        raise NotReady(_("The database is not up to date. Run “make setup”."))
+    if problem := stored_secrets.problem():
+        raise NotReady(problem)
