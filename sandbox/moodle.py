@@ -253,11 +253,18 @@ class Moodle:
         deleted: bool = False,
         username: str = "",
         course_id: int | None = None,
+        user_id: int | None = None,
     ) -> int:
-        """A new account, enrolled in `course_id` when one is given; returns its id."""
+        """A new account, enrolled in `course_id` when one is given; returns its id.
+
+        The id is the next free one or `user_id`. Raises ValueError when that is taken.
+        """
         with self.lock:
-            user = User(self._next_user, username or f"learner{self._next_user}", firstname, lastname, email, suspended)
-            self._next_user += 1
+            number = self._next_user if user_id is None else user_id
+            if number in self.users:
+                raise ValueError(f"user id {number} is taken")
+            user = User(number, username or f"learner{number}", firstname, lastname, email, suspended)
+            self._next_user = max(self._next_user, number + 1)
             self.users[user.id] = user
             self._by_email.setdefault(email, []).append(user.id)
             self.changes += 1

@@ -60,6 +60,8 @@ FEATURES = {
     "mnet_dispatcher_mode": 0,
     "enablecompetencies": 1,
 }
+# Inside a batch one message is worded in another way.
+BATCH_MESSAGES = {"userdeleted": "This user account has been deleted"}
 TEXT_FILTERS = ("displayh5p", "activitynames", "mathjaxloader", "emoticon", "urltolink", "mediaplugin")
 
 
@@ -87,6 +89,11 @@ def _no_access() -> WsError:
 
 def _no_report() -> WsError:
     return WsError("errorreportview", "You cannot view this report", REPORT_ACCESS)
+
+
+def _no_capability(what: str) -> WsError:
+    message = f"Sorry, but you do not currently have permissions to do that ({what})."
+    return WsError("nopermissions", message, "core\\exception\\required_capability_exception")
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,8 +281,9 @@ class MoodleWire:
         return {"courses": records, "warnings": []}
 
     def _enrolled_users(self, settings: Settings, courseid: int, options: list[dict[str, str]]) -> list[dict[str, Any]]:
-        if courseid not in self.moodle.courses:
-            raise _no_record("course")
+        self._open_course(courseid, "core_enrol_get_enrolled_users")
+        if self.faults.meets(MOODLE, "participants_refused"):
+            raise _no_capability("View participants")
         # Unknown option names are ignored, as Moodle does.
         chosen = {option["name"]: option["value"] for option in options}
         start = _number(chosen.get("limitfrom", "0"))
@@ -305,9 +313,7 @@ class MoodleWire:
         return [self._enrolled(users[number], members[number], settings.raw, fields, no_emails) for number in ids]
 
     def _completion_status(self, _settings: Settings, courseid: int, userid: int) -> dict[str, Any]:
-        course = self.moodle.courses.get(courseid)
-        if course is None:
-            raise _no_record("course")
+        course = self._open_course(courseid, "core_completion_get_course_completion_status")
         self._active_user(userid)
         if not course.enablecompletion or self.faults.meets(MOODLE, "completion_off"):
             raise WsError("cannotviewreport", "You cannot view this report")
@@ -345,9 +351,7 @@ class MoodleWire:
 
     def _grade_items(self, _settings: Settings, courseid: int, userid: int, groupid: int) -> dict[str, Any]:
         del groupid  # accepted; there are no groups here
-        course = self.moodle.courses.get(courseid)
-        if course is None:
-            raise _no_record("course")
+        course = self._open_course(courseid, "gradereport_user_get_grade_items")
         if self.faults.meets(MOODLE, "grades_refused"):
             raise WsError("nopermissiontoviewgrades", "Cannot view grades.")
         if userid:
@@ -417,18 +421,31 @@ class MoodleWire:
         if error.errorcode == "accessexception":
             return {"errorcode": "accessexception", "module": "webservice"}
         return {
-            "message": error.message,
+            "message": BATCH_MESSAGES.get(error.errorcode, error.message),
             "errorcode": error.errorcode,
             "link": f"{self.moodle.url}/",
             "moreinfourl": f"https://docs.moodle.org/405/en/error/moodle/{error.errorcode}",
         }
+
+    def _open_course(self, course_id: int, function: str) -> Course:
+        """The course, if the account may enter it; enrolment functions word the refusal in their own way."""
+        course = self.moodle.courses.get(course_id)
+        if course is None:
+            raise _no_record("course")
+        if self.faults.meets(MOODLE, "course_refused"):
+            told = "Course or activity not accessible."
+            if function.startswith("core_enrol_"):
+                where = f"You cannot execute functions in the course context (course id:{course_id})."
+                raise WsError("errorcoursecontextnotvalid", f"{where} The context error message was: {told}")
+            raise WsError("requireloginerror", told, "core\\exception\\require_login_exception")
+        return course
 
     def _active_user(self, user_id: int) -> User:
         user = self.moodle.users.get(user_id)
         if user is None:
             raise WsError("invaliduser", "Invalid user", RECORD)
         if user.deleted:
-            raise WsError("userdeleted", "This user account has been deleted")
+            raise WsError("userdeleted", "error/userdeleted")
         return user
 
     def _readable_report(self, report_id: int) -> Report:

@@ -56,8 +56,8 @@ form.fields{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,
 margin:.5rem 0}
 label{display:block;font-weight:600;font-size:.95rem}
 label .dim{font-weight:400}
-input,select{width:100%;min-height:2.4rem;padding:.3rem .5rem;font:inherit;font-weight:400;color:inherit;background:#fff;
-border:1px solid #87908b;border-radius:6px}
+input,select{width:100%;min-height:2.4rem;padding:.3rem .5rem;font:inherit;font-weight:400;color:inherit;
+background:#fff;border:1px solid #87908b;border-radius:6px}
 dl{display:grid;grid-template-columns:minmax(8rem,auto) 1fr;gap:.3rem 1rem;margin:0}
 dt{font-weight:600}
 dd{margin:0}
