@@ -56,7 +56,7 @@ check: install-dev
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m mypy
 	$(VENV_PYTHON) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-cache
-	find templates */templates -name '*.html' -exec $(VENV_PYTHON) -m djade --check --target-version 5.2 {} +
+	find . -path ./.venv -prune -o -name '*.html' -exec $(VENV_PYTHON) -m djade --check --target-version 5.2 {} +
 	$(VENV_PYTHON) manage.py makemigrations --check --dry-run --skip-checks
 
 requirements:

@@ -1,6 +1,7 @@
 """Sets the stage before Django loads: a private data folder, fresh keys, and the database that was asked for."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -95,3 +96,14 @@ def data_folder(tmp_path: Path) -> Path:
     folder = tmp_path / "var"
     folder.mkdir(mode=0o700)
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium for browser tests; without one they are skipped, or fail with PORTAL_REQUIRE_BROWSER=1."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if path := shutil.which(name):
+            return path
+    if os.environ.get("PORTAL_REQUIRE_BROWSER") == "1":
+        pytest.fail("No Chromium is installed, and PORTAL_REQUIRE_BROWSER=1 asks for one.")
+    pytest.skip("No Chromium is installed.")
