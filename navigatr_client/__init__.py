@@ -1,0 +1,33 @@
+"""A typed client for Navigatr's API. It knows no Django and nothing of the portal."""
+
+from .client import NavigatrClient
+from .errors import (
+    NavigatrError,
+    NavigatrRejected,
+    NavigatrRequirementNotMet,
+    NavigatrTokenMalformed,
+    NavigatrTokenRefused,
+    NavigatrUnavailable,
+    NavigatrUnclear,
+    NavigatrUnexpectedAnswer,
+    parse_retry_after,
+)
+from .records import Account, Assertion, Badge, Page, Provider
+
+__all__ = [
+    "Account",
+    "Assertion",
+    "Badge",
+    "NavigatrClient",
+    "NavigatrError",
+    "NavigatrRejected",
+    "NavigatrRequirementNotMet",
+    "NavigatrTokenMalformed",
+    "NavigatrTokenRefused",
+    "NavigatrUnavailable",
+    "NavigatrUnclear",
+    "NavigatrUnexpectedAnswer",
+    "Page",
+    "Provider",
+    "parse_retry_after",
+]

@@ -1,0 +1,330 @@
+"""Navigatr's API as far as the portal uses it: a method for each call, an exception class for each thing to do next."""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+
+import requests
+
+from .errors import (
+    NavigatrError,
+    NavigatrRejected,
+    NavigatrRequirementNotMet,
+    NavigatrTokenMalformed,
+    NavigatrTokenRefused,
+    NavigatrUnavailable,
+    NavigatrUnclear,
+    NavigatrUnexpectedAnswer,
+    detail_text,
+    parse_retry_after,
+)
+from .records import Account, Assertion, Badge, Page, Provider
+from .transport import WIRE_FAILURES, Adapter, AnswerTooLarge, describe, read_answer, undelivered
+
+T = TypeVar("T")
+Query = dict[str, str | int]
+
+LONGEST_TIMEOUT = 300
+LARGEST_PAGE = 100
+# Half a million entries: more is a server that makes up pages.
+MOST_PAGES = 5000
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+
+class NavigatrClient:
+    """Navigatr as one account sees it. Threads may share a client; it keeps up to `pool_size` connections open.
+
+    `base_url` is the API's address with its version, such as `https://api.navigatr.app/v1`. `timeout` is how many
+    seconds (1 to 300) an answer may take from the end of the request to the last byte; `connect_timeout` comes before
+    it. Proxies and certificate authorities are taken from the environment, passwords are not. Redirects are never
+    followed.
+
+    Raises ValueError for an address or time-out that cannot be, and NavigatrTokenMalformed (a ValueError too) for a
+    token. Every call raises only NavigatrError's classes; `calls` counts the requests made so far.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        token: str,
+        *,
+        timeout: float = 30,
+        connect_timeout: float = 5,
+        version: str = "0.1.0",
+        pool_size: int = 10,
+    ) -> None:
+        address = urlsplit(base_url)
+        if address.scheme not in ("http", "https") or not address.hostname or "@" in address.netloc:
+            raise ValueError("the address must be http:// or https:// with a host and without a password")
+        if address.query or address.fragment:
+            raise ValueError("the address must not have a query or fragment")
+        if not 1 <= timeout <= LONGEST_TIMEOUT:
+            raise ValueError(f"the time-out must be 1 to {LONGEST_TIMEOUT} seconds")
+        token = token.strip()
+        # Visible ASCII only. Said without the token, because http.client would put it into its message.
+        if not token or not all("!" <= character <= "~" for character in token):
+            raise NavigatrTokenMalformed("GET", "/user_detail/0", failure="not sent, this cannot be a token")
+        headers = {
+            "X-Access-Token": token,
+            "Accept": "application/json",
+            "User-Agent": f"navigatr-badge-portal/{version}",
+        }
+        self.base_url = base_url.rstrip("/")
+        self.calls = 0
+        # Prepared once: taking a URL apart and checking headers anew costs as much as the rest of a call.
+        self._template = requests.Request("GET", self.base_url, headers=headers).prepare()
+        self._timeout = (min(connect_timeout, timeout), timeout)
+        # No proxy can know what listens on this machine.
+        local = address.hostname in LOOPBACK
+        self._proxies: dict[str, str] = {} if local else requests.utils.get_environ_proxies(self.base_url)
+        self._adapter = Adapter(pool_size)
+
+    def __repr__(self) -> str:
+        return f"<NavigatrClient {self.base_url}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the idle connections. The client may still be used, and opens new ones."""
+        self._adapter.close()
+
+    def current_user(self) -> Account:
+        """The token's owner: the call that tests a connection."""
+        return self._get("/user_detail/0", Account.from_json)
+
+    def providers(self) -> list[Provider]:
+        """The providers that the token's owner may issue for; none if the account is no provider admin."""
+        return self._get("/user_detail/0/providers", _providers)
+
+    def provider(self, provider_id: int) -> Provider:
+        """One provider."""
+        return self._get(f"/provider/{int(provider_id)}", Provider.from_json)
+
+    def badge(self, badge_id: int) -> Badge:
+        """One badge, whatever its status and source."""
+        return self._get(f"/badge/{int(badge_id)}", Badge.from_json)
+
+    def badge_page(
+        self,
+        provider_id: int,
+        *,
+        page: int = 1,
+        size: int = 50,
+        keyword: str = "",
+        status: str = "Published",
+        source: str = "Internal",
+        order_by: str = "Name_Asc",
+    ) -> Page[Badge]:
+        """One page (from 1) of `size` (1 to 100) of a provider's badges; "" leaves a filter out."""
+        query: Query = {
+            "provider_id": provider_id,
+            "status": status,
+            "source": source,
+            "keyword": keyword,
+            "order_by": order_by,
+            "page": page,
+            "size": size,
+        }
+        return self._get("/badge/", lambda data: Page.from_json(data, Badge.from_json), query)
+
+    def badges(
+        self,
+        provider_id: int,
+        *,
+        keyword: str = "",
+        status: str = "Published",
+        source: str = "Internal",
+        order_by: str = "Name_Asc",
+    ) -> list[Badge]:
+        """All badges of a provider, from all pages, each once; "" leaves a filter out."""
+
+        def page(number: int) -> Page[Badge]:
+            return self.badge_page(
+                provider_id,
+                page=number,
+                size=LARGEST_PAGE,
+                keyword=keyword,
+                status=status,
+                source=source,
+                order_by=order_by,
+            )
+
+        by_id = {badge.id: badge for found in _all_pages("/badge/", page) for badge in found.items}
+        return list(by_id.values())
+
+    def issue(
+        self,
+        badge_id: int,
+        *,
+        provider_id: int,
+        recipient_email: str,
+        recipient_firstname: str,
+        recipient_lastname: str,
+        score: int | None = None,
+        min_score: int | None = None,
+        issue_date: datetime | None = None,
+        end_date: datetime | None = None,
+        evidence_text: str = "",
+        evidence_url: str = "",
+    ) -> Assertion:
+        """Issue a badge to a person, who gets a mail from Navigatr. Scores are in percent, dates must be aware.
+
+        Raises NavigatrRequirementNotMet when Navigatr issued nothing for want of score or evidence, and
+        NavigatrUnclear when it may or may not have issued: then look through `assertions` before calling again,
+        because Navigatr documents no protection against issuing twice.
+        """
+        optional = {
+            "score": score,
+            "min_score": min_score,
+            "issue_date": issue_date and _iso(issue_date),
+            "end_date": end_date and _iso(end_date),
+            "evidence_text": evidence_text,
+            "evidence_url": evidence_url,
+        }
+        payload = {
+            "provider_id": provider_id,
+            "recipient_email": recipient_email,
+            "recipient_firstname": recipient_firstname,
+            "recipient_lastname": recipient_lastname,
+            **{name: value for name, value in optional.items() if value is not None and value != ""},
+        }
+        path = f"/badge/{int(badge_id)}/issue"
+        return self._call("PUT", path, Assertion.from_json, payload=payload, not_met_status=202)
+
+    def assertions(
+        self, badge_id: int, *, provider_id: int, order_by: str = "Time_Created_Desc"
+    ) -> Iterator[Page[Assertion]]:
+        """What a provider has issued of a badge, newest first: pages of 100, each asked for only when it is reached."""
+        path = f"/badge/{int(badge_id)}/assertions"
+
+        def page(number: int) -> Page[Assertion]:
+            query: Query = {"provider_id": provider_id, "order_by": order_by, "page": number, "size": LARGEST_PAGE}
+            return self._get(path, lambda data: Page.from_json(data, Assertion.from_json), query)
+
+        return _all_pages(path, page)
+
+    def assertion(self, assertion_id: str) -> Assertion:
+        """One assertion."""
+        return self._get(f"/badge_assertion/{quote(str(assertion_id), safe='')}", Assertion.from_json)
+
+    def revoke(self, assertion_id: str, reason: str = "") -> Assertion:
+        """Take a badge back. Raises NavigatrUnclear when it may or may not have been taken back."""
+        payload = {"revocation_reason": reason} if reason else {}
+        path = f"/badge_assertion/{quote(str(assertion_id), safe='')}/revoke"
+        return self._call("PUT", path, Assertion.from_json, payload=payload)
+
+    def _get(self, path: str, read: Callable[[Any], T], query: Query | None = None) -> T:
+        filled = {name: value for name, value in (query or {}).items() if value != ""}
+        return self._call("GET", path, read, query=f"?{urlencode(filled)}" if filled else "")
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        read: Callable[[Any], T],
+        *,
+        query: str = "",
+        payload: dict[str, Any] | None = None,
+        not_met_status: int | None = None,
+    ) -> T:
+        """Send one request and read its answer with `read`. Here every outside failure becomes one of ours."""
+        request = self._template.copy()
+        request.method = method
+        request.url = f"{self.base_url}{path}{query}"
+        if payload is not None:
+            request.body = json.dumps(payload).encode()
+            request.headers["Content-Type"] = "application/json"
+            request.headers["Content-Length"] = str(len(request.body))
+        # A read can be repeated whatever became of it; a change may have been made even if its answer was lost.
+        lost: type[NavigatrError] = NavigatrUnavailable if payload is None else NavigatrUnclear
+        unreadable: type[NavigatrError] = NavigatrUnexpectedAnswer if payload is None else NavigatrUnclear
+
+        self.calls += 1
+        try:
+            response = self._adapter.send(request, stream=True, timeout=self._timeout, proxies=self._proxies)
+        except WIRE_FAILURES as failure:
+            error = NavigatrUnavailable if undelivered(failure) else lost
+            # Without its cause, which holds the request with its token.
+            raise error(method, path, failure=describe(failure)) from None
+
+        status = response.status_code
+        answer, problem = None, ""
+        try:
+            answer = json.loads(read_answer(response))
+        except WIRE_FAILURES as failure:
+            problem, unreadable = describe(failure), lost
+        except AnswerTooLarge:
+            problem = "the answer is too large"
+        except (ValueError, RecursionError):
+            problem = "the answer is not JSON"
+
+        if 200 <= status < 300 and status != not_met_status:
+            if problem:
+                raise unreadable(method, path, status=status, failure=problem)
+            try:
+                return read(answer)
+            except ValueError:
+                raise unreadable(method, path, status=status, failure="not the documented answer") from None
+
+        refused = NavigatrRequirementNotMet if status == not_met_status else _refusal(status, lost)
+        raise refused(
+            method,
+            path,
+            status=status,
+            detail=detail_text(answer),
+            retry_after=parse_retry_after(response.headers.get("Retry-After"), datetime.now(UTC)),
+        )
+
+
+def _refusal(status: int, lost: type[NavigatrError]) -> type[NavigatrError]:
+    """What a status other than success means, after API.md's table under "Issuing"."""
+    if status == 401:
+        return NavigatrTokenRefused
+    # 425 and 429 are said before anything is done, and a redirect would have to be followed for anything to happen.
+    if status in (425, 429) or 300 <= status < 400:
+        return NavigatrUnavailable
+    if 400 <= status < 500 and status != 408:
+        return NavigatrRejected
+    return lost
+
+
+def _all_pages(path: str, fetch: Callable[[int], Page[T]]) -> Iterator[Page[T]]:
+    """Every page from the first to the last, each fetched when it is reached.
+
+    Entries that move to the next page while it is read come twice; the caller counts each id once. Raises
+    NavigatrUnexpectedAnswer when the server says that there is more but gives nothing new, because a list that ends
+    early would look like "none found" and issue a badge twice.
+    """
+    seen: set[T] = set()
+    for number in range(1, MOST_PAGES + 1):
+        page = fetch(number)
+        known = len(seen)
+        seen.update(page.items)
+        yield page
+        if len(seen) == known and (number < page.pages or known < page.total):
+            raise NavigatrUnexpectedAnswer("GET", path, status=200, failure=f"page {number} has nothing new")
+        if number >= page.pages:
+            return
+    raise NavigatrUnexpectedAnswer("GET", path, status=200, failure=f"more than {MOST_PAGES} pages")
+
+
+def _providers(data: Any) -> list[Provider]:
+    if not isinstance(data, list):
+        raise ValueError("not a JSON array")
+    return [Provider.from_json(entry) for entry in data]
+
+
+def _iso(when: datetime) -> str:
+    """ISO 8601 in UTC. Raises ValueError for a naive time, which Navigatr would read in a zone of its own choice."""
+    if when.tzinfo is None:
+        raise ValueError("the time must be aware")
+    return when.astimezone(UTC).isoformat(timespec="seconds")
