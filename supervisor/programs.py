@@ -38,7 +38,7 @@ def portal_programs(
         Program("web", _web(port)),
         Program("worker", _worker(), grace=WORKER_GRACE),
         Program("beat", _beat()),
-        Program("portal", _python(*opening), once=True),
+        Program("welcome", _python(*opening), once=True),
     ]
     return programs
 

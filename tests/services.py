@@ -61,7 +61,12 @@ def postgres() -> Iterator[str]:
             "full_page_writes": "off",
             "max_connections": "300",
         }
-        command = [binaries / "postgres", "-D", data, *(f"--{name}={value}" for name, value in options.items())]
+        command: list[str | Path] = [
+            binaries / "postgres",
+            "-D",
+            data,
+            *(f"--{name}={value}" for name, value in options.items()),
+        ]
         log_path = folder / "server.log"
         with log_path.open("wb") as log:
             server = subprocess.Popen(

@@ -7,6 +7,8 @@ import socket
 import stat
 from pathlib import Path
 
+from cryptography.fernet import Fernet
+
 from supervisor import embedded
 from tests.services import free_port, wait_until
 
@@ -133,6 +135,15 @@ def test_missing_tables_are_one_line(data: Path) -> None:
 
 def test_a_malformed_key_is_one_line(data: Path) -> None:
     assert "malformed key" in refused(data, FIELD_ENCRYPTION_KEYS="abc")
+
+
+def test_a_key_that_cannot_read_the_stored_tokens_is_one_line(data: Path) -> None:
+    code = (
+        "from moodle_sync.models import MoodleSite as M; M.objects.create(name='A', url='http://a.test', token='hush')"
+    )
+    assert running.manage(data, "shell", "--no-imports", "-c", code).returncode == 0
+    line = refused(data, "--port", str(free_port()), FIELD_ENCRYPTION_KEYS=Fernet.generate_key().decode())
+    assert "A stored token cannot be read with the keys in FIELD_ENCRYPTION_KEYS" in line
 
 
 def test_a_missing_broker_is_one_line_without_its_password(data: Path) -> None:
