@@ -809,7 +809,7 @@ def _filter(values: str) -> Filter:
 def _seconds(value: Any) -> int:
     """A whole number, given as such or as text; 0 for anything else."""
     text = str(value)
-    return int(text) if re.fullmatch(r"\d+", text) else 0
+    return int(float(text)) if re.fullmatch(r"\d{1,12}(\.\d*)?", text) else 0
 
 
 def _number(text: str) -> int:
