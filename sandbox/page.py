@@ -69,6 +69,7 @@ pre{margin:.3rem 0;white-space:pre-wrap}
 img{flex:none;width:44px;height:44px}
 .hidden{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 @media(min-width:60rem){.rows>li>form{flex:0 0 13rem;text-align:right}}
+@media(min-width:45rem){.wide{grid-column:span 2}}
 @media(max-width:30rem){dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:.5rem}h1{font-size:1.5rem}}
 """
 
@@ -341,7 +342,7 @@ def _faults(sandbox: Sandbox) -> str:
 <form method="post" action="/faults-off"><p><button class="quiet">All off</button></p></form>
 <h3>Switch a fault on</h3>
 <form class="fields" method="post" action="/fault-on">
-<label>Fault <select name="fault">{kinds}</select></label>
+<label class="wide">Fault <select name="fault">{kinds}</select></label>
 <label>Which calls <select name="call">{calls}</select></label>
 <label>How many requests <span class="dim">(blank: until off)</span>
 <input name="count" type="number" min="1" inputmode="numeric"></label>
