@@ -1,0 +1,333 @@
+"""What can go wrong with a Moodle, one class for each thing that a caller does next.
+
+Moodle answers most errors with HTTP 200 and an `errorcode`; ERRORCODES says what each one means. Moodle's own message
+and debug text are never kept: they hold user names, SQL and values.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+LONGEST_RETRY_AFTER = timedelta(days=1)
+# Moodle's error codes look so. Anything else is not repeated, as it may hold anything.
+_ERRORCODE = re.compile(r"[\w:/.-]{1,60}", re.ASCII)
+
+
+def gettext_noop(text: str) -> str:
+    """Mark a text for translation without translating it: this part of the portal knows no Django."""
+    return text
+
+
+class MoodleError(Exception):
+    """A call to Moodle failed. Its text is the function and a code, such as "core_x_y: HTTP 503", and nothing else.
+
+    `function` is the web-service function, `errorcode` Moodle's own code or "", `status` the HTTP status or None if
+    no answer came, `failure` a few words of our own where there is no errorcode, `retry_after` how long Moodle asked
+    us to wait, if it did. `advice` says what the Moodle administrator must do, in plain English; without one it is
+    that of the errorcode, or else of the class.
+    """
+
+    advice: str = gettext_noop("Moodle gave an answer that the portal does not know. Try again later.")
+
+    def __init__(
+        self,
+        function: str,
+        *,
+        errorcode: str = "",
+        status: int | None = None,
+        failure: str = "",
+        advice: str | None = None,
+        retry_after: timedelta | None = None,
+    ) -> None:
+        super().__init__(function)
+        self.function = function
+        self.errorcode = errorcode
+        self.status = status
+        self.failure = failure
+        self.advice = advice or ERRORCODES.get(errorcode, (None, ""))[1] or self.advice
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        if self.errorcode:
+            return f"{self.function}: {self.errorcode}"
+        told = [f"HTTP {self.status}" if self.status else "", self.failure]
+        return f"{self.function}: {', '.join(part for part in told if part) or 'failed'}"
+
+
+class MoodleUnavailable(MoodleError):
+    """Try later: nothing is wrong with the question."""
+
+    advice = gettext_noop(
+        "Moodle cannot be reached or is too busy. The portal tries again by itself. If this lasts, check that the "
+        "address is right, that Moodle is running, and that its firewall lets the portal in."
+    )
+
+
+class MoodleTokenRefused(MoodleError):
+    """Moodle refuses the token or its account; every call will fail until a Moodle administrator acts."""
+
+    advice = gettext_noop("Create a new token for the portal's account and service, and enter it here.")
+
+
+class MoodleNotAllowed(MoodleError):
+    """The account may not do this: its role, a hidden course or the audience of a report."""
+
+    advice = gettext_noop("Give the role of the portal's account the capability that this needs.")
+
+    @classmethod
+    def no_feed(cls) -> "MoodleNotAllowed":
+        """The error of a site where neither the report nor the functions that ask learner by learner can be used."""
+        return MoodleNotAllowed(
+            "core_webservice_get_site_info",
+            failure="neither the report nor the per-learner functions are usable",
+            advice=gettext_noop(
+                'Completions cannot be read from this Moodle yet. Either make the report "Navigatr badge feed" and let '
+                "the role of the portal's account be its audience, with core_reportbuilder_list_reports, "
+                "core_reportbuilder_set_filters and core_reportbuilder_retrieve_report in the service; or add "
+                "core_enrol_get_enrolled_users and core_completion_get_course_completion_status to the service and "
+                "give the role moodle/course:view, moodle/course:viewparticipants, moodle/user:viewdetails, "
+                "moodle/site:viewuseridentity and report/completion:view. Then check the connection again."
+            ),
+        )
+
+
+class MoodleReportRefused(MoodleNotAllowed):
+    """The account may not read custom reports, or not this one."""
+
+
+class ReportLayoutChanged(MoodleNotAllowed):
+    """The report is not laid out as agreed, so none of it is read; `reason` says in what it differs."""
+
+    advice = gettext_noop(
+        'Put the report "Navigatr badge feed" (Reports, Report builder, Custom reports) back as agreed. Source: Course '
+        "participants. Columns, in this order and with their own titles: Course full name with link, Course short "
+        "name, Full name with link, Username, First name, Last name, Email address, Completed, Time completed, Grade. "
+        "Condition: Completed = Yes, and no other. Filters: Time completed and Course. Sorting: Time completed "
+        '(descending), then Course short name, then Username. "Show unique rows" on. Audience: the system role of the '
+        "portal's account."
+    )
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("core_reportbuilder_retrieve_report", failure=f"report layout changed, {reason}")
+        self.args = (reason,)
+        self.reason = reason
+
+
+class MoodleGone(MoodleError):
+    """The course or report that was asked for does not exist any more."""
+
+    advice = gettext_noop(
+        "The course or report does not exist in Moodle any more. Choose another one, or restore it from Moodle's "
+        "recycle bin."
+    )
+
+
+class MoodleLearnerGone(MoodleGone):
+    """The learner's account does not exist any more."""
+
+    advice = gettext_noop("The account was deleted in Moodle. Nothing needs to be done.")
+
+
+class MoodleNotTracked(MoodleError):
+    """Moodle tracks no completion for this person in this course; ask again at the next sweep."""
+
+    advice = gettext_noop(
+        "The person is not enrolled, the enrolment is suspended, or the role (such as teacher) is not tracked. "
+        "Nothing needs to be done unless this person should earn the badge."
+    )
+
+
+class MoodleNoCriteria(MoodleError):
+    """Nobody can complete the course, because it has no completion criteria."""
+
+    advice = gettext_noop("Set the course's completion criteria (Course, More, Course completion).")
+
+
+class MoodleUnexpected(MoodleError):
+    """An answer that is not one of Moodle's, or that says that the question was wrong: a person must look."""
+
+
+_ROLE = gettext_noop(
+    "Let the role of the portal's account see the course: moodle/course:view, and for a hidden course "
+    "moodle/course:viewhiddencourses. The role must be assigned in the system context."
+)
+_REPORT = gettext_noop(
+    "Check that custom reports are enabled (Site administration, Advanced features) and that the audience of the "
+    'report "Navigatr badge feed" contains the role of the portal\'s account. A changed audience takes up to 30 '
+    "minutes to work."
+)
+_QUESTION = gettext_noop(
+    "Moodle did not understand the portal's question. This is a fault of the portal or a change in Moodle: report it "
+    "with the function's name and Moodle's version."
+)
+_UNKNOWN_FUNCTION = gettext_noop(
+    "This Moodle does not know the function. The portal needs Moodle 3.7 or later, and 4.1 or later for the report."
+)
+_PASSWORD = gettext_noop(
+    'Moodle wants the portal\'s account to change its password. Edit the account, untick "Force password change", '
+    'and set its authentication to "Web services authentication".'
+)
+
+# Moodle's error codes (WEB_SERVICES.md, section 8): what to do next, and what the administrator must do.
+ERRORCODES: dict[str, tuple[type[MoodleError], str]] = {
+    "invalidtoken": (
+        MoodleTokenRefused,
+        gettext_noop(
+            "Moodle does not know this token: it is mistyped, was deleted, or has expired. "
+            "Create a new token for the portal's account and service, and enter it here."
+        ),
+    ),
+    "accessexception": (
+        MoodleTokenRefused,
+        gettext_noop(
+            "Moodle refuses the token and does not say why. Check each of these: the token has just expired (then "
+            "create a new one); the portal's address is outside the IP range of the token or of the authorised user; "
+            'the authorised user has a date in "Valid until" (leave it empty); the service is disabled; the account '
+            "is not an authorised user of the service; the service requires a capability that the account lacks; the "
+            "function is not in the service; the account's role lacks webservice/rest:use."
+        ),
+    ),
+    "wsaccessusersuspended": (
+        MoodleTokenRefused,
+        gettext_noop("The portal's account is suspended in Moodle. Activate it."),
+    ),
+    "wsaccessuserunconfirmed": (
+        MoodleTokenRefused,
+        gettext_noop("The portal's account is not confirmed in Moodle. Confirm it."),
+    ),
+    "wsaccessusernologin": (
+        MoodleTokenRefused,
+        gettext_noop(
+            'The portal\'s account has the authentication "No login". Set it to "Web services authentication".'
+        ),
+    ),
+    "wsaccessuserexpired": (
+        MoodleTokenRefused,
+        gettext_noop("The password of the portal's account has expired. Renew it in Moodle."),
+    ),
+    "wsaccessuserdeleted": (
+        MoodleTokenRefused,
+        gettext_noop("The portal's account was deleted in Moodle. Create a new account and token."),
+    ),
+    "nopasswordchangeforced": (MoodleTokenRefused, _PASSWORD),
+    "forcepasswordchangenotice": (MoodleTokenRefused, _PASSWORD),
+    "servicerequireslogin": (
+        MoodleTokenRefused,
+        gettext_noop("This kind of token needs a signed-in user. Create a permanent token under Manage tokens."),
+    ),
+    "sitepolicynotagreed": (
+        MoodleTokenRefused,
+        gettext_noop("Sign in to Moodle once as the portal's account and agree to the site policy."),
+    ),
+    "sitemaintenance": (
+        MoodleUnavailable,
+        gettext_noop("Moodle is in maintenance mode. The portal tries again by itself."),
+    ),
+    "upgraderunning": (
+        MoodleUnavailable,
+        gettext_noop("Moodle is being upgraded. The portal tries again by itself."),
+    ),
+    "invalidparameter": (MoodleUnexpected, _QUESTION),
+    "invalidrecord": (MoodleGone, ""),
+    "invaliduser": (MoodleLearnerGone, ""),
+    "userdeleted": (MoodleLearnerGone, ""),
+    "requireloginerror": (MoodleNotAllowed, _ROLE),
+    "errorcoursecontextnotvalid": (MoodleNotAllowed, _ROLE),
+    "nopermissions": (
+        MoodleNotAllowed,
+        gettext_noop(
+            "The role of the portal's account lacks a capability. For the list of participants it needs "
+            "moodle/course:viewparticipants; for other people's profiles, moodle/user:viewdetails."
+        ),
+    ),
+    "cannotviewreport": (
+        MoodleNotAllowed,
+        gettext_noop(
+            "Moodle does not show course completions. Check that completion tracking is on for the site (Advanced "
+            "features) and in the course's settings, and that the role of the portal's account has "
+            "report/completion:view."
+        ),
+    ),
+    "nopermissiontoviewgrades": (
+        MoodleNotAllowed,
+        gettext_noop("Give the role of the portal's account gradereport/user:view and moodle/grade:viewall."),
+    ),
+    "errorreportview": (MoodleReportRefused, _REPORT),
+    "nocriteriaset": (MoodleNoCriteria, ""),
+    "usernotenroled": (MoodleNotTracked, ""),
+}
+
+# The functions that look up one course or report. For any other one `invalidrecord` says that Moodle's own list of
+# functions lacks it.
+LOOKUPS = {
+    "core_enrol_get_enrolled_users",
+    "core_completion_get_course_completion_status",
+    "gradereport_user_get_grade_items",
+    "core_reportbuilder_retrieve_report",
+    "core_reportbuilder_set_filters",
+}
+
+
+def from_errorcode(function: str, errorcode: object, status: int | None = None) -> MoodleError:
+    """The error that Moodle's `errorcode` stands for; an unknown or unreadable one is MoodleUnexpected."""
+    if not isinstance(errorcode, str) or not _ERRORCODE.fullmatch(errorcode):
+        return MoodleUnexpected(function, status=status, failure="unreadable errorcode")
+    if errorcode == "invalidrecord" and function not in LOOKUPS:
+        return MoodleUnexpected(function, errorcode=errorcode, status=status, advice=_UNKNOWN_FUNCTION)
+    kind = ERRORCODES[errorcode][0] if errorcode in ERRORCODES else MoodleUnexpected
+    return kind(function, errorcode=errorcode, status=status)
+
+
+def from_status(function: str, status: int, *, empty: bool, retry_after: str = "", now: datetime) -> MoodleError | None:
+    """The error that an HTTP status stands for where the body tells nothing; None for a 200.
+
+    `retry_after` is the header of that name, `empty` says that there was no body.
+    """
+    if status == 200:
+        return None
+    if status == 403 and empty:
+        advice = gettext_noop(
+            "Web services or the REST protocol are switched off. Enable web services (Site administration, Advanced "
+            "features) and REST (Server, Web services, Manage protocols)."
+        )
+        return MoodleUnavailable(function, status=status, failure="web services or REST are off", advice=advice)
+    if status in (408, 425, 429) or status >= 500:
+        return MoodleUnavailable(function, status=status, retry_after=parse_retry_after(retry_after, now))
+    if 300 <= status < 400:
+        advice = gettext_noop("The address redirects to another one. Enter the final address, as the browser shows it.")
+    elif status == 404:
+        advice = gettext_noop("There is no Moodle at this address. Enter the address of Moodle's front page.")
+    elif status in (401, 403):
+        advice = gettext_noop(
+            "Something in front of Moodle, such as a firewall or a password page, refuses the portal. Let the portal "
+            "reach webservice/rest/server.php."
+        )
+    else:
+        advice = gettext_noop(
+            "Something that is not Moodle answered. Check the address and what stands in front of Moodle."
+        )
+    return MoodleUnexpected(function, status=status, advice=advice)
+
+
+def parse_retry_after(text: str, now: datetime) -> timedelta | None:
+    """A Retry-After header, in seconds or as a date; None if unreadable, never below 0 or over a day."""
+    text = text.strip()
+    try:
+        wait = timedelta(seconds=int(text)) if re.fullmatch(r"-?\d{1,9}", text) else _http_date(text) - now
+    except ValueError:
+        return None
+    return min(max(wait, timedelta(0)), LONGEST_RETRY_AFTER)
+
+
+def parse_date(text: str) -> datetime | None:
+    """A Date header; None if it is missing or unreadable."""
+    try:
+        return _http_date(text)
+    except ValueError:
+        return None
+
+
+def _http_date(text: str) -> datetime:
+    parsed = parsedate_to_datetime(text)
+    # An HTTP date is always in GMT, whether it says so or not (RFC 9110, section 5.6.7).
+    return parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)

@@ -1,0 +1,319 @@
+"""What Moodle's web services return, as far as the portal uses it.
+
+Each `from_json` takes the decoded JSON and raises ValueError, naming what was expected and never what was found, if
+it has another shape. Missing optional fields and unknown fields are fine. Texts stay as Moodle sent them.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any, Self
+
+
+@dataclass(frozen=True, slots=True)
+class SiteInfo:
+    """The site and what this token may call. The account's private access key is left where it is: it is a secret."""
+
+    sitename: str
+    siteurl: str
+    userid: int
+    release: str
+    version: int
+    functions: frozenset[str]
+    features: dict[str, bool]
+
+    @classmethod
+    def from_json(cls, data: object) -> Self:
+        """Read core_webservice_get_site_info; `version` loses what follows its point (2024100705.01)."""
+        site = as_object(data, "site information")
+        version = _text(site, "version").partition(".")[0]
+        if not (version.isascii() and version.isdigit()):
+            raise ValueError("a version number expected")
+        features = (as_object(item, "a feature") for item in _optional_list(site, "advancedfeatures"))
+        return cls(
+            sitename=_text(site, "sitename"),
+            siteurl=_text(site, "siteurl"),
+            userid=_integer(site, "userid"),
+            release=_text(site, "release"),
+            version=int(version),
+            functions=frozenset(
+                _text(as_object(item, "a function"), "name") for item in as_list(site.get("functions"), "functions")
+            ),
+            features={_text(item, "name"): _flag(item.get("value"), "value") for item in features},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A course. `completion_enabled` is None where Moodle does not tell, which is without access to the course."""
+
+    id: int
+    shortname: str
+    fullname: str
+    category: str
+    visible: bool
+    completion_enabled: bool | None
+    startdate: datetime | None
+    contact_ids: frozenset[int]
+    is_front_page: bool
+
+    @classmethod
+    def from_json(cls, data: object) -> Self:
+        """Read one course of core_course_get_courses_by_field."""
+        course = as_object(data, "a course")
+        contacts = (as_object(item, "a contact") for item in _optional_list(course, "contacts"))
+        completion = course.get("enablecompletion")
+        return cls(
+            id=_integer(course, "id"),
+            shortname=_text(course, "shortname"),
+            fullname=_text(course, "fullname"),
+            category=_optional_text(course, "categoryname") or "",
+            # Left out without access to the course; a hidden one is then not listed at all.
+            visible=_flag(course.get("visible", 1), "visible"),
+            completion_enabled=None if completion is None else _flag(completion, "enablecompletion"),
+            startdate=_time(course.get("startdate")),
+            contact_ids=frozenset(_integer(contact, "id") for contact in contacts),
+            is_front_page=course.get("format") == "site",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolledUser:
+    """A participant of a course, teachers and suspended ones included.
+
+    Names and e-mail are None where Moodle leaves them out, which it does without a word when a capability is missing;
+    "" is a field that is empty in Moodle.
+    """
+
+    id: int
+    fullname: str
+    firstname: str | None
+    lastname: str | None
+    email: str | None
+
+    @classmethod
+    def from_json(cls, data: object) -> Self:
+        """Read one user of core_enrol_get_enrolled_users."""
+        user = as_object(data, "a participant")
+        return cls(
+            id=_integer(user, "id"),
+            fullname=_optional_text(user, "fullname") or "",
+            firstname=_optional_text(user, "firstname"),
+            lastname=_optional_text(user, "lastname"),
+            email=_optional_text(user, "email"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An account; names and e-mail are None where Moodle leaves them out."""
+
+    id: int
+    firstname: str | None
+    lastname: str | None
+    email: str | None
+    suspended: bool
+
+    @classmethod
+    def from_json(cls, data: object) -> Self:
+        """Read one user of core_user_get_users_by_field."""
+        user = as_object(data, "a user")
+        return cls(
+            id=_integer(user, "id"),
+            firstname=_optional_text(user, "firstname"),
+            lastname=_optional_text(user, "lastname"),
+            email=_optional_text(user, "email"),
+            suspended=_flag(user.get("suspended", 0), "suspended"),
+        )
+
+    @property
+    def deleted(self) -> bool:
+        """Moodle puts a hash without @ in the place of a deleted account's e-mail (WEB_SERVICES.md, trap 4)."""
+        return bool(self.email) and "@" not in str(self.email)
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionStatus:
+    """Whether a learner has completed a course, and when; the time is None where Moodle has none."""
+
+    completed: bool
+    completed_at: datetime | None
+
+    @classmethod
+    def from_json(cls, data: object) -> Self:
+        """Read core_completion_get_course_completion_status.
+
+        It has no time of the course itself, so the latest of its criteria counts (WEB_SERVICES.md, trap 5).
+        """
+        status = as_object(as_object(data, "a completion").get("completionstatus"), "completionstatus")
+        criteria = [as_object(item, "a criterion") for item in as_list(status.get("completions"), "completions")]
+        times = [time for time in (_time(item.get("timecompleted")) for item in criteria) if time]
+        completed = _flag(status.get("completed"), "completed")
+        return cls(completed=completed, completed_at=max(times, default=None) if completed else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """A learner's course total in whole percent from 0 to 100, or None if there is no grade."""
+
+    percent: int | None
+
+    @classmethod
+    def from_json(cls, data: object, *, user_id: int) -> Self:
+        """Read gradereport_user_get_grade_items as asked for one learner, and make sure that it is about that one."""
+        learners = as_list(as_object(data, "grades").get("usergrades"), "usergrades")
+        if not learners:
+            return cls(percent=None)
+        learner = as_object(learners[0], "a learner's grades")
+        if _integer(learner, "userid") != user_id:
+            raise ValueError("the grades of the learner asked for expected")
+        items = (as_object(item, "a grade item") for item in as_list(learner.get("gradeitems"), "gradeitems"))
+        total = next((item for item in items if item.get("itemtype") == "course"), None)
+        if total is None:
+            return cls(percent=None)
+        return cls(
+            percent=percent(_number(total, "graderaw"), _number(total, "grademin"), _number(total, "grademax")),
+        )
+
+
+def percent(raw: Decimal | None, least: Decimal | None, most: Decimal | None) -> int | None:
+    """A grade in whole percent of its range, half up (WEB_SERVICES.md, section 6); None without grade or range.
+
+    Bonus points can lift a total over its maximum. Navigatr's scores end at 100, so that is what such a grade gives.
+    """
+    if raw is None or most is None or most <= (least or 0):
+        return None
+    least = least or Decimal(0)
+    share = (raw - least) / (most - least) * 100
+    return int(min(max(share, Decimal(0)), Decimal(100)).to_integral_value(ROUND_HALF_UP))
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A custom report that the account is in the audience of."""
+
+    id: int
+    name: str
+    source: str
+    timemodified: datetime | None
+
+    @classmethod
+    def from_json(cls, data: object) -> Self:
+        """Read one report of core_reportbuilder_list_reports, or the details of a page."""
+        report = as_object(data, "a report")
+        return cls(
+            id=_integer(report, "id"),
+            name=_text(report, "name"),
+            source=_text(report, "source"),
+            timemodified=_time(report.get("timemodified")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ReportPage:
+    """One page of a report as Moodle shows it: `page` counts from 0, `total` is the number of rows in all pages."""
+
+    details: Report
+    page: int
+    headers: list[str]
+    rows: list[list[str]]
+    total: int
+
+    @property
+    def name(self) -> str:
+        """The report's name, as its editor may have changed it since it was listed."""
+        return self.details.name
+
+    @property
+    def source(self) -> str:
+        """The PHP class that the report's rows come from."""
+        return self.details.source
+
+    @property
+    def timemodified(self) -> datetime | None:
+        """When the report was last edited; if it moves, the columns may have changed."""
+        return self.details.timemodified
+
+    @classmethod
+    def from_json(cls, data: object, *, page: int) -> Self:
+        """Read core_reportbuilder_retrieve_report; an empty cell may come as null."""
+        answer = as_object(data, "a report page")
+        table = as_object(answer.get("data"), "data")
+        rows = (as_object(row, "a row") for row in as_list(table.get("rows"), "rows"))
+        return cls(
+            details=Report.from_json(answer.get("details")),
+            page=page,
+            headers=[_cell(title) for title in as_list(table.get("headers"), "headers")],
+            rows=[[_cell(cell) for cell in as_list(row.get("columns"), "columns")] for row in rows],
+            total=_integer(table, "totalrowcount"),
+        )
+
+
+def as_object(value: object, what: str) -> dict[str, Any]:
+    """The JSON object that `value` is; raises ValueError if it is something else."""
+    if not isinstance(value, dict):
+        raise ValueError(f"an object expected for {what}")
+    return value
+
+
+def as_list(value: object, what: str) -> list[Any]:
+    """The JSON list that `value` is; raises ValueError if it is something else."""
+    if not isinstance(value, list):
+        raise ValueError(f"a list expected for {what}")
+    return value
+
+
+def _optional_list(data: dict[str, Any], key: str) -> list[Any]:
+    return as_list(data.get(key) or [], key)
+
+
+def _text(data: dict[str, Any], key: str) -> str:
+    value = data.get(key)
+    if not isinstance(value, str):
+        raise ValueError(f"a text expected for {key}")
+    return value
+
+
+def _optional_text(data: dict[str, Any], key: str) -> str | None:
+    return None if data.get(key) is None else _text(data, key)
+
+
+def _cell(value: object) -> str:
+    if value is not None and not isinstance(value, str):
+        raise ValueError("a text expected for each cell")
+    return value or ""
+
+
+def _integer(data: dict[str, Any], key: str) -> int:
+    value = data.get(key)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"a whole number expected for {key}")
+    return value
+
+
+def _flag(value: object, what: str) -> bool:
+    """Moodle says yes and no as true and false in some functions, as 1 and 0 in others."""
+    if value not in (0, 1):
+        raise ValueError(f"yes or no expected for {what}")
+    return bool(value)
+
+
+def _number(data: dict[str, Any], key: str) -> Decimal | None:
+    value = data.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ValueError(f"a number expected for {key}")
+    return Decimal(str(value))
+
+
+def _time(value: object) -> datetime | None:
+    """Seconds since 1970 in UTC; Moodle means "never" by 0 and by null."""
+    if value is None or value == 0:
+        return None
+    if not isinstance(value, int):
+        raise ValueError("a time in seconds expected")
+    try:
+        return datetime.fromtimestamp(value, UTC)
+    except (OverflowError, OSError, ValueError):
+        raise ValueError("a time between the years 1 and 9999 expected") from None
