@@ -54,6 +54,7 @@ MOST_VALUES = 200
 REPORTS_PER_PAGE = 100
 # Ten thousand reports: more is a server that makes up pages.
 MOST_REPORT_PAGES = 100
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _READ_SIZE = 64 * 1024
 
 _SERVER = "/webservice/rest/server.php"
@@ -146,6 +147,8 @@ class MoodleClient:
         self._timeout = timeout
         self._connect_timeout = min(connect_timeout, timeout)
         self._session = requests.Session()
+        # No proxy can know what listens on this machine.
+        self._session.trust_env = urlsplit(self.base_url).hostname not in LOOPBACK
         # Without this requests would look into .netrc and send what it finds there.
         self._session.auth = _no_password
         self._session.headers.update({"Accept": "application/json", "User-Agent": f"navigatr-badge-portal/{version}"})
@@ -345,14 +348,13 @@ class MoodleClient:
             *flatten(params),
         ]
         self.calls += 1
-        self.server_time = None
         try:
             reply, body = self._send(function, fields)
         except requests.exceptions.SSLError:  # first, as it is a ConnectionError too
-            raise MoodleUnavailable(function, "TLS certificate refused", advice=_CERTIFICATE) from None
+            raise MoodleUnavailable(function, failure="TLS certificate refused", advice=_CERTIFICATE) from None
         except (requests.RequestException, HTTPError) as failure:
             # Not chained: the original may name a proxy with its password.
-            raise MoodleUnavailable(function, _kind(failure)) from None
+            raise MoodleUnavailable(function, failure=_kind(failure)) from None
         self.server_time = parse_date(reply.headers.get("Date", ""))
         status = reply.status_code
         is_json = "json" in reply.headers.get("Content-Type", "").lower()
@@ -365,7 +367,7 @@ class MoodleClient:
             raise refusal
         if not readable:
             what = "unreadable JSON" if is_json else f"not JSON but {_content(body)}"
-            raise MoodleUnexpected(function, what, status=status, advice=_NOT_MOODLE)
+            raise MoodleUnexpected(function, status=status, failure=what, advice=_NOT_MOODLE)
         return answer
 
     def _send(self, function: str, fields: list[tuple[str, str]]) -> tuple[requests.Response, bytes]:
@@ -382,7 +384,9 @@ class MoodleClient:
             while chunk := reply.raw.read1(_READ_SIZE, decode_content=True):
                 body += chunk
                 if len(body) > LARGEST_ANSWER:
-                    raise MoodleUnexpected(function, "answer over 20 MB", status=reply.status_code, advice=_TOO_LARGE)
+                    raise MoodleUnexpected(
+                        function, status=reply.status_code, failure="answer over 20 MB", advice=_TOO_LARGE
+                    )
                 if time.monotonic() > deadline:
                     raise requests.ReadTimeout
             return reply, bytes(body)
@@ -424,7 +428,7 @@ def _kind(failure: Exception) -> str:
 
 
 def _unexpected(function: str, what: str) -> MoodleUnexpected:
-    return MoodleUnexpected(function, f"answer of a wrong shape, {what}", advice=_NOT_MOODLE)
+    return MoodleUnexpected(function, failure=f"answer of a wrong shape, {what}", advice=_NOT_MOODLE)
 
 
 def _parsed(function: str, parse: Callable[[Any, K], T], answer: Any, key: K) -> T | MoodleUnexpected:
