@@ -1,0 +1,1 @@
+"""What the portal does about a completion: mappings, issuances, their attempts, and the people who look after them."""

@@ -1,13 +1,16 @@
 """A model field that is plain text in Python and ciphertext in the database."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
 
 from . import keys
 
+# Only the type checker's Django is generic.
+_TextField = models.TextField[Any, Any] if TYPE_CHECKING else models.TextField
 
-class EncryptedTextField(models.TextField):
+
+class EncryptedTextField(_TextField):
     """Text encrypted at rest with MultiFernet. Empty stays empty, so "no token" can be asked for in a query.
 
     Reading with the wrong keys raises `keys.WrongKey`, when the attribute is first used and not when the row is

@@ -1,0 +1,29 @@
+"""How long to wait before the next try: arithmetic on its own."""
+
+from datetime import datetime, timedelta
+
+from django.conf import settings
+
+
+def next_attempt_at(failures: int, now: datetime, *, spread: float, retry_after: timedelta | None = None) -> datetime:
+    """When to try again after so many failed tries (1 or more).
+
+    Waits RETRY_FIRST × RETRY_FACTOR^(failures-1), at most RETRY_LONGEST; `spread` (-1 to 1) moves that by up to 20 %,
+    so that a crowd does not come back together. `retry_after`, what Navigatr asked for, wins when it is longer.
+    """
+    # The exponent is bounded so that a long row of failures cannot overflow.
+    wait = min(settings.RETRY_FIRST * settings.RETRY_FACTOR ** min(failures - 1, 20), settings.RETRY_LONGEST)
+    wait *= 1 + 0.2 * spread
+    return now + max(wait, retry_after or timedelta(0))
+
+
+def given_up(first_attempt_at: datetime, next_at: datetime) -> bool:
+    """Whether the next try would come later than RETRY_GIVE_UP after the first one."""
+    return bool(next_at > first_attempt_at + settings.RETRY_GIVE_UP)
+
+
+def circuit_pause(failures: int) -> timedelta:
+    """How long a connection rests after `failures` calls failed in a row: 30 s, doubling with each failed probe."""
+    beyond = max(0, failures - settings.CIRCUIT_THRESHOLD)
+    pause: timedelta = settings.CIRCUIT_FIRST_PAUSE * 2 ** min(beyond, 20)
+    return min(pause, settings.CIRCUIT_LONGEST_PAUSE)

@@ -1,0 +1,203 @@
+"""Which badge a course awards: made, changed, switched off and on, removed."""
+
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from moodle_sync.models import Course
+from navigatr_client import Badge, NavigatrError, Provider
+
+from . import audit, connections
+from .meanings import Outcome
+from .models import AuditEntry, CourseBadgeMapping, Issuance, IssuanceQuerySet, NavigatrConnection
+from .queueing import move_to, release_held, requeue
+
+State = Issuance.State
+Action = AuditEntry.Action
+
+
+class NotMapped(Exception):
+    """The choice cannot be saved; the message says why and what to do. Nothing was changed."""
+
+
+def find_badge(connection: NavigatrConnection, *, provider_id: int, badge_id: int) -> tuple[Provider, Badge]:
+    """Ask Navigatr for the chosen provider and badge. Raises NotMapped when they cannot be issued together."""
+    try:
+        with connections.client_for(connection) as client:
+            provider = next((row for row in client.providers() if row.id == provider_id), None)
+            if provider is None:
+                raise NotMapped(_("This connection's account may not issue for provider %d.") % provider_id)
+            badge = client.badge(badge_id)
+    except NavigatrError as error:
+        if error.status == 404:
+            raise NotMapped(_("Navigatr has no badge with the number %d.") % badge_id) from error
+        raise NotMapped(connections.explain(error)) from error
+    if badge.provider_ids and provider_id not in badge.provider_ids:
+        raise NotMapped(_("The badge “%s” does not belong to this provider.") % badge.name)
+    if not badge.issuable:
+        raise NotMapped(
+            _(
+                "The badge “%(name)s” cannot be issued through Navigatr's API: its status is %(status)s and its source "
+                "%(source)s. Choose a published badge made in Navigatr."
+            )
+            % {"name": badge.name, "status": badge.status, "source": badge.source or "Internal"}
+        )
+    return provider, badge
+
+
+@transaction.atomic
+def save_mapping(
+    *,
+    course: Course,
+    connection: NavigatrConnection,
+    provider: Provider,
+    badge: Badge,
+    min_score: int | None = None,
+    include_past: bool = False,
+    actor: Any = None,
+    now: datetime,
+) -> CourseBadgeMapping:
+    """Map the course to the badge, or change its mapping.
+
+    Learners who hold the course's old badge are asked nothing; what waits, and what failed under the old badge, goes
+    on under the new one. With `include_past` the next poll reads the whole course and queues whoever has completed it.
+    """
+    mapping = CourseBadgeMapping.objects.select_for_update().filter(course=course).first()
+    action = Action.MAPPING_CHANGED if mapping else Action.MAPPING_SAVED
+    if mapping is None:
+        mapping = CourseBadgeMapping(course=course, since=now, created_by=actor)
+    requirement_changed = mapping.min_score != min_score
+    mapping.connection = connection
+    mapping.provider_id, mapping.provider_name = provider.id, provider.name[:255]
+    see_badge(mapping, badge)
+    mapping.min_score = min_score
+    mapping.active, mapping.removed_with_connection = True, False
+    if include_past:
+        mapping.include_past = True
+        Course.objects.filter(pk=course.pk).update(history_read_at=None, read_at=None, next_offset=0)
+    mapping.save()
+    rows = Issuance.objects.filter(course=course)
+    moved = move_to(mapping, rows.filter(state__in=[State.QUEUED, State.HELD, State.FAILED]), now=now)
+    not_met = rows.filter(state=State.NOT_MET)
+    if not requirement_changed:
+        same = {"connection": connection, "provider_id": provider.id, "badge_id": badge.id}
+        not_met = not_met.exclude(**same)
+    moved += move_to(mapping, not_met, now=now)
+    audit.record(
+        action,
+        course,
+        actor=actor,
+        connection=connection.name,
+        environment=connection.environment,
+        provider=provider.id,
+        badge=badge.id,
+        min_score=min_score,
+        include_past=include_past,
+        moved=moved,
+    )
+    return mapping
+
+
+def see_badge(mapping: CourseBadgeMapping, badge: Badge) -> None:
+    """Keep the badge's name, picture and page as last seen, and whether it can still be issued (not saved)."""
+    mapping.badge_id, mapping.badge_name = badge.id, badge.name[:255]
+    mapping.badge_image_url, mapping.badge_url = web_address(badge.image_url), web_address(badge.url)
+    mapping.badge_problem = (
+        ""
+        if badge.issuable
+        else _("The badge is %(status)s in Navigatr and cannot be issued. Publish it again, or choose another one.")
+        % {"status": badge.status}
+    )
+
+
+def web_address(url: str) -> str:
+    """The URL when it is one that a page may link to, else ""."""
+    return url if url.startswith(("https://", "http://")) and len(url) <= 2000 else ""
+
+
+@transaction.atomic
+def remove_mapping(mapping: CourseBadgeMapping, *, actor: Any = None) -> int:
+    """Remove the mapping and cancel what was not sent under it; returns how many were cancelled.
+
+    What may have been sent stays in the queue until Navigatr has been asked; issued badges stay as they are.
+    """
+    mapping = CourseBadgeMapping.objects.select_for_update().get(pk=mapping.pk)
+    cancelled = (
+        Issuance.objects.filter(course=mapping.course_id, maybe_sent=False)
+        .waiting()
+        .update(state=State.CANCELLED, reason=Outcome.MAPPING_REMOVED)
+    )
+    audit.record(
+        Action.MAPPING_REMOVED,
+        mapping.course,
+        actor=actor,
+        badge=mapping.badge_id,
+        environment=mapping.connection.environment,
+        cancelled=cancelled,
+    )
+    mapping.delete()
+    return cancelled
+
+
+@transaction.atomic
+def disable_mapping(mapping: CourseBadgeMapping, *, actor: Any = None) -> int:
+    """Hold what waits under the mapping; completions go on being read and wait too. Returns how many are held."""
+    mapping.active, mapping.removed_with_connection = False, False
+    mapping.save(update_fields=["active", "removed_with_connection"])
+    audit.record(Action.MAPPING_DISABLED, mapping.course, actor=actor)
+    return Issuance.objects.filter(mapping=mapping, state=State.QUEUED).update(
+        state=State.HELD, reason=Outcome.MAPPING_DISABLED
+    )
+
+
+@transaction.atomic
+def enable_mapping(mapping: CourseBadgeMapping, *, actor: Any = None, now: datetime) -> int:
+    """Let what waited under the mapping go on; returns how many are queued."""
+    mapping.active, mapping.removed_with_connection = True, False
+    mapping.save(update_fields=["active", "removed_with_connection"])
+    audit.record(Action.MAPPING_ENABLED, mapping.course, actor=actor)
+    return release_held(Issuance.objects.filter(mapping=mapping), now=now)
+
+
+@transaction.atomic
+def send_again(rows: IssuanceQuerySet, *, actor: Any = None, now: datetime) -> int:
+    """Queue failed, not-met and cancelled issuances by hand; returns how many. Issued ones are never sent again.
+
+    What may have been sent is looked up first. Rows whose course has no mapping are left alone.
+    """
+    chosen = rows.filter(state__in=[State.FAILED, State.NOT_MET, State.CANCELLED, State.QUEUED])
+    count = requeue(chosen, now=now)
+    audit.record(Action.SENT_AGAIN, _("%(count)d issuance(s)") % {"count": count}, actor=actor, count=count)
+    return count
+
+
+@transaction.atomic
+def cancel(rows: IssuanceQuerySet, *, actor: Any = None) -> int:
+    """Cancel by hand what waits or has failed and cannot have been sent; returns how many."""
+    count = rows.filter(state__in=[State.QUEUED, State.HELD, State.FAILED, State.NOT_MET], maybe_sent=False).update(
+        state=State.CANCELLED, reason=Outcome.BY_HAND
+    )
+    audit.record(Action.CANCELLED, _("%(count)d issuance(s)") % {"count": count}, actor=actor, count=count)
+    return count
+
+
+def refresh_badges(connection: NavigatrConnection) -> int:
+    """Look at each mapped badge of a connection again, and note those that can no longer be issued; returns how many.
+
+    Raises NavigatrError when Navigatr cannot be asked; what was seen until then is kept.
+    """
+    trouble = 0
+    mappings = connection.mappings.all()
+    with connections.client_for(connection) as client:
+        for mapping in mappings:
+            try:
+                see_badge(mapping, client.badge(mapping.badge_id))
+            except NavigatrError as error:
+                if error.status != 404:
+                    raise
+                mapping.badge_problem = _("Navigatr does not know this badge any more. Choose another one.")
+            trouble += bool(mapping.badge_problem)
+            mapping.save(update_fields=["badge_name", "badge_image_url", "badge_url", "badge_problem"])
+    return trouble

@@ -1,0 +1,204 @@
+"""What each answer and each stop means, and what a person should do: one table for admin, pages and commands.
+
+The rows for Navigatr's answers are those of its API ("Issuing", the table of statuses).
+"""
+
+from typing import NamedTuple
+
+from django.db import models
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+import navigatr_client
+
+
+class Outcome(models.TextChoices):
+    """How an attempt ended, and why an issuance stands where it stands."""
+
+    # Navigatr answered.
+    ISSUED = "issued", _("Issued")
+    FOUND = "found", _("Already issued, found in Navigatr")
+    NOT_MET = "not_met", _("Badge requirement not met")
+    BAD_SOURCE = "bad_source", _("Badge cannot be issued through the API")
+    TOKEN_REFUSED = "token_refused", _("Token refused")
+    FORBIDDEN = "forbidden", _("Account may not issue this badge")
+    NOT_FOUND = "not_found", _("Badge or provider not found")
+    UNPUBLISHED = "unpublished", _("Badge unpublished or provider deactivated")
+    REJECTED = "rejected", _("Refused by Navigatr")
+    # It may work later.
+    RATE_LIMITED = "rate_limited", _("Too many requests")
+    UNAVAILABLE = "unavailable", _("Navigatr could not be reached")
+    UNCLEAR = "unclear", _("Sent, answer unknown")
+    LEASE_RAN_OUT = "lease_ran_out", _("Worker stopped while sending, answer unknown")
+    NOT_THERE = "not_there", _("Looked up: not issued yet")
+    LOOKUP_FAILED = "lookup_failed", _("Look-up failed")
+    LOOKUP_REFUSED = "lookup_refused", _("Look-up refused, a double cannot be excluded")
+    # Decided here, without a call.
+    PROFILE_INCOMPLETE = "profile_incomplete", _("Learner profile incomplete")
+    LEARNER_DELETED = "learner_deleted", _("Learner deleted in Moodle")
+    LEARNER_SUSPENDED = "learner_suspended", _("Learner suspended in Moodle")
+    DUPLICATE_RECIPIENT = "duplicate", _("Another learner with this address already has this badge")
+    ALREADY_HOLDS = "already_holds", _("The learner already has this badge")
+    BELOW_MIN_SCORE = "below_min_score", _("Score below the mapping's least score")
+    NO_SCORE = "no_score", _("No score in Moodle yet")
+    GAVE_UP = "gave_up", _("Given up after many attempts")
+    OUR_BUG = "our_bug", _("A fault in the portal")
+    # Waiting for a switch.
+    CONNECTION_PAUSED = "connection_paused", _("Connection paused")
+    CONNECTION_REMOVED = "connection_removed", _("Connection removed")
+    MAPPING_DISABLED = "mapping_disabled", _("Mapping disabled")
+    # Ended by a person.
+    MAPPING_REMOVED = "mapping_removed", _("Mapping removed")
+    ERASED = "erased", _("Learner erased")
+    BY_HAND = "by_hand", _("Cancelled by hand")
+
+
+class Meaning(NamedTuple):
+    """What happened and what to do, each a sentence for a person."""
+
+    what: "str | Promise"
+    todo: "str | Promise"
+
+
+NOTHING = _("Nothing to do.")
+WAITS = _("Nothing to do: it is tried again by itself.")
+
+MEANINGS: dict[str, Meaning] = {
+    Outcome.ISSUED: Meaning(_("Navigatr issued the badge and sent the learner a mail."), NOTHING),
+    Outcome.FOUND: Meaning(
+        _("An earlier attempt had reached Navigatr: the badge was found there, so it was not sent again."), NOTHING
+    ),
+    Outcome.NOT_MET: Meaning(
+        _("Navigatr did not issue the badge: it needs a minimum score or evidence that was not met."),
+        _(
+            "Check the course's completion criteria in Moodle and the badge's requirements in Navigatr. "
+            "It is tried again when the learner's score changes; or use “Send again”."
+        ),
+    ),
+    Outcome.BAD_SOURCE: Meaning(
+        _("This badge cannot be issued through the API, mostly because it comes from Open University or Credly."),
+        _("Change the course's mapping to a badge issued by Navigatr; what failed is then sent by itself."),
+    ),
+    Outcome.TOKEN_REFUSED: Meaning(
+        _("Navigatr refused the token: it is invalid, expired or revoked. Everything for this connection waits."),
+        _("Create a new Personal Access Token in Navigatr and reconnect; what waits then goes on by itself."),
+    ),
+    Outcome.FORBIDDEN: Meaning(
+        _("The connection's account may not issue this badge."),
+        _(
+            "Make the account an administrator of the provider in Navigatr, or map the course to another provider's "
+            "badge. Then use “Send again”."
+        ),
+    ),
+    Outcome.NOT_FOUND: Meaning(
+        _("Navigatr does not know this badge or provider any more."),
+        _("Change the course's mapping to a current badge; what failed is then sent by itself."),
+    ),
+    Outcome.UNPUBLISHED: Meaning(
+        _("The badge is unpublished, the provider is deactivated, or Navigatr found a field malformed."),
+        _("Publish the badge again in Navigatr and use “Send again”, or change the course's mapping."),
+    ),
+    Outcome.REJECTED: Meaning(
+        _("Navigatr refused the request for good."),
+        _("Read Navigatr's reason in the attempt, mend its cause, then use “Send again”."),
+    ),
+    Outcome.RATE_LIMITED: Meaning(_("Navigatr asked for a pause: too many requests."), WAITS),
+    Outcome.UNAVAILABLE: Meaning(_("Navigatr could not be reached, or asked to try later. Nothing was issued."), WAITS),
+    Outcome.UNCLEAR: Meaning(
+        _("The request was sent but no clear answer came back, so the badge may or may not have been issued."),
+        _("Nothing to do: it is looked up in Navigatr before it is sent again."),
+    ),
+    Outcome.LEASE_RAN_OUT: Meaning(
+        _("The worker stopped before it could write down the answer, so the badge may or may not have been issued."),
+        _("Nothing to do: it is looked up in Navigatr before it is sent again."),
+    ),
+    Outcome.NOT_THERE: Meaning(_("Looked up in Navigatr: the earlier attempt issued nothing."), WAITS),
+    Outcome.LOOKUP_FAILED: Meaning(_("Whether an earlier attempt had issued the badge could not be looked up."), WAITS),
+    Outcome.LOOKUP_REFUSED: Meaning(
+        _(
+            "Navigatr does not let the connection's account see what has been issued, so whether an earlier attempt "
+            "had issued the badge cannot be told. It is sent once more; a double cannot be excluded."
+        ),
+        _(
+            "Make the account an administrator of the provider in Navigatr. Where this issuance has failed, look in "
+            "Navigatr whether the learner has the badge, and only if not, use “Send again”."
+        ),
+    ),
+    Outcome.PROFILE_INCOMPLETE: Meaning(
+        _("The learner's first name, last name or e-mail address is missing in Moodle; Navigatr needs all three."),
+        _("Complete the learner's profile in Moodle; the badge is then sent by itself after the next poll."),
+    ),
+    Outcome.LEARNER_DELETED: Meaning(
+        _("The learner's account was deleted in Moodle, so there is no address to send to."), NOTHING
+    ),
+    Outcome.LEARNER_SUSPENDED: Meaning(
+        _("The learner's Moodle account is suspended, and this site does not issue to suspended accounts."),
+        _("Nothing to do: it is sent when the account is active again. Or allow it in the Moodle site's settings."),
+    ),
+    Outcome.DUPLICATE_RECIPIENT: Meaning(
+        _("Another learner with this address already has this badge, and Navigatr knows people by their address."),
+        _(
+            "Check in Moodle whether the two accounts are one person. If they are, nothing is to do; if not, give each "
+            "its own address in Moodle, and the badge is sent by itself."
+        ),
+    ),
+    Outcome.ALREADY_HOLDS: Meaning(
+        _("The learner already has this badge, through another course. Each learner gets each badge once."), NOTHING
+    ),
+    Outcome.BELOW_MIN_SCORE: Meaning(
+        _("The learner's score in Moodle is below the least score of the mapping."),
+        _("Nothing to do: it is tried again when the score changes. Or lower the mapping's least score."),
+    ),
+    Outcome.NO_SCORE: Meaning(
+        _("The mapping asks for a least score, and Moodle has no score for the learner, or may not show it."),
+        _("Nothing to do when the grade is still to come. Otherwise check that the Moodle token may read grades."),
+    ),
+    Outcome.GAVE_UP: Meaning(
+        _("It was tried for a week without success."),
+        _("Check the connection and the attempts below, then use “Send again”."),
+    ),
+    Outcome.OUR_BUG: Meaning(
+        _("The portal itself failed while it handled this badge."),
+        _("Read the server's log, report the fault, then use “Send again”."),
+    ),
+    Outcome.CONNECTION_PAUSED: Meaning(
+        _("The Navigatr connection is paused because its token was refused."),
+        _("Reconnect it with a new token; what waits then goes on by itself."),
+    ),
+    Outcome.CONNECTION_REMOVED: Meaning(
+        _("The Navigatr connection was removed."),
+        _("Reconnect it, and enable its mappings again; what waits then goes on by itself."),
+    ),
+    Outcome.MAPPING_DISABLED: Meaning(
+        _("The course's mapping is disabled."), _("Enable the mapping again; what waits then goes on by itself.")
+    ),
+    Outcome.MAPPING_REMOVED: Meaning(
+        _("The course's mapping was removed before the badge was sent."),
+        _("Nothing to do. To issue it after all, map the course again and include past completions."),
+    ),
+    Outcome.ERASED: Meaning(_("The learner's personal data was erased; nothing is sent for them."), NOTHING),
+    Outcome.BY_HAND: Meaning(_("A person cancelled it."), _("Nothing to do. “Send again” takes it back.")),
+}
+
+_BY_STATUS = {
+    400: Outcome.BAD_SOURCE,
+    403: Outcome.FORBIDDEN,
+    404: Outcome.NOT_FOUND,
+    422: Outcome.UNPUBLISHED,
+    429: Outcome.RATE_LIMITED,
+}
+
+
+def of_error(error: navigatr_client.NavigatrError) -> Outcome:
+    """The outcome that one of the client's errors stands for."""
+    match error:
+        case navigatr_client.NavigatrTokenRefused():
+            return Outcome.TOKEN_REFUSED
+        case navigatr_client.NavigatrRequirementNotMet():
+            return Outcome.NOT_MET
+        case navigatr_client.NavigatrUnclear():
+            return Outcome.UNCLEAR
+        case navigatr_client.NavigatrRejected():
+            return _BY_STATUS.get(error.status or 0, Outcome.REJECTED)
+        case _:
+            return Outcome.RATE_LIMITED if error.status == 429 else Outcome.UNAVAILABLE

@@ -1,0 +1,407 @@
+"""Connections to Navigatr, which badge each course awards, the badges owed, and every attempt to issue them."""
+
+import hashlib
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from moodle_sync.models import Completion, Course, Learner
+from vault.fields import EncryptedTextField
+
+from .meanings import MEANINGS, Meaning, Outcome
+
+
+class Environment(models.TextChoices):
+    """Which Navigatr: the two never meet."""
+
+    PRODUCTION = "production", _("Production")
+    STAGING = "staging", _("Staging")
+
+
+class ConnectionQuerySet(models.QuerySet["NavigatrConnection"]):
+    """Questions about connections."""
+
+    def sendable(self, now: datetime) -> "ConnectionQuerySet":
+        """Active ones that are not waiting out a pause of Navigatr's or of the circuit breaker."""
+        ready = Q(not_before=None) | Q(not_before__lte=now)
+        return self.filter(ready, state=NavigatrConnection.State.ACTIVE)
+
+
+class NavigatrConnection(models.Model):
+    """One Navigatr account that badges are issued with.
+
+    Personal data: the name of the account's owner, as Navigatr tells it.
+    """
+
+    class State(models.TextChoices):
+        ACTIVE = "active", _("Active")
+        PAUSED = "paused", _("Paused: token refused")
+        REMOVED = "removed", _("Removed: no token")
+
+    name = models.CharField(_("name"), max_length=100, unique=True)
+    environment = models.CharField(_("environment"), max_length=10, choices=Environment)
+    pat = EncryptedTextField(_("Personal Access Token"), blank=True)
+    pat_hint = models.CharField(_("token"), max_length=10, blank=True, editable=False)
+    timeout = models.PositiveSmallIntegerField(
+        _("time-out in seconds"),
+        default=30,
+        validators=[MinValueValidator(1), MaxValueValidator(300)],
+        help_text=_("How long to wait for Navigatr's answer, 1 to 300 seconds."),
+    )
+    send_score = models.BooleanField(_("send the score"), default=True)
+    send_evidence = models.BooleanField(
+        _("send evidence"), default=True, help_text=_("The course's name and address, as evidence of the badge.")
+    )
+    state = models.CharField(_("state"), max_length=10, choices=State, default=State.ACTIVE, editable=False)
+    not_before = models.DateTimeField(
+        _("waits until"), null=True, editable=False, help_text=_("Nothing is sent before this time.")
+    )
+    failures = models.PositiveIntegerField(_("calls failed in a row"), default=0, editable=False)
+    last_outcome = models.CharField(_("last trouble"), max_length=20, choices=Outcome, blank=True, editable=False)
+    account = models.CharField(_("account"), max_length=255, blank=True, editable=False)
+    tested_at = models.DateTimeField(_("last test"), null=True, editable=False)
+    test_ok = models.BooleanField(_("last test passed"), null=True, editable=False)
+    test_message = models.TextField(_("last test said"), blank=True, editable=False)
+
+    objects = ConnectionQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("Navigatr connection")
+        verbose_name_plural = _("Navigatr connections")
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.get_environment_display()})"
+
+    @property
+    def base_url(self) -> str:
+        """The address of this environment's API."""
+        url: str = settings.NAVIGATR_URLS[self.environment]
+        return url
+
+    @property
+    def hold_reason(self) -> Outcome | None:
+        """Why nothing may be sent with this connection, or None when it is active."""
+        return {
+            self.State.PAUSED.value: Outcome.CONNECTION_PAUSED,
+            self.State.REMOVED.value: Outcome.CONNECTION_REMOVED,
+        }.get(self.state)
+
+
+class CourseBadgeMapping(models.Model):
+    """Which badge the learners who complete a course get. One badge for each course.
+
+    Personal data: which user of the portal made it.
+    """
+
+    course = models.OneToOneField(Course, on_delete=models.PROTECT, related_name="mapping", verbose_name=_("course"))
+    connection = models.ForeignKey(
+        NavigatrConnection, on_delete=models.PROTECT, related_name="mappings", verbose_name=_("connection")
+    )
+    provider_id = models.PositiveBigIntegerField(_("provider id"))
+    provider_name = models.CharField(_("provider"), max_length=255, blank=True)
+    badge_id = models.PositiveBigIntegerField(_("badge id"))
+    badge_name = models.CharField(_("badge"), max_length=255, blank=True)
+    badge_image_url = models.URLField(_("badge picture"), max_length=2000, blank=True)
+    badge_url = models.URLField(_("badge page"), max_length=2000, blank=True)
+    badge_problem = models.TextField(_("what is wrong with the badge"), blank=True, editable=False)
+    min_score = models.PositiveSmallIntegerField(
+        _("least score in percent"),
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(100)],
+        help_text=_("Leave empty to issue whatever the score."),
+    )
+    active = models.BooleanField(_("active"), default=True)
+    removed_with_connection = models.BooleanField(default=False, editable=False)
+    since = models.DateTimeField(_("since"), help_text=_("Completions from this time on are awarded."))
+    include_past = models.BooleanField(_("also earlier completions"), default=False)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, editable=False, verbose_name=_("made by")
+    )
+    created_at = models.DateTimeField(_("made"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("course badge mapping")
+        verbose_name_plural = _("course badge mappings")
+        ordering = ["course__fullname", "pk"]
+        constraints = [
+            models.CheckConstraint(condition=Q(min_score=None) | Q(min_score__lte=100), name="min_score_is_percent"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.course} → {self.badge_name or self.badge_id}"
+
+    def awards(self, row: "Issuance") -> bool:
+        """Whether the row stands for what this mapping awards now, and not for what it awarded before a change."""
+        return (self.connection_id, self.provider_id, self.badge_id) == (
+            row.connection_id,
+            row.provider_id,
+            row.badge_id,
+        )
+
+    @property
+    def hold_reason(self) -> Outcome | None:
+        """Why what is owed under this mapping must wait, or None when it may be sent."""
+        if not self.active and not self.removed_with_connection:
+            return Outcome.MAPPING_DISABLED
+        return self.connection.hold_reason or (None if self.active else Outcome.CONNECTION_REMOVED)
+
+
+class IssuanceQuerySet(models.QuerySet["Issuance"]):
+    """Questions about issuances."""
+
+    def due(self, now: datetime) -> "IssuanceQuerySet":
+        """Queued ones whose time has come."""
+        return self.filter(state=Issuance.State.QUEUED, next_attempt_at__lte=now)
+
+    def lapsed(self, now: datetime) -> "IssuanceQuerySet":
+        """Ones that a worker took and never gave back."""
+        return self.filter(state=Issuance.State.SENDING, leased_until__lte=now)
+
+    def waiting(self) -> "IssuanceQuerySet":
+        """Ones that are still to be sent and that no worker has in hand."""
+        return self.filter(state__in=[Issuance.State.QUEUED, Issuance.State.HELD])
+
+    def perhaps_sent(self) -> "IssuanceQuerySet":
+        """Ones that stand in Navigatr, or may: never to be sent to the same person again unseen."""
+        return self.filter(PERHAPS_SENT)
+
+
+class Issuance(models.Model):
+    """One badge owed to one learner for one course: the job, its state and its result.
+
+    Personal data: none in clear; the name and address stay on Learner. `recipient_key` is a digest of the address
+    that it was sent to, kept so that one person never gets a badge twice, and blanked on erasure.
+    """
+
+    class State(models.TextChoices):
+        QUEUED = "queued", _("Queued")
+        SENDING = "sending", _("Sending")
+        ISSUED = "issued", _("Issued")
+        NOT_MET = "not_met", _("Requirement not met")
+        FAILED = "failed", _("Failed, needs a person")
+        HELD = "held", _("Held")
+        CANCELLED = "cancelled", _("Cancelled")
+
+    course = models.ForeignKey(Course, on_delete=models.PROTECT, related_name="issuances", verbose_name=_("course"))
+    learner = models.ForeignKey(Learner, on_delete=models.PROTECT, related_name="issuances", verbose_name=_("learner"))
+    completion = models.ForeignKey(
+        Completion, on_delete=models.PROTECT, related_name="issuances", verbose_name=_("completion")
+    )
+    mapping = models.ForeignKey(
+        CourseBadgeMapping, on_delete=models.SET_NULL, null=True, related_name="issuances", verbose_name=_("mapping")
+    )
+    connection = models.ForeignKey(
+        NavigatrConnection, on_delete=models.PROTECT, related_name="issuances", verbose_name=_("connection")
+    )
+    environment = models.CharField(_("environment"), max_length=10, choices=Environment)
+    provider_id = models.PositiveBigIntegerField(_("provider id"))
+    badge_id = models.PositiveBigIntegerField(_("badge id"))
+    badge_name = models.CharField(_("badge"), max_length=255, blank=True)
+    state = models.CharField(_("state"), max_length=10, choices=State, default=State.QUEUED)
+    reason = models.CharField(_("why"), max_length=20, choices=Outcome, blank=True)
+    backfill = models.BooleanField(_("past completion"), default=False)
+    queued_at = models.DateTimeField(_("queued"))
+    next_attempt_at = models.DateTimeField(_("next try"), null=True)
+    failures = models.PositiveIntegerField(_("failed tries"), default=0)
+    first_attempt_at = models.DateTimeField(_("first try"), null=True)
+    claim = models.UUIDField(null=True, editable=False)
+    leased_until = models.DateTimeField(_("taken by a worker until"), null=True)
+    maybe_sent = models.BooleanField(_("answer unknown"), default=False)
+    lookups_refused = models.PositiveSmallIntegerField(default=0, editable=False)
+    score_tried = models.PositiveSmallIntegerField(null=True, editable=False)
+    recipient_key = models.CharField(max_length=64, blank=True, editable=False)
+    assertion_id = models.CharField(_("assertion"), max_length=64, blank=True)
+    assertion_url = models.URLField(_("assertion's page"), max_length=2000, blank=True)
+    issued_at = models.DateTimeField(_("issued"), null=True)
+
+    objects = IssuanceQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("issuance")
+        verbose_name_plural = _("issuances")
+        ordering = ["-pk"]
+        constraints = [
+            # Stronger than one per (course, learner, badge): re-mapping moves the row along, and who holds the
+            # course's old badge is not asked again. Staging's test badges do not stand in production's way.
+            models.UniqueConstraint(
+                fields=["course", "learner", "environment"], name="one_issuance_per_course_and_learner"
+            ),
+            models.UniqueConstraint(
+                fields=["environment", "badge_id", "recipient_key"],
+                condition=~Q(recipient_key="") & (Q(state__in=["sending", "issued"]) | Q(maybe_sent=True)),
+                name="one_badge_per_recipient",
+            ),
+            models.CheckConstraint(condition=~Q(state="issued") | ~Q(assertion_id=""), name="issued_has_an_assertion"),
+            models.CheckConstraint(
+                condition=~Q(state="sending") | (Q(leased_until__isnull=False) & Q(claim__isnull=False)),
+                name="sending_has_a_lease",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="queued") | Q(next_attempt_at__isnull=False), name="queued_has_a_time"
+            ),
+        ]
+        indexes = [
+            # What a worker asks: this connection's due ones, today's completions before a back-fill.
+            models.Index(
+                fields=["connection", "backfill", "next_attempt_at"], condition=Q(state="queued"), name="due_first"
+            ),
+            # What the sweep asks.
+            models.Index(fields=["leased_until"], condition=Q(state="sending"), name="lapsed_first"),
+            # What the lists filter by, newest first.
+            models.Index(fields=["state", "-id"], name="issuance_by_state"),
+            models.Index(fields=["course", "-id"], name="issuance_by_course"),
+            models.Index(fields=["connection", "state", "-id"], name="issuance_by_connection"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.badge_name or self.badge_id} – {self.learner}"
+
+    @property
+    def meaning(self) -> Meaning | None:
+        """What happened and what to do, in plain words."""
+        return MEANINGS.get(self.reason)
+
+
+PERHAPS_SENT = Q(state__in=[Issuance.State.SENDING, Issuance.State.ISSUED]) | Q(maybe_sent=True)
+
+
+def recipient_key(email: str) -> str:
+    """The digest that stands for an e-mail address, compared without case, as Navigatr compares."""
+    return hashlib.sha256(email.strip().lower().encode()).hexdigest()
+
+
+class AppendOnly(Exception):
+    """An audit row was to be changed or deleted."""
+
+
+class IssuanceAttempt(models.Model):
+    """One audit row: an attempt to issue, a look-up, or a decision not to call. Never changed, never deleted.
+
+    Personal data: none; Navigatr's own words are scrubbed of the learner's name and address before they are kept.
+    """
+
+    class Kind(models.TextChoices):
+        SEND = "send", _("Issue")
+        LOOKUP = "lookup", _("Look-up")
+        DECISION = "decision", _("Decided without a call")
+
+    issuance = models.ForeignKey(
+        Issuance, on_delete=models.PROTECT, related_name="attempts", verbose_name=_("issuance")
+    )
+    kind = models.CharField(_("kind"), max_length=10, choices=Kind)
+    at = models.DateTimeField(_("time"))
+    duration = models.DurationField(_("duration"), null=True)
+    status = models.PositiveSmallIntegerField(_("HTTP status"), null=True)
+    outcome = models.CharField(_("outcome"), max_length=20, choices=Outcome)
+    detail = models.TextField(_("Navigatr's words"), blank=True)
+    looked_up = models.TextField(_("what was looked up"), blank=True)
+    next_attempt_at = models.DateTimeField(_("next try"), null=True)
+    environment = models.CharField(_("environment"), max_length=10, choices=Environment)
+    provider_id = models.PositiveBigIntegerField(_("provider id"))
+    badge_id = models.PositiveBigIntegerField(_("badge id"))
+
+    class Meta:
+        verbose_name = _("attempt")
+        verbose_name_plural = _("attempts")
+        ordering = ["-pk"]
+        indexes = [
+            models.Index(fields=["outcome", "-id"], name="attempt_by_outcome"),
+            models.Index(fields=["-at"], name="attempt_by_time"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.get_outcome_display()}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Insert; a row that stands is never changed (the database refuses it too)."""
+        if self.pk is not None:
+            raise AppendOnly
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> Any:
+        """Refused: the audit trail is kept."""
+        raise AppendOnly
+
+    @property
+    def meaning(self) -> Meaning:
+        """What happened and what to do, in plain words."""
+        return MEANINGS[self.outcome]
+
+
+class AuditEntry(models.Model):
+    """What a person (or a command) did: connected, mapped, removed, exported, erased.
+
+    Personal data: which user of the portal did it. Learners are named by their id only.
+    """
+
+    class Action(models.TextChoices):
+        CONNECTION_SAVED = "connection_saved", _("Connection saved")
+        CONNECTION_TESTED = "connection_tested", _("Connection tested")
+        CONNECTION_PAUSED = "connection_paused", _("Connection paused")
+        CONNECTION_RESUMED = "connection_resumed", _("Connection resumed")
+        CONNECTION_REMOVED = "connection_removed", _("Connection removed")
+        SITE_SAVED = "site_saved", _("Moodle site saved")
+        MAPPING_SAVED = "mapping_saved", _("Mapping made")
+        MAPPING_CHANGED = "mapping_changed", _("Mapping changed")
+        MAPPING_ENABLED = "mapping_enabled", _("Mapping enabled")
+        MAPPING_DISABLED = "mapping_disabled", _("Mapping disabled")
+        MAPPING_REMOVED = "mapping_removed", _("Mapping removed")
+        SENT_AGAIN = "sent_again", _("Sent again by hand")
+        CANCELLED = "cancelled", _("Cancelled by hand")
+        LEARNER_EXPORTED = "learner_exported", _("Learner's data exported")
+        LEARNER_ERASED = "learner_erased", _("Learner's data erased")
+
+    at = models.DateTimeField(_("time"), auto_now_add=True, db_index=True)
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+", verbose_name=_("who")
+    )
+    action = models.CharField(_("what"), max_length=20, choices=Action)
+    subject = models.CharField(_("of what"), max_length=255)
+    details = models.JSONField(_("details"), default=dict)
+
+    class Meta:
+        verbose_name = _("audit entry")
+        verbose_name_plural = _("audit entries")
+        ordering = ["-pk"]
+        indexes = [models.Index(fields=["action", "-id"], name="audit_by_action")]
+
+    def __str__(self) -> str:
+        return f"{self.get_action_display()}: {self.subject}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Insert; a row that stands is never changed."""
+        if self.pk is not None:
+            raise AppendOnly
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> Any:
+        """Refused: the audit trail is kept."""
+        raise AppendOnly
+
+
+class CourseManager(models.Model):
+    """That a user of the portal looks after a course's badge.
+
+    Personal data: which user.
+    """
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="managed_courses", verbose_name=_("user")
+    )
+    course = models.ForeignKey(Course, on_delete=models.CASCADE, related_name="managers", verbose_name=_("course"))
+
+    class Meta:
+        verbose_name = _("course manager")
+        verbose_name_plural = _("course managers")
+        ordering = ["pk"]
+        constraints = [models.UniqueConstraint(fields=["user", "course"], name="manages_a_course_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user} – {self.course}"

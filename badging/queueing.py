@@ -1,0 +1,185 @@
+"""From a completion to a queued issuance, and what a changed learner, score or mapping does to what waits."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from django.db.models import Q
+
+from moodle_sync.models import Completion, Learner, MoodleSite
+from moodle_sync.polling import PollResult, poll_site, sweep_is_due
+from moodle_sync.storing import Stored, WantedCourse
+
+from .meanings import Outcome
+from .models import CourseBadgeMapping, Issuance, IssuanceQuerySet, recipient_key
+
+State = Issuance.State
+
+# What a better profile in Moodle mends by itself.
+MENDED_BY_PROFILE = [Outcome.PROFILE_INCOMPLETE, Outcome.DUPLICATE_RECIPIENT, Outcome.LEARNER_DELETED]
+
+
+def poll(site: MoodleSite, *, now: datetime) -> PollResult:
+    """One round for one site: read the mapped courses, and queue an issuance for each completion that counts.
+
+    Running it twice, or two at a time, changes nothing. Never raises for what Moodle answers.
+    """
+    if sweep_is_due(site, now):
+        # What lacked score is looked at again once a day: the grade may have come or changed since.
+        Completion.objects.filter(course__site=site, issuances__state=State.NOT_MET).update(score_read_at=None)
+    return poll_site(site, wanted_courses(site), on_stored=lambda stored: queue_stored(stored, now=now), now=now)
+
+
+def wanted_courses(site: MoodleSite) -> list[WantedCourse]:
+    """The mapped courses. A disabled one is read too: what is completed meanwhile waits as held, and is not lost."""
+    mappings = CourseBadgeMapping.objects.filter(course__site=site).select_related("course")
+    return [
+        WantedCourse(
+            mapping.course, None if mapping.include_past else mapping.since + min(site.clock_skew, timedelta())
+        )
+        for mapping in mappings
+    ]
+
+
+def queue_stored(stored: Stored, *, now: datetime) -> int:
+    """Queue what a batch of a poll brought, inside its transaction; returns how many issuances are newly queued."""
+    requeue_changed_learners(stored.changed_learners, now=now)
+    return queue_completions(stored.wanted, now=now)
+
+
+def queue_completions(completions: Sequence[Completion], *, now: datetime) -> int:
+    """Make sure that each of these completions of mapped courses has its issuance; returns how many are newly queued.
+
+    A learner who holds any badge for the course, or waits for one, gets no second one. A score that changed takes
+    "requirement not met" back into the queue, and so does a new mapping with what the removed one had cancelled.
+    """
+    # Locked, so that a mapping cannot be changed or removed between being read here and being used below.
+    mappings = {
+        mapping.course_id: mapping
+        for mapping in CourseBadgeMapping.objects.filter(course__in={row.course_id for row in completions})
+        .select_related("connection")
+        .select_for_update(of=["self"])
+    }
+    known: dict[tuple[int, int, str], Issuance] = {
+        (row.course_id, row.learner_id, row.environment): row
+        for row in Issuance.objects.filter(
+            course__in=mappings, learner__in=[completion.learner_id for completion in completions]
+        )
+    }
+    new = []
+    again = []
+    for completion in completions:
+        mapping = mappings.get(completion.course_id)
+        if mapping is None:
+            continue
+        row = known.get((completion.course_id, completion.learner_id, mapping.connection.environment))
+        if row is None:
+            new.append(_owed(completion, mapping, now))
+        elif (
+            row.state == State.NOT_MET
+            and row.score_tried != completion.score
+            or row.state == State.CANCELLED
+            and row.reason == Outcome.MAPPING_REMOVED
+        ):
+            again.append(row.pk)
+    made = Issuance.objects.bulk_create(new)
+    return len(made) + requeue(Issuance.objects.filter(pk__in=again), now=now)
+
+
+def _owed(completion: Completion, mapping: CourseBadgeMapping, now: datetime) -> Issuance:
+    """The issuance that this completion is owed, queued, or held where it may not be sent now."""
+    learner = completion.learner
+    hold = mapping.hold_reason
+    if hold is None and learner.suspended and not completion.course.site.send_suspended:
+        hold = Outcome.LEARNER_SUSPENDED
+    return Issuance(
+        course=completion.course,
+        learner=learner,
+        completion=completion,
+        mapping=mapping,
+        connection=mapping.connection,
+        environment=mapping.connection.environment,
+        provider_id=mapping.provider_id,
+        badge_id=mapping.badge_id,
+        badge_name=mapping.badge_name,
+        state=State.HELD if hold else State.QUEUED,
+        reason=hold or "",
+        backfill=completion.completed_at is None or completion.completed_at < mapping.since,
+        queued_at=now,
+        next_attempt_at=now,
+        recipient_key=recipient_key(learner.email) if learner.profile_complete else "",
+    )
+
+
+def requeue(rows: IssuanceQuerySet, *, now: datetime) -> int:
+    """Put these back into the queue as if new, under their course's current mapping; returns how many.
+
+    What may have been sent stays under the badge it may have been sent as, and is looked up first. Rows of a course
+    without a mapping, or of an erased learner, are left alone. Rows whose mapping or connection is off become held.
+    """
+    count = 0
+    movable = rows.exclude(state__in=[State.SENDING, State.ISSUED]).filter(learner__erased_at=None)
+    courses = movable.values_list("course_id", flat=True).distinct()
+    for mapping in CourseBadgeMapping.objects.filter(course__in=list(courses)).select_related("connection"):
+        count += move_to(mapping, movable.filter(course=mapping.course_id), now=now)
+    return count
+
+
+def move_to(mapping: CourseBadgeMapping, rows: IssuanceQuerySet, *, now: datetime) -> int:
+    """Queue these rows of the mapping's course anew, for the mapping's badge; returns how many."""
+    hold = mapping.hold_reason
+    afresh = {
+        "state": State.HELD if hold else State.QUEUED,
+        "reason": hold or "",
+        "mapping": mapping,
+        "next_attempt_at": now,
+        "failures": 0,
+        "claim": None,
+        "leased_until": None,
+        "lookups_refused": 0,
+    }
+    target = mapping.connection.environment
+    count = rows.filter(maybe_sent=True).update(**afresh)
+    rows = rows.filter(maybe_sent=False)
+    # A learner who has a row in the other environment already goes on with that one.
+    taken = Issuance.objects.filter(course=mapping.course_id, environment=target).values("learner_id")
+    rows.exclude(environment=target).filter(learner__in=taken).update(
+        state=State.CANCELLED, reason=Outcome.MAPPING_REMOVED
+    )
+    rows = rows.filter(Q(environment=target) | ~Q(learner__in=taken))
+    return count + rows.update(
+        **afresh,
+        first_attempt_at=None,
+        connection=mapping.connection,
+        environment=target,
+        provider_id=mapping.provider_id,
+        badge_id=mapping.badge_id,
+        badge_name=mapping.badge_name,
+    )
+
+
+def release_held(rows: IssuanceQuerySet, *, now: datetime) -> int:
+    """Queue those held rows whose mapping and connection are on again, keeping their tries; returns how many."""
+    free = rows.filter(
+        state=State.HELD,
+        mapping__active=True,
+        mapping__connection__state="active",
+        connection__state="active",
+    ).exclude(reason=Outcome.LEARNER_SUSPENDED)
+    pks = list(free.values_list("pk", flat=True))
+    return Issuance.objects.filter(pk__in=pks, state=State.HELD).update(
+        state=State.QUEUED, reason="", next_attempt_at=now
+    )
+
+
+def requeue_changed_learners(learners: Sequence[int], *, now: datetime) -> int:
+    """What waited for a learner's profile goes on once Moodle has it; returns how many."""
+    if not learners:
+        return 0
+    count = 0
+    for learner in Learner.objects.filter(pk__in=learners).select_related("site"):
+        rows = Issuance.objects.filter(learner=learner)
+        if learner.profile_complete and not learner.deleted:
+            count += requeue(rows.filter(state=State.FAILED, reason__in=MENDED_BY_PROFILE), now=now)
+        if not learner.suspended or learner.site.send_suspended:
+            count += requeue(rows.filter(state=State.HELD, reason=Outcome.LEARNER_SUSPENDED), now=now)
+    return count

@@ -1,0 +1,55 @@
+"""How the portal is doing, in numbers."""
+
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Count
+
+from moodle_sync.models import MoodleSite
+
+from .models import Issuance, NavigatrConnection
+
+State = Issuance.State
+
+
+def status(now: datetime) -> dict[str, Any]:
+    """Issuances by state, what is due, and the health of every connection and site, ready for JSON."""
+    states = {state.value: 0 for state in State}
+    states |= dict(Issuance.objects.order_by().values_list("state").annotate(Count("pk")))
+    due = Issuance.objects.due(now)
+    oldest = due.order_by("next_attempt_at").values_list("next_attempt_at", flat=True).first()
+    held = dict(Issuance.objects.filter(state=State.HELD).order_by().values_list("connection").annotate(Count("pk")))
+    return {
+        "issuances": states,
+        "due": due.count(),
+        "oldest_due_seconds": None if oldest is None else int((now - oldest).total_seconds()),
+        "connections": [
+            {
+                "name": connection.name,
+                "environment": connection.environment,
+                "state": connection.state,
+                "reason": connection_reason(connection, now),
+                "held": held.get(connection.pk, 0),
+            }
+            for connection in NavigatrConnection.objects.all()
+        ],
+        "sites": [
+            {
+                "name": site.name,
+                "strategy": site.strategy,
+                "last_poll": site.last_poll_at.isoformat() if site.last_poll_at else None,
+                "lag_seconds": int((now - site.last_poll_at).total_seconds()) if site.last_poll_at else None,
+                "error": site.error,
+            }
+            for site in MoodleSite.objects.all()
+        ],
+    }
+
+
+def connection_reason(connection: NavigatrConnection, now: datetime) -> str:
+    """Why nothing is sent with the connection right now, or ""."""
+    if connection.hold_reason:
+        return str(connection.hold_reason.label)
+    if connection.not_before and connection.not_before > now:
+        return f"{connection.get_last_outcome_display()}; waits until {connection.not_before:%Y-%m-%d %H:%M:%S} UTC"
+    return ""

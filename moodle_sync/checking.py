@@ -1,0 +1,81 @@
+"""Checks a site and keeps what was found: which feed to use, what is missing, which courses there are."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from django.conf import settings
+
+from . import records
+from .checks import CheckResult, check
+from .client import MoodleClient
+from .models import Course, MoodleSite
+
+CHECK_EVERY = timedelta(days=1)
+COURSES_FUNCTION = "core_course_get_courses_by_field"
+
+
+def client_for(site: MoodleSite) -> MoodleClient:
+    """A client for the site's address and token. Raises vault.keys.WrongKey."""
+    return MoodleClient(site.url, site.token, timeout=settings.MOODLE_TIMEOUT)
+
+
+def check_site(site: MoodleSite, client: MoodleClient, now: datetime) -> CheckResult:
+    """Run every check and put the result on `site` (not saved). A site that cannot be reached keeps its feed."""
+    result = check(client, now=now)
+    site.findings = [
+        {"check": finding.check, "ok": finding.ok, "message": finding.message} for finding in result.findings
+    ]
+    if result.info is not None:
+        site.checked_at = now
+        site.wwwroot = result.info.siteurl
+        site.functions = sorted(result.info.functions)
+        site.strategy = result.strategy
+        site.report_id = result.report.id if result.report else None
+        site.clock_skew = result.clock_skew
+    return result
+
+
+def save_check(site: MoodleSite) -> None:
+    """Save what `check_site` changed, and nothing else, so that an admin's edit meanwhile survives."""
+    site.save(
+        update_fields=[
+            "findings", "checked_at", "wwwroot", "functions", "strategy", "report_id", "clock_skew"
+        ]
+    )  # fmt: skip
+
+
+def check_is_due(site: MoodleSite, now: datetime) -> bool:
+    """Never checked, no usable feed, or checked more than a day ago."""
+    return not site.strategy or site.checked_at is None or site.checked_at <= now - CHECK_EVERY
+
+
+def sync_courses(site: MoodleSite, client: MoodleClient) -> int:
+    """Store every course that the account may see; returns how many. Names are kept as text, never as HTML.
+
+    A site whose service lacks the function keeps the courses it has. Raises MoodleError.
+    """
+    if COURSES_FUNCTION not in site.functions:
+        return 0
+    return len(store_courses(site, client.courses()))
+
+
+def store_courses(site: MoodleSite, found: Iterable[records.Course]) -> list[Course]:
+    """Make or update a row for each course read from Moodle."""
+    rows = [
+        Course(
+            site=site,
+            moodle_id=course.id,
+            shortname=course.shortname[:255],
+            fullname=course.fullname[:1333],
+            visible=course.visible,
+            completion_enabled=course.completion_enabled,
+        )
+        for course in found
+    ]
+    return Course.objects.bulk_create(
+        rows,
+        batch_size=200,
+        update_conflicts=True,
+        unique_fields=["site", "moodle_id"],
+        update_fields=["shortname", "fullname", "visible", "completion_enabled"],
+    )

@@ -1,0 +1,214 @@
+"""What has been read from Moodle: sites, courses, learners and completions."""
+
+from datetime import datetime, timedelta
+
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
+
+from vault.fields import EncryptedTextField
+
+LONGEST_PAUSE = timedelta(hours=1)
+
+
+class MoodleSiteQuerySet(models.QuerySet["MoodleSite"]):
+    """Questions about sites."""
+
+    def due(self, now: datetime) -> "MoodleSiteQuerySet":
+        """Sites whose next poll has come and that nobody is polling."""
+        return self.free(now).filter(Q(next_poll_at=None) | Q(next_poll_at__lte=now))
+
+    def free(self, now: datetime) -> "MoodleSiteQuerySet":
+        """Enabled sites that nobody is polling right now."""
+        free = Q(polling_until=None) | Q(polling_until__lte=now)
+        return self.filter(free, enabled=True).exclude(token="")
+
+
+class MoodleSite(models.Model):
+    """One Moodle, how to reach it, and how far it has been read.
+
+    Personal data: none; the token belongs to a service account.
+    """
+
+    class Strategy(models.TextChoices):
+        REPORT = "A", _("A: report feed")
+        PER_LEARNER = "B", _("B: per learner")
+        NONE = "", _("none usable")
+
+    name = models.CharField(_("name"), max_length=100, unique=True)
+    url = models.URLField(_("address"), max_length=500, help_text=_("The address of the Moodle site's front page."))
+    wwwroot = models.URLField(_("address as Moodle names it"), max_length=500, blank=True, editable=False)
+    token = EncryptedTextField(_("web-service token"), blank=True)
+    enabled = models.BooleanField(_("enabled"), default=True, help_text=_("Untick to stop polling this site."))
+    poll_interval = models.DurationField(
+        _("poll interval"),
+        default=timedelta(minutes=1),
+        validators=[MinValueValidator(timedelta(seconds=1)), MaxValueValidator(timedelta(days=1))],
+        help_text=_("How long to wait between two polls, as hours:minutes:seconds."),
+    )
+    send_suspended = models.BooleanField(
+        _("issue to suspended accounts"),
+        default=True,
+        help_text=_("Untick to hold back badges of learners whose Moodle account is suspended."),
+    )
+    strategy = models.CharField(_("strategy"), max_length=1, choices=Strategy, blank=True, editable=False)
+    report_id = models.PositiveBigIntegerField(null=True, editable=False)
+    functions = models.JSONField(default=list, editable=False)
+    findings = models.JSONField(_("last findings"), default=list, editable=False)
+    clock_skew = models.DurationField(
+        _("clock difference"), default=timedelta(0), editable=False, help_text=_("How far Moodle's clock is ahead.")
+    )
+    checked_at = models.DateTimeField(_("last checked"), null=True, editable=False)
+    watermark = models.DateTimeField(
+        _("read up to"), null=True, editable=False, help_text=_("Start of the last poll that was read to its end.")
+    )
+    swept_at = models.DateTimeField(_("last full sweep"), null=True, editable=False)
+    last_poll_at = models.DateTimeField(_("last poll"), null=True, editable=False)
+    next_poll_at = models.DateTimeField(_("next poll"), null=True, editable=False, db_index=True)
+    polling_until = models.DateTimeField(null=True, editable=False)
+    failures = models.PositiveIntegerField(_("polls failed in a row"), default=0, editable=False)
+    error = models.TextField(_("what is wrong"), blank=True, editable=False)
+
+    objects = MoodleSiteQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("Moodle site")
+        verbose_name_plural = _("Moodle sites")
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def site_urls(self) -> set[str]:
+        """Every address under which the site's own links may stand."""
+        return {url for url in (self.url, self.wwwroot) if url}
+
+    def pause_after(self, failures: int) -> timedelta:
+        """How long to wait after so many polls failed in a row: the interval, doubled each time, at most an hour."""
+        doubled: timedelta = self.poll_interval * 2 ** min(failures, 12)
+        return max(self.poll_interval, min(doubled, LONGEST_PAUSE))
+
+
+class Course(models.Model):
+    """One course of a Moodle site.
+
+    Personal data: none.
+    """
+
+    site = models.ForeignKey(MoodleSite, on_delete=models.PROTECT, related_name="courses", verbose_name=_("site"))
+    moodle_id = models.PositiveBigIntegerField(_("Moodle id"))
+    shortname = models.CharField(_("short name"), max_length=255, blank=True)
+    fullname = models.CharField(_("full name"), max_length=1333, blank=True)
+    visible = models.BooleanField(_("visible"), default=True)
+    completion_enabled = models.BooleanField(_("completion tracking"), null=True)
+    history_read_at = models.DateTimeField(
+        _("past completions read"), null=True, editable=False, help_text=_("When the whole course was last read.")
+    )
+    next_offset = models.PositiveIntegerField(default=0, editable=False)
+    untracked = models.JSONField(default=list, editable=False)
+    read_at = models.DateTimeField(_("last read"), null=True, editable=False)
+    error = models.TextField(_("what is wrong"), blank=True, editable=False)
+
+    class Meta:
+        verbose_name = _("course")
+        verbose_name_plural = _("courses")
+        ordering = ["fullname", "pk"]
+        constraints = [models.UniqueConstraint(fields=["site", "moodle_id"], name="one_row_per_course")]
+        indexes = [models.Index(fields=["fullname", "id"], name="course_by_name")]
+
+    def __str__(self) -> str:
+        return self.fullname or self.shortname or f"#{self.moodle_id}"
+
+    @property
+    def url(self) -> str:
+        """The course's page in Moodle."""
+        return f"{self.site.wwwroot or self.site.url}/course/view.php?id={self.moodle_id}"
+
+
+class LearnerQuerySet(models.QuerySet["Learner"]):
+    """Questions about learners."""
+
+    def with_email(self, email: str) -> "LearnerQuerySet":
+        """Everybody known under this address, compared without case."""
+        return self.filter(email_key=email.strip().lower())
+
+
+class Learner(models.Model):
+    """A person in a Moodle site, known by (site, Moodle user id) and by nothing else.
+
+    Personal data: first name, last name and e-mail address. They are kept here only.
+    """
+
+    site = models.ForeignKey(MoodleSite, on_delete=models.PROTECT, related_name="learners", verbose_name=_("site"))
+    moodle_id = models.PositiveBigIntegerField(_("Moodle user id"))
+    firstname = models.CharField(_("first name"), max_length=255, blank=True)
+    lastname = models.CharField(_("last name"), max_length=255, blank=True)
+    email = models.CharField(_("e-mail address"), max_length=255, blank=True)
+    email_key = models.CharField(max_length=255, blank=True, editable=False, db_index=True)
+    deleted = models.BooleanField(_("deleted in Moodle"), default=False)
+    suspended = models.BooleanField(_("suspended in Moodle"), default=False)
+    erased_at = models.DateTimeField(_("erased"), null=True, editable=False)
+
+    objects = LearnerQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("learner")
+        verbose_name_plural = _("learners")
+        ordering = ["pk"]
+        constraints = [models.UniqueConstraint(fields=["site", "moodle_id"], name="one_row_per_learner")]
+        permissions = [
+            ("export_learner", _("Can export everything held about a learner")),
+            ("erase_learner", _("Can erase a learner")),
+        ]
+
+    def __str__(self) -> str:
+        if self.erased_at:
+            return str(_("erased learner %(id)s") % {"id": self.moodle_id})
+        return f"{self.firstname} {self.lastname}".strip() or str(_("learner %(id)s") % {"id": self.moodle_id})
+
+    @property
+    def profile_complete(self) -> bool:
+        """Navigatr needs all three; a deleted account's e-mail is a hash without @ (WEB_SERVICES.md, trap 4)."""
+        return bool(self.firstname.strip() and self.lastname.strip() and "@" in self.email)
+
+
+class Completion(models.Model):
+    """That a learner completed a course; a later, second completion moves the time of the same row.
+
+    Personal data: none of its own; it points to a Learner.
+    """
+
+    class TimeSource(models.TextChoices):
+        REPORT = "report", _("Moodle's report, to the minute")
+        CRITERIA = "criteria", _("the last completed criterion")
+        SEEN = "seen", _("when the portal first saw it; Moodle has no time")
+        UNKNOWN = "unknown", _("unknown; it was there before the portal looked")
+
+    course = models.ForeignKey(Course, on_delete=models.PROTECT, related_name="completions", verbose_name=_("course"))
+    learner = models.ForeignKey(
+        Learner, on_delete=models.PROTECT, related_name="completions", verbose_name=_("learner")
+    )
+    completed_at = models.DateTimeField(_("completed"), null=True)
+    time_source = models.CharField(_("time comes from"), max_length=10, choices=TimeSource)
+    score = models.PositiveSmallIntegerField(_("score in percent"), null=True)
+    score_read_at = models.DateTimeField(_("score read"), null=True, editable=False)
+    seen_at = models.DateTimeField(_("first seen"))
+
+    class Meta:
+        verbose_name = _("completion")
+        verbose_name_plural = _("completions")
+        ordering = ["-pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["course", "learner"], name="one_completion_per_course_and_learner"),
+            models.CheckConstraint(condition=Q(score=None) | Q(score__lte=100), name="score_is_percent"),
+            models.CheckConstraint(
+                condition=Q(completed_at=None, time_source="unknown") | Q(completed_at__isnull=False),
+                name="time_unless_unknown",
+            ),
+        ]
+        indexes = [models.Index(F("completed_at").desc(), name="completion_by_time")]
+
+    def __str__(self) -> str:
+        return f"{self.learner} – {self.course}"

@@ -1,0 +1,239 @@
+"""Writes down what a feed has seen: learners and completions, one batch in one transaction."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from django.db import transaction
+
+from .client import MoodleClient
+from .errors import MoodleError
+from .models import Completion, Course, Learner, MoodleSite
+from .records import Grade
+
+MINUTE = timedelta(minutes=1)
+GRADES_FUNCTION = "gradereport_user_get_grade_items"
+USERS_FUNCTION = "core_user_get_users_by_field"
+BATCH_FUNCTION = "tool_mobile_call_external_functions"
+
+
+@dataclass(frozen=True, slots=True)
+class WantedCourse:
+    """A course to read, and from when on its completions count (None: all of them)."""
+
+    course: Course
+    since: datetime | None = None
+
+    def wants(self, completed_at: datetime | None) -> bool:
+        """Whether a completion of this time counts. Moodle's report cuts seconds off, so the minute decides."""
+        if self.since is None:
+            return True
+        return completed_at is not None and completed_at >= self.since.replace(second=0, microsecond=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One completion as a feed tells it. `completed_at` None: Moodle has no time and it was there at the first look."""
+
+    course: Course
+    user_id: int
+    firstname: str | None
+    lastname: str | None
+    email: str | None
+    completed_at: datetime | None
+    source: str
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """(course row, Moodle user id)."""
+        return self.course.pk, self.user_id
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What one batch came to, for the caller to act on inside the same transaction.
+
+    `wanted`: every completion of the batch that counts, new or known (so that whatever was missed is caught up).
+    `changed_learners`: rows whose name, address or account state changed.
+    """
+
+    wanted: list[Completion]
+    new: int
+    changed_learners: list[int]
+
+
+OnStored = Callable[[Stored], int]
+
+
+@dataclass
+class Storing:
+    """Stores the batches of one poll, and keeps count."""
+
+    site: MoodleSite
+    client: MoodleClient
+    wanted: dict[int, WantedCourse]
+    on_stored: OnStored
+    new: int = 0
+    queued: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def store(self, batch: Sequence[Seen], now: datetime, *, and_then: Callable[[], None] | None = None) -> None:
+        """Write one batch; `and_then` (the watermark) belongs to the same transaction. Raises MoodleError.
+
+        Grades and account states are asked for first, outside the transaction, and only for what is new.
+        """
+        batch = list({seen.key: seen for seen in batch}.values())
+        fresh = self._needs_reading(batch)
+        scores = self._scores(fresh)
+        suspended = self._suspended(fresh)
+        with transaction.atomic():
+            learners, changed = self._store_learners(batch, suspended)
+            completions, new = self._store_completions(batch, learners, scores, now)
+            self.new += new
+            if completions or changed:
+                self.queued += self.on_stored(Stored(completions, new, changed))
+            if and_then:
+                and_then()
+
+    def _needs_reading(self, batch: Sequence[Seen]) -> list[Seen]:
+        """Those that count and whose score was never read, or that were completed a second time."""
+        known = {
+            (course, user): (completed_at, score_read_at)
+            for course, user, completed_at, score_read_at in Completion.objects.filter(
+                course__in={seen.course.pk for seen in batch},
+                learner__site=self.site,
+                learner__moodle_id__in=[seen.user_id for seen in batch],
+            ).values_list("course_id", "learner__moodle_id", "completed_at", "score_read_at")
+        }
+        erased = set(
+            Learner.objects.filter(
+                site=self.site, moodle_id__in=[seen.user_id for seen in batch], erased_at__isnull=False
+            ).values_list("moodle_id", flat=True)
+        )
+        fresh = []
+        for seen in batch:
+            if seen.user_id in erased or not self.wanted[seen.course.pk].wants(seen.completed_at):
+                continue
+            completed_at, score_read_at = known.get(seen.key, (None, None))
+            if score_read_at is None or is_second(completed_at, seen):
+                fresh.append(seen)
+        return fresh
+
+    def _scores(self, fresh: Sequence[Seen]) -> dict[tuple[int, int], int | None]:
+        """The score in percent of each, None where Moodle has none or may not tell it."""
+        if not fresh or GRADES_FUNCTION not in self.site.functions:
+            return {seen.key: None for seen in fresh}
+        pairs = [(seen.course.moodle_id, seen.user_id) for seen in fresh]
+        answers = self.client.grades(pairs, batch=BATCH_FUNCTION in self.site.functions)
+        scores: dict[tuple[int, int], int | None] = {}
+        for seen, pair in zip(fresh, pairs, strict=True):
+            answer = answers[pair]
+            if isinstance(answer, Grade):
+                scores[seen.key] = answer.percent
+            else:
+                scores[seen.key] = None
+                self.problem(seen.course, answer)
+        return scores
+
+    def _suspended(self, fresh: Sequence[Seen]) -> dict[int, bool]:
+        """Account states by Moodle user id; empty where the site issues to suspended accounts anyway."""
+        if self.site.send_suspended or not fresh or USERS_FUNCTION not in self.site.functions:
+            return {}
+        return {user.id: user.suspended for user in self.client.users([seen.user_id for seen in fresh])}
+
+    def _store_learners(
+        self, batch: Sequence[Seen], suspended: dict[int, bool]
+    ) -> tuple[dict[int, Learner], list[int]]:
+        """Make or update a row for each person; erased ones stay blank. Returns them by Moodle id, and the changed."""
+        people = {seen.user_id: seen for seen in batch}
+        rows = self.site.learners.select_for_update()
+        known = {row.moodle_id: row for row in rows.filter(moodle_id__in=people)}
+        Learner.objects.bulk_create(
+            [
+                Learner(site=self.site, moodle_id=user_id, **profile(seen), suspended=suspended.get(user_id, False))
+                for user_id, seen in people.items()
+                if user_id not in known
+            ]
+        )
+        changed = []
+        for user_id, row in known.items():
+            now_known = profile(people[user_id])
+            if user_id in suspended:
+                now_known["suspended"] = suspended[user_id]
+            if row.erased_at is None and any(getattr(row, name) != value for name, value in now_known.items()):
+                for name, value in now_known.items():
+                    setattr(row, name, value)
+                row.save(update_fields=list(now_known))
+                changed.append(row.pk)
+        return {row.moodle_id: row for row in rows.filter(moodle_id__in=people)}, changed
+
+    def _store_completions(
+        self,
+        batch: Sequence[Seen],
+        learners: dict[int, Learner],
+        scores: dict[tuple[int, int], int | None],
+        now: datetime,
+    ) -> tuple[list[Completion], int]:
+        """Make or update a row for each completion; returns those that count, and how many are new."""
+        known = {
+            (row.course_id, row.learner.moodle_id): row
+            for row in Completion.objects.filter(
+                course__in={seen.course.pk for seen in batch}, learner__in=[row.pk for row in learners.values()]
+            ).select_related("learner")
+        }
+        made, moved, wanted = [], [], []
+        for seen in batch:
+            learner = learners[seen.user_id]
+            if learner.erased_at is not None:
+                continue
+            row = known.get(seen.key)
+            if row is None:
+                row = Completion(course=seen.course, learner=learner, seen_at=now)
+                row.completed_at, row.time_source = seen.completed_at, seen.source
+                made.append(row)
+            elif is_second(row.completed_at, seen):
+                row.completed_at, row.time_source = seen.completed_at, seen.source
+                moved.append(row)
+            if seen.key in scores:
+                row.score, row.score_read_at = scores[seen.key], now
+                if row.pk and row not in moved:
+                    moved.append(row)
+            if self.wanted[seen.course.pk].wants(row.completed_at):
+                wanted.append(row)
+        Completion.objects.bulk_create(made)
+        if moved:
+            Completion.objects.bulk_update(moved, ["completed_at", "time_source", "score", "score_read_at"])
+        return wanted, len(made)
+
+    def problem(self, course: Course, error: MoodleError) -> None:
+        """Note, once, what one course or learner could not tell; the round goes on."""
+        line = f"{course}: {error.advice}"
+        if line not in self.problems:
+            self.problems.append(line)
+
+
+def is_second(known: datetime | None, seen: Seen) -> bool:
+    """Whether this is a later completion than the one on file: a later minute (feed A knows no seconds)."""
+    if seen.completed_at is None or seen.source == Completion.TimeSource.SEEN:
+        return False
+    return known is None or seen.completed_at >= known.replace(second=0, microsecond=0) + MINUTE
+
+
+def profile(seen: Seen) -> dict[str, str | bool]:
+    """The learner's fields as this feed tells them; what the feed left out is left alone."""
+    fields: dict[str, str | bool] = {}
+    if seen.firstname is not None:
+        fields["firstname"] = seen.firstname[:255]
+    if seen.lastname is not None:
+        fields["lastname"] = seen.lastname[:255]
+    if seen.email is not None:
+        # The address of a deleted account is a hash without @ (WEB_SERVICES.md, trap 4); an empty one is just missing.
+        fields["deleted"] = bool(seen.email) and "@" not in seen.email
+        fields["email"] = seen.email[:255]
+        fields["email_key"] = seen.email[:255].strip().lower()
+    return fields
+
+
+def mark_deleted(site: MoodleSite, user_ids: Iterable[int]) -> None:
+    """Note that Moodle deleted these accounts; nothing is sent to them any more."""
+    site.learners.filter(moodle_id__in=list(user_ids)).update(deleted=True)
