@@ -1,0 +1,69 @@
+"""What the portal's commands share: `--json`, and secrets that come in through standard input."""
+
+import getpass
+import json
+import sys
+import time
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from badging import queueing
+from moodle_sync.models import MoodleSite
+from moodle_sync.polling import PollResult
+from vault.keys import WrongKey
+
+# How long a command waits for a poll of the same site that a worker has under way.
+LONGEST_WAIT = 60
+
+
+class PortalCommand(BaseCommand):
+    """Results on stdout (JSON with `--json`), errors on stderr, exit 0 only on success."""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Every command takes `--json`."""
+        parser.add_argument("--json", action="store_true", help=_("print the result as JSON"))
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Run, and turn a wrong encryption key into a clear line."""
+        try:
+            return super().execute(*args, **options)
+        except (WrongKey, ImproperlyConfigured) as error:
+            raise CommandError(str(error)) from error
+
+    def say(self, options: dict[str, Any], result: dict[str, Any], *lines: str) -> None:
+        """Print the result for a script, or the lines for a person."""
+        self.stdout.write(json.dumps(result, ensure_ascii=False) if options["json"] else "\n".join(lines))
+
+
+def read_secret(from_stdin: bool, prompt: str) -> str:
+    """A token from standard input, or typed unseen at a terminal; blanks around it are dropped."""
+    if from_stdin:
+        secret = sys.stdin.readline().strip()
+    elif sys.stdin.isatty():
+        secret = getpass.getpass(f"{prompt}: ").strip()
+    else:
+        secret = ""
+    if not secret:
+        raise CommandError(_("No token was given. Pass it on standard input, never as an argument."))
+    return secret
+
+
+def site_named(name: str) -> MoodleSite:
+    """The Moodle site of that name, or a clear error."""
+    site = MoodleSite.objects.filter(name=name).first()
+    if site is None:
+        known = ", ".join(MoodleSite.objects.values_list("name", flat=True)) or _("none")
+        raise CommandError(_("There is no Moodle site “%(name)s”. Known: %(known)s.") % {"name": name, "known": known})
+    return site
+
+
+def poll_when_free(site: MoodleSite) -> PollResult:
+    """Poll the site in the foreground; a poll that a worker has under way is waited for first."""
+    until = time.monotonic() + LONGEST_WAIT
+    while MoodleSite.objects.filter(pk=site.pk, polling_until__gt=timezone.now()).exists() and time.monotonic() < until:
+        time.sleep(0.2)
+    return queueing.poll(site, now=timezone.now())

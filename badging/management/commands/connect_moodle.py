@@ -1,0 +1,54 @@
+"""manage.py connect_moodle: check a Moodle site and save it."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import CommandError, CommandParser
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from badging import sites
+from badging.management.base import PortalCommand, read_secret
+from moodle_sync.client import normalise_url
+from moodle_sync.models import MoodleSite
+
+
+class Command(PortalCommand):
+    """A known name is reconnected: its address and token are replaced."""
+
+    help = "Check a Moodle site, save it, and say which functions, report and rights are missing."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """The site's name, address, token and pace."""
+        super().add_arguments(parser)
+        parser.add_argument("--name", required=True)
+        parser.add_argument("--url", required=True, help="the address of Moodle's front page")
+        parser.add_argument("--token-stdin", action="store_true", help="read the token from standard input")
+        parser.add_argument("--poll-seconds", type=int, help="how long to wait between two polls (60)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Save a site that can be read; what cannot changes nothing."""
+        site = MoodleSite.objects.filter(name=options["name"]).first() or MoodleSite(name=options["name"])
+        try:
+            site.url = normalise_url(options["url"])
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+        if options["poll_seconds"] is not None:
+            site.poll_interval = timedelta(seconds=options["poll_seconds"])
+        site.token = read_secret(options["token_stdin"], _("Moodle web-service token"))
+        try:
+            site.full_clean(validate_unique=False)
+        except ValidationError as error:
+            raise CommandError(" ".join(error.messages)) from error
+        usable = sites.check_and_save(site, actor=None, now=timezone.now())
+        result = {"ok": usable, "strategy": site.strategy, "findings": site.findings}
+        lines = [f"{'✓' if finding['ok'] else '✗'} {finding['message']}" for finding in site.findings]
+        if usable:
+            lines += [_("Saved. Feed: %s.") % site.get_strategy_display()]
+            self.say(options, result, *lines)
+            return
+        if options["json"]:
+            self.say(options, result)
+        wrong = [finding["message"] for finding in site.findings if not finding["ok"]]
+        raise CommandError("\n".join([_("Not saved. What the Moodle administrator must do:"), *wrong]))

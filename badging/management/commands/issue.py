@@ -1,0 +1,37 @@
+"""manage.py issue: send all that is due, in the foreground, no worker needed."""
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import CommandParser
+from django.utils.translation import gettext as _
+
+from badging import issuing
+from badging.management.base import PortalCommand
+
+
+class Command(PortalCommand):
+    """May run beside workers: each takes its own issuances."""
+
+    help = "Issue every badge that is due."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """How long to go on."""
+        super().add_arguments(parser)
+        parser.add_argument("--timeout", type=float, metavar="S", help="begin nothing new after so many seconds")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Send, and print what became of it."""
+        limit = options["timeout"]
+        until = None if limit is None else time.monotonic() + limit
+        tally = issuing.send_all_due(should_stop=lambda: until is not None and time.monotonic() >= until)
+        self.say(
+            options,
+            asdict(tally),
+            _(
+                "%(attempts)d call(s): %(issued)d issued, %(not_met)d requirement not met, %(failed)d failed, "
+                "%(retry)d to be tried again, %(held)d held"
+            )
+            % asdict(tally),
+        )

@@ -1,0 +1,51 @@
+"""manage.py poll: one round of polling, in the foreground, no worker needed."""
+
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.utils.translation import gettext as _
+
+from badging.management.base import PortalCommand, poll_when_free, site_named
+from moodle_sync.models import MoodleSite
+
+
+class Command(PortalCommand):
+    """Reads each enabled site now, whether it is due or not."""
+
+    help = "Read what is new in Moodle and queue the badges."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """One site, or all."""
+        super().add_arguments(parser)
+        parser.add_argument("--site", help="name of one Moodle site (all enabled ones)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Poll, print, and fail when a site could not be read."""
+        sites = [site_named(options["site"])] if options["site"] else list(MoodleSite.objects.filter(enabled=True))
+        results = [poll_when_free(site) for site in sites]
+        self.say(
+            options,
+            {
+                "sites": [
+                    {
+                        "name": result.site,
+                        "new_completions": result.new_completions,
+                        "queued": result.queued,
+                        "calls": result.calls,
+                        "error": result.error,
+                    }
+                    for result in results
+                ]
+            },
+            *(
+                _("%(site)s: %(new)d new completion(s), %(queued)d queued, %(calls)d call(s)")
+                % {"site": row.site, "new": row.new_completions, "queued": row.queued, "calls": row.calls}
+                for row in results
+            ),
+        )
+        for result in results:
+            for problem in result.problems:
+                self.stderr.write(f"{result.site}: {problem}")
+        failed = [f"{result.site}: {result.error}" for result in results if result.error]
+        if failed:
+            raise CommandError("\n".join(failed))

@@ -1,0 +1,35 @@
+"""manage.py status: how the portal is doing."""
+
+from typing import Any
+
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from badging.management.base import PortalCommand
+from badging.models import Issuance
+from badging.status import status
+
+
+class Command(PortalCommand):
+    """Numbers for a person, or for a monitor with --json."""
+
+    help = "Issuances by state, what is due, and the health of connections and sites."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Print it."""
+        now = status(timezone.now())
+        lines = [f"{Issuance.State(state).label}: {count}" for state, count in now["issuances"].items()]
+        lines.append(_("Due: %s") % now["due"])
+        if now["oldest_due_seconds"] is not None:
+            lines.append(_("Oldest due for %d s") % now["oldest_due_seconds"])
+        lines += [
+            f"{row['name']} ({row['environment']}): {row['state']} {row['reason']}".rstrip()
+            + (_(", %d held") % row["held"] if row["held"] else "")
+            for row in now["connections"]
+        ]
+        lines += [
+            f"{row['name']}: {_('feed')} {row['strategy'] or '–'}, {_('last poll')} {row['last_poll'] or '–'}"
+            + (f". {row['error']}" if row["error"] else "")
+            for row in now["sites"]
+        ]
+        self.say(options, now, *lines)
