@@ -146,7 +146,7 @@ class MoodleClient:
         self._token = token.strip()
         self._timeout = timeout
         self._connect_timeout = min(connect_timeout, timeout)
-        self._session = requests.Session()
+        self._session = _Session()
         # No proxy can know what listens on this machine.
         self._session.trust_env = urlsplit(self.base_url).hostname not in LOOPBACK
         # Without this requests would look into .netrc and send what it finds there.
@@ -349,19 +349,20 @@ class MoodleClient:
         ]
         self.calls += 1
         try:
-            reply, body = self._send(function, fields)
+            status, headers, body = self._send(fields)
         except requests.exceptions.SSLError:  # first, as it is a ConnectionError too
             raise MoodleUnavailable(function, failure="TLS certificate refused", advice=_CERTIFICATE) from None
         except (requests.RequestException, HTTPError) as failure:
             # Not chained: the original may name a proxy with its password.
             raise MoodleUnavailable(function, failure=_kind(failure)) from None
-        self.server_time = parse_date(reply.headers.get("Date", ""))
-        status = reply.status_code
-        is_json = "json" in reply.headers.get("Content-Type", "").lower()
+        self.server_time = parse_date(headers.get("Date", ""))
+        if len(body) > LARGEST_ANSWER:
+            raise MoodleUnexpected(function, status=status, failure="answer over 20 MB", advice=_TOO_LARGE)
+        is_json = "json" in headers.get("Content-Type", "").lower()
         answer, readable = _decode(body) if is_json else (None, False)
         if isinstance(answer, dict) and "errorcode" in answer:
             raise from_errorcode(function, answer["errorcode"], status)
-        retry_after = reply.headers.get("Retry-After", "")
+        retry_after = headers.get("Retry-After", "")
         refusal = from_status(function, status, empty=not body, retry_after=retry_after, now=datetime.now(UTC))
         if refusal:
             raise refusal
@@ -370,7 +371,8 @@ class MoodleClient:
             raise MoodleUnexpected(function, status=status, failure=what, advice=_NOT_MOODLE)
         return answer
 
-    def _send(self, function: str, fields: list[tuple[str, str]]) -> tuple[requests.Response, bytes]:
+    def _send(self, fields: list[tuple[str, str]]) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and body of the answer; of a body that is too large, as much as shows it."""
         deadline = time.monotonic() + self._connect_timeout + self._timeout
         with self._session.post(
             self.base_url + _SERVER,
@@ -381,15 +383,18 @@ class MoodleClient:
         ) as reply:
             body = bytearray()
             # read1 returns what has come, so a server that drips bytes meets the deadline.
-            while chunk := reply.raw.read1(_READ_SIZE, decode_content=True):
+            while len(body) <= LARGEST_ANSWER and (chunk := reply.raw.read1(_READ_SIZE, decode_content=True)):
                 body += chunk
-                if len(body) > LARGEST_ANSWER:
-                    raise MoodleUnexpected(
-                        function, status=reply.status_code, failure="answer over 20 MB", advice=_TOO_LARGE
-                    )
                 if time.monotonic() > deadline:
                     raise requests.ReadTimeout
-            return reply, bytes(body)
+            return reply.status_code, reply.headers, bytes(body)
+
+
+class _Session(requests.Session):
+    """A session that leaves redirects alone; requests reads the whole body of one even when it may not follow it."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Nothing is a redirect."""
 
 
 def _no_password(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -1,0 +1,1061 @@
+"""Moodle's web services as recorded: what is asked, what is read from the answers, what each error becomes."""
+
+import gzip
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import requests
+import responses
+
+from moodle_sync.client import BATCH, LARGEST_ANSWER, MoodleClient, flatten, normalise_url
+from moodle_sync.errors import (
+    ERRORCODES,
+    LONGEST_RETRY_AFTER,
+    MoodleError,
+    MoodleGone,
+    MoodleLearnerGone,
+    MoodleNoCriteria,
+    MoodleNotAllowed,
+    MoodleNotTracked,
+    MoodleReportRefused,
+    MoodleTokenRefused,
+    MoodleUnavailable,
+    MoodleUnexpected,
+    ReportLayoutChanged,
+    parse_retry_after,
+)
+from moodle_sync.records import CompletionStatus, EnrolledUser, Grade, Report, User
+from tests.moodle_sync.recordings import (
+    SERVER,
+    SITE,
+    TOKEN,
+    answer_by,
+    answer_json,
+    answer_with,
+    form,
+    recording,
+    sent,
+)
+from tests.navigatr_client.wire import Answer, drips, replies, says_nothing, sends_and_hangs_up, wire
+
+SITE_INFO = "core_webservice_get_site_info"
+COMPLETION = "core_completion_get_course_completion_status"
+GRADES = "gradereport_user_get_grade_items"
+PARTICIPANTS = "core_enrol_get_enrolled_users"
+REPORT = "core_reportbuilder_retrieve_report"
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+def moodle() -> Iterator[responses.RequestsMock]:
+    with responses.RequestsMock() as mock:
+        yield mock
+
+
+@pytest.fixture
+def client() -> Iterator[MoodleClient]:
+    with MoodleClient(SITE, TOKEN) as client:
+        yield client
+
+
+# How to make each function's call, for errors that may meet any of them.
+CALLS: dict[str, Callable[[MoodleClient], Any]] = {
+    SITE_INFO: lambda client: client.site_info(),
+    COMPLETION: lambda client: client.completion_status(2, 4),
+    GRADES: lambda client: client.grades([(2, 4)], batch=False)[2, 4],
+    PARTICIPANTS: lambda client: client.enrolled_users(2),
+    REPORT: lambda client: client.report_page(4, 0),
+    "core_reportbuilder_list_reports": lambda client: client.list_reports(),
+    "core_user_get_users_by_field": lambda client: client.users([4]),
+}
+
+
+def failure(client: MoodleClient, function: str) -> MoodleError:
+    """The error that a call of this function ends in, raised or returned."""
+    try:
+        result = CALLS[function](client)
+    except MoodleError as error:
+        return error
+    assert isinstance(result, MoodleError)
+    return result
+
+
+# Every row of WEB_SERVICES.md, section 8: recording, class, what the message says, a word of the advice.
+ERRORS = [
+    ("error_token_invalid", MoodleTokenRefused, "invalidtoken", "new token"),
+    ("error_token_missing", MoodleTokenRefused, "invalidtoken", "new token"),
+    ("error_token_empty", MoodleTokenRefused, "invalidtoken", "new token"),
+    ("error_token_after_expiry_second_call", MoodleTokenRefused, "invalidtoken", "expired"),
+    ("error_token_expired", MoodleTokenRefused, "accessexception", "just expired"),
+    ("error_token_ip_restricted", MoodleTokenRefused, "accessexception", "IP range"),
+    ("error_service_user_ip_restricted", MoodleTokenRefused, "accessexception", "authorised user"),
+    ("error_service_user_validuntil_future", MoodleTokenRefused, "accessexception", "Valid until"),
+    ("error_service_disabled", MoodleTokenRefused, "accessexception", "service is disabled"),
+    ("error_user_not_authorised_for_service", MoodleTokenRefused, "accessexception", "not an authorised user"),
+    ("error_service_required_capability", MoodleTokenRefused, "accessexception", "requires a capability"),
+    ("error_missing_capability_rest_use", MoodleTokenRefused, "accessexception", "webservice/rest:use"),
+    ("error_service_user_suspended", MoodleTokenRefused, "wsaccessusersuspended", "suspended"),
+    ("error_service_user_unconfirmed", MoodleTokenRefused, "wsaccessuserunconfirmed", "not confirmed"),
+    ("error_service_user_nologin", MoodleTokenRefused, "wsaccessusernologin", "No login"),
+    ("force_password_change_pref_course", MoodleTokenRefused, "nopasswordchangeforced", "password"),
+    ("error_webservices_disabled", MoodleUnavailable, "HTTP 403, web services or REST are off", "Enable web services"),
+    ("error_rest_disabled", MoodleUnavailable, "HTTP 403, web services or REST are off", "REST"),
+    ("error_maintenance_web", MoodleUnavailable, "sitemaintenance", "maintenance"),
+    ("error_maintenance_cli", MoodleUnavailable, "HTTP 503", "tries again"),
+    ("maintenance_after_cli_enable", MoodleUnavailable, "HTTP 503", "tries again"),
+    ("error_upgrade_running", MoodleUnavailable, "upgraderunning", "upgraded"),
+    ("error_bad_protocol_path", MoodleUnexpected, "HTTP 404", "front page"),
+    ("format_missing_xml", MoodleUnexpected, "HTTP 200, not JSON but XML", "not Moodle's web service"),
+    ("error_param_missing", MoodleUnexpected, "invalidparameter", "fault of the portal"),
+    ("error_param_wrong_type", MoodleUnexpected, "invalidparameter", "fault of the portal"),
+    ("error_param_unexpected", MoodleUnexpected, "invalidparameter", "fault of the portal"),
+    ("error_param_scalar_for_list", MoodleUnexpected, "invalidparameter", "fault of the portal"),
+    ("error_enrolled_users_bad_sortby", MoodleUnexpected, "invalidparameter", "fault of the portal"),
+    ("error_completion_unknown_course", MoodleGone, "invalidrecord", "does not exist"),
+    ("error_grade_items_unknown_course", MoodleGone, "invalidrecord", "does not exist"),
+    ("error_report_unknown_id", MoodleGone, "invalidrecord", "does not exist"),
+    ("error_completion_unknown_user", MoodleLearnerGone, "invaliduser", "deleted"),
+    ("error_completion_deleted_account", MoodleLearnerGone, "userdeleted", "deleted"),
+    ("error_course_not_accessible", MoodleNotAllowed, "requireloginerror", "moodle/course:view"),
+    ("error_hidden_course", MoodleNotAllowed, "requireloginerror", "moodle/course:viewhiddencourses"),
+    ("error_course_not_accessible_enrol", MoodleNotAllowed, "errorcoursecontextnotvalid", "moodle/course:view"),
+    ("error_missing_capability_viewparticipants", MoodleNotAllowed, "nopermissions", "viewparticipants"),
+    ("error_missing_capability_completion", MoodleNotAllowed, "cannotviewreport", "report/completion:view"),
+    ("error_completion_tracking_off", MoodleNotAllowed, "cannotviewreport", "completion tracking is on"),
+    ("error_completion_disabled_sitewide", MoodleNotAllowed, "cannotviewreport", "for the site"),
+    ("error_missing_capability_grades", MoodleNotAllowed, "nopermissiontoviewgrades", "moodle/grade:viewall"),
+    ("error_custom_reports_disabled", MoodleReportRefused, "errorreportview", "custom reports are enabled"),
+    ("error_custom_reports_disabled_list", MoodleReportRefused, "errorreportview", "custom reports are enabled"),
+    ("error_report_no_audience", MoodleReportRefused, "errorreportview", "audience"),
+    ("error_completion_no_criteria", MoodleNoCriteria, "nocriteriaset", "criteria"),
+    ("error_completion_not_enrolled", MoodleNotTracked, "usernotenroled", "not enrolled"),
+    ("error_completion_suspended_enrolment", MoodleNotTracked, "usernotenroled", "suspended"),
+    ("error_completion_teacher_not_tracked", MoodleNotTracked, "usernotenroled", "teacher"),
+    ("error_function_not_in_service", MoodleTokenRefused, "accessexception", "not in the service"),
+    ("error_function_missing", MoodleUnexpected, "invalidparameter", "fault of the portal"),
+    ("error_debug_developer", MoodleUnexpected, "invalidparameter", "fault of the portal"),
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "message", "advice"), ERRORS, ids=[row[0] for row in ERRORS])
+def test_every_recorded_error_says_what_to_do_next(
+    name: str,
+    kind: type[MoodleError],
+    message: str,
+    advice: str,
+    moodle: responses.RequestsMock,
+    client: MoodleClient,
+) -> None:
+    found = recording(name)
+    function = found["request"].get("wsfunction")
+    function = function if function in CALLS else SITE_INFO
+    answer_with(moodle, name)
+
+    error = failure(client, function)
+
+    assert type(error) is kind
+    assert str(error) == f"{function}: {message}"
+    assert advice in error.advice
+    assert error.status == found["http_status"]
+
+
+@pytest.mark.parametrize("name", [row[0] for row in ERRORS])
+def test_an_error_holds_nothing_of_moodles_own_words(
+    name: str, moodle: responses.RequestsMock, client: MoodleClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer_with(moodle, name)
+    answer = recording(name)["response"]
+    with caplog.at_level(logging.DEBUG):
+        error = failure(client, SITE_INFO)
+    told = f"{error} {error!r} {error.args} {vars(error)} {caplog.text}"
+    assert TOKEN not in told
+    if isinstance(answer, dict):
+        for secret in ("message", "debuginfo", "exception"):
+            assert answer.get(secret, TOKEN) not in told
+
+
+def test_debug_text_with_user_names_and_sql_is_not_kept(moodle: responses.RequestsMock, client: MoodleClient) -> None:
+    answer = recording("error_service_user_suspended")["response"] | {"debuginfo": "SELECT secret FROM ana"}
+    answer_json(moodle, answer)
+    error = failure(client, SITE_INFO)
+    assert "ana" not in repr(vars(error)).replace("Manage", "")
+    assert error.__cause__ is None
+
+
+def test_an_unknown_function_is_not_taken_for_a_course_that_is_gone(
+    moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    answer_with(moodle, "error_function_unknown")
+    error = failure(client, SITE_INFO)
+    assert type(error) is MoodleUnexpected
+    assert "Moodle 3.7" in error.advice
+
+
+def test_an_errorcode_decides_before_the_http_status(moodle: responses.RequestsMock, client: MoodleClient) -> None:
+    answer_json(moodle, {"errorcode": "invalidtoken", "exception": "x", "message": "y"}, status=500)
+    error = failure(client, SITE_INFO)
+    assert type(error) is MoodleTokenRefused
+    assert error.status == 500
+
+
+def test_an_unknown_errorcode_needs_a_person_and_is_named(moodle: responses.RequestsMock, client: MoodleClient) -> None:
+    answer_json(moodle, {"errorcode": "plugin/newthing", "message": "y"})
+    error = failure(client, SITE_INFO)
+    assert type(error) is MoodleUnexpected
+    assert str(error) == f"{SITE_INFO}: plugin/newthing"
+    assert error.advice
+
+
+@pytest.mark.parametrize("errorcode", ["Ana Lee <ana@example.org>", "x" * 200, 7, None, "", ["invalidtoken"]])
+def test_an_errorcode_that_is_none_is_not_repeated(
+    errorcode: Any, moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    answer_json(moodle, {"errorcode": errorcode})
+    error = failure(client, SITE_INFO)
+    assert type(error) is MoodleUnexpected
+    assert str(error) == f"{SITE_INFO}: HTTP 200, unreadable errorcode"
+
+
+STATUSES = [
+    (301, MoodleUnexpected, "final address"),
+    (303, MoodleUnexpected, "final address"),
+    (400, MoodleUnexpected, "not Moodle"),
+    (401, MoodleUnexpected, "in front of Moodle"),
+    (403, MoodleUnexpected, "in front of Moodle"),
+    (404, MoodleUnexpected, "front page"),
+    (408, MoodleUnavailable, "tries again"),
+    (429, MoodleUnavailable, "tries again"),
+    (500, MoodleUnavailable, "tries again"),
+    (502, MoodleUnavailable, "tries again"),
+    (504, MoodleUnavailable, "tries again"),
+]
+
+
+@pytest.mark.parametrize(("status", "kind", "advice"), STATUSES)
+def test_every_http_status_without_an_errorcode_says_what_to_do(
+    status: int, kind: type[MoodleError], advice: str, moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    headers = {"Location": "http://elsewhere.example/?wstoken=1"}
+    moodle.post(SERVER, body="<html>Ana Lee</html>", status=status, content_type="text/html", headers=headers)
+    error = failure(client, SITE_INFO)
+    assert type(error) is kind
+    assert str(error) == f"{SITE_INFO}: HTTP {status}"
+    assert advice in error.advice
+    assert len(moodle.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "what"),
+    [
+        ("<!DOCTYPE html><p>Ana", "text/html", "not JSON but an HTML page"),
+        ("<html>", "application/json+html", "unreadable JSON"),
+        ('{"sitename": ', "application/json", "unreadable JSON"),
+        ('{"a": NaN}', "application/json", "unreadable JSON"),
+        ("[" * 100_000, "application/json", "unreadable JSON"),
+        ("", "text/plain", "not JSON but nothing"),
+        ("Ana was here", "text/plain", "not JSON but something else"),
+        ("", "application/json", "unreadable JSON"),
+    ],
+)
+def test_what_is_not_moodles_json_is_told_apart_and_never_repeated(
+    body: str, content_type: str, what: str, moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    moodle.post(SERVER, body=body, content_type=content_type)
+    error = failure(client, SITE_INFO)
+    assert type(error) is MoodleUnexpected
+    assert str(error) == f"{SITE_INFO}: HTTP 200, {what}"
+
+
+@pytest.mark.parametrize(
+    ("header", "wait"),
+    [
+        ("30", timedelta(seconds=30)),
+        (" 5 ", timedelta(seconds=5)),
+        ("-3", timedelta(0)),
+        ("999999999", LONGEST_RETRY_AFTER),
+        ("Mon, 23 Nov 2026 12:02:00 GMT", timedelta(minutes=2)),
+        ("Mon, 23 Nov 2026 12:02:00", timedelta(minutes=2)),
+        ("Mon, 23 Nov 2026 11:00:00 GMT", timedelta(0)),
+        ("soon", None),
+        ("", None),
+    ],
+)
+def test_retry_after_is_read_as_seconds_or_date_within_a_day(header: str, wait: timedelta | None) -> None:
+    assert parse_retry_after(header, NOW) == wait
+
+
+def test_a_busy_moodle_says_how_long_to_wait(moodle: responses.RequestsMock, client: MoodleClient) -> None:
+    moodle.post(SERVER, body="", status=429, headers={"Retry-After": "90"})
+    error = failure(client, SITE_INFO)
+    assert isinstance(error, MoodleUnavailable)
+    assert error.retry_after == timedelta(seconds=90)
+
+
+def test_every_errorcode_has_advice() -> None:
+    for errorcode, (kind, _) in ERRORCODES.items():
+        assert len(kind("core_x_y", errorcode=errorcode).advice) > 30
+
+
+def test_an_error_without_errorcode_has_the_advice_of_its_class_and_says_what_failed() -> None:
+    error = MoodleUnavailable("core_x_y", failure="timed out", retry_after=timedelta(seconds=3))
+    assert str(error) == "core_x_y: timed out"
+    assert error.advice == MoodleUnavailable.advice
+    assert error.retry_after == timedelta(seconds=3)
+    assert str(MoodleGone("core_x_y")) == "core_x_y: failed"
+    assert MoodleGone("core_x_y", advice="Do this.").advice == "Do this."
+
+
+def test_a_changed_layout_says_why_and_how_to_restore_it() -> None:
+    error = ReportLayoutChanged("10 columns expected, 9 found")
+    assert isinstance(error, MoodleNotAllowed)
+    assert "10 columns expected, 9 found" in str(error)
+    for agreed in ("Navigatr badge feed", "Course full name with link", "Completed = Yes", "Sorting", "unique rows"):
+        assert agreed in error.advice
+
+
+def test_a_site_without_a_feed_says_what_both_feeds_need() -> None:
+    error = MoodleNotAllowed.no_feed()
+    assert "neither the report nor the per-learner functions" in str(error)
+    for needed in ("Navigatr badge feed", REPORT, PARTICIPANTS, COMPLETION):
+        assert needed in error.advice
+
+
+# What is asked.
+
+
+def test_every_call_is_a_post_with_the_token_in_its_body_only(
+    moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    answer_with(moodle, "site_info")
+    client.site_info()
+    request = moodle.calls[0].request
+    assert request.method == "POST"
+    assert request.url == SERVER
+    assert TOKEN not in str(request.headers)
+    assert request.headers["User-Agent"] == "navigatr-badge-portal/0.1.0"
+    assert form(request) == {
+        "wstoken": TOKEN,
+        "wsfunction": SITE_INFO,
+        "moodlewsrestformat": "json",
+        "moodlewssettingraw": "1",
+        "moodlewssettinglang": "en",
+        "moodlewssettingtimezone": "UTC",
+    }
+
+
+def test_the_token_is_trimmed_and_never_shown(moodle: responses.RequestsMock) -> None:
+    client = MoodleClient(SITE + "/", f"  {TOKEN}\n")
+    answer_with(moodle, "site_info")
+    client.site_info()
+    assert form(moodle.calls[0].request)["wstoken"] == TOKEN
+    assert repr(client) == f"<MoodleClient {SITE}>"
+
+
+def test_parameters_are_flattened_as_php_reads_them() -> None:
+    params = {
+        "courseid": 2,
+        "options": [{"name": "limitnumber", "value": 100}, {"name": "onlyactive", "value": True}],
+        "values": ["Ünal & Søn", 3],
+        "deep": {"ids": (2,)},
+        "missing": None,
+        "no": False,
+    }
+    assert flatten(params) == [
+        ("courseid", "2"),
+        ("options[0][name]", "limitnumber"),
+        ("options[0][value]", "100"),
+        ("options[1][name]", "onlyactive"),
+        ("options[1][value]", "1"),
+        ("values[0]", "Ünal & Søn"),
+        ("values[1]", "3"),
+        ("deep[ids][0]", "2"),
+        ("no", "0"),
+    ]
+
+
+def test_calls_are_counted_and_moodles_clock_is_kept(moodle: responses.RequestsMock, client: MoodleClient) -> None:
+    answer_json(moodle, recording("site_info")["response"], headers={"Date": "Mon, 23 Nov 2026 12:00:03 GMT"})
+    moodle.post(SERVER, body=requests.ConnectionError("refused"))
+    answer_json(moodle, {"errorcode": "sitemaintenance"}, headers={"Date": "no date"})
+    kept = [(client.calls, client.server_time)]
+    client.site_info()
+    kept.append((client.calls, client.server_time))
+    for _ in range(2):
+        failure(client, SITE_INFO)
+        kept.append((client.calls, client.server_time))
+
+    at = NOW + timedelta(seconds=3)
+    assert kept == [(0, None), (1, at), (2, at), (3, None)]
+
+
+GOOD_ADDRESSES = [
+    ("https://moodle.example", "https://moodle.example"),
+    ("  https://Moodle.Example/ \n", "https://moodle.example"),
+    ("HTTPS://moodle.example//", "https://moodle.example"),
+    ("https://example.org/moodle/", "https://example.org/moodle"),
+    ("https://example.org/moodle/webservice/rest/server.php", "https://example.org/moodle"),
+    ("https://example.org/login/index.php?loginredirect=1#x", "https://example.org"),
+    ("https://example.org/Moodle/my/courses.php", "https://example.org/Moodle"),
+    ("https://example.org/my/", "https://example.org"),
+    ("https://example.org/academy", "https://example.org/academy"),
+    ("http://127.0.0.1:8001/moodle", "http://127.0.0.1:8001/moodle"),
+    ("http://[::1]:8001/", "http://[::1]:8001"),
+]
+
+
+@pytest.mark.parametrize(("text", "address"), GOOD_ADDRESSES)
+def test_an_address_as_pasted_becomes_the_front_page(text: str, address: str) -> None:
+    assert normalise_url(text) == address
+    assert normalise_url(address) == address
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("moodle.example", "must start with https"),
+        ("", "must start with https"),
+        ("ftp://moodle.example", "must start with https"),
+        ("https://ana:pass@moodle.example", "user name or password"),
+        ("https://", "not a web address"),
+        ("https://moodle.example:port", "not a web address"),
+        ("https://[::1", "not a web address"),
+        ("https://moodle .example", "not a web address"),
+        ("https://moodle.example/\x00", "not a web address"),
+    ],
+)
+def test_an_address_that_cannot_be_says_so_to_a_person(text: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem) as error:
+        MoodleClient(text, TOKEN)
+    assert "pass@" not in str(error.value)
+
+
+@pytest.mark.parametrize("timeout", [0, 0.5, 301, -1, float("nan")])
+def test_a_time_out_out_of_range_is_refused(timeout: float) -> None:
+    with pytest.raises(ValueError, match="1 to 300"):
+        MoodleClient(SITE, TOKEN, timeout=timeout)
+
+
+# What is read.
+
+
+def test_site_info_tells_version_features_and_functions_but_no_secret(
+    moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    answer_with(moodle, "site_info")
+    info = client.site_info()
+    assert (info.sitename, info.siteurl, info.userid) == ("Example Moodle", "http://moodle.example", 306)
+    assert (info.version, info.release) == (2024100705, "4.5.5+ (Build: 20250613)")
+    assert "core_course_get_courses_by_field" in info.functions
+    assert info.features["enablecompletion"] is True
+    assert "TOKEN" not in repr(info)
+
+
+def test_courses_are_read_without_the_front_page(moodle: responses.RequestsMock, client: MoodleClient) -> None:
+    answer_with(moodle, "courses_by_field_all")
+    recorded = recording("courses_by_field_all")["response"]["courses"]
+    courses = client.courses()
+    assert sent(moodle) == [{"wsfunction": "core_course_get_courses_by_field"}]
+    assert [course.id for course in courses] == [one["id"] for one in recorded if one["format"] != "site"]
+    assert {course.visible for course in courses} == {True, False}
+    assert all(course.completion_enabled is not None for course in courses)
+
+
+def test_course_names_are_texts_as_stored(moodle: responses.RequestsMock, client: MoodleClient) -> None:
+    answer_with(moodle, "courses_by_field_raw_names")
+    course = client.courses(ids=[3])[0]
+    assert course.fullname == "Café & “Éthique” <b>niveau 1</b> — 日本語 ✓"
+    assert course.shortname == "ÉTH-1 & <2>"
+    assert course.startdate == datetime(2026, 8, 31, 23, 0, tzinfo=UTC)
+    assert course.contact_ids == {303}
+
+
+def test_a_course_without_access_is_read_as_far_as_moodle_tells(
+    moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    answer_json(moodle, {"courses": [{"id": 9, "shortname": "S", "fullname": "F", "contacts": None}], "warnings": []})
+    course = client.courses(shortname="S & <2>")[0]
+    assert (course.visible, course.completion_enabled, course.startdate) == (True, None, None)
+    assert sent(moodle)[0] == {
+        "wsfunction": "core_course_get_courses_by_field",
+        "field": "shortname",
+        "value": "S & <2>",
+    }
+
+
+def test_courses_are_asked_for_in_calls_of_200(moodle: responses.RequestsMock, client: MoodleClient) -> None:
+    def answer(fields: dict[str, str]) -> Any:
+        ids = fields["value"].split(",")
+        assert len(ids) <= 200
+        return {"courses": [{"id": int(number), "shortname": "s", "fullname": "f"} for number in ids]}
+
+    answer_by(moodle, answer)
+    assert [course.id for course in client.courses(ids=range(2, 452))] == list(range(2, 452))
+    assert client.calls == 3
+    assert client.courses(ids=[]) == []
+    assert client.calls == 3
+
+
+def test_participants_are_asked_for_by_page_in_a_steady_order(
+    moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    answer_with(moodle, "enrolled_users_min_fields")
+    answer_with(moodle, "enrolled_users_past_end")
+    users = client.enrolled_users(2, offset=100, limit=50)
+    first = recording("enrolled_users_min_fields")["response"][0]
+    assert users[0].id == first["id"]
+    assert users[0].email == first["email"]
+    fields = sent(moodle)[0]
+    options = {fields[f"options[{n}][name]"]: fields[f"options[{n}][value]"] for n in range(4)}
+    assert options == {
+        "userfields": "id,email,firstname,lastname",
+        "sortby": "id",
+        "limitfrom": "100",
+        "limitnumber": "50",
+    }
+    assert fields["courseid"] == "2"
+    assert client.enrolled_users(2, offset=10_000) == []
+
+
+def test_a_missing_e_mail_is_none_and_an_empty_first_name_is_empty(
+    moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    answer_with(moodle, "silent_no_email_missing_viewuseridentity")
+    answer_json(moodle, [{"id": 13, "fullname": " Ferrari", "firstname": "", "lastname": "Ferrari", "email": ""}])
+    assert {user.email for user in client.enrolled_users(2)} == {None}
+    assert client.enrolled_users(2) == [EnrolledUser(13, " Ferrari", "", "Ferrari", "")]
+
+
+def test_accounts_tell_who_is_suspended_and_who_was_deleted(
+    moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    answer_with(moodle, "users_by_id")
+    users = {user.id: user for user in client.users([13, 20, 22, 99999])}
+    assert users.keys() == {13, 20, 22}
+    assert users[13] == User(13, "", "Ferrari", "learner011@example.org", suspended=False)
+    assert [users[number].suspended for number in (13, 20, 22)] == [False, True, False]
+    assert [users[number].deleted for number in (13, 20, 22)] == [False, False, True]
+    fields = sent(moodle)[0]
+    assert [fields[name] for name in ("field", "values[0]", "values[3]")] == ["id", "13", "99999"]
+
+
+def test_an_account_without_e_mail_is_not_taken_for_a_deleted_one() -> None:
+    assert not User(1, "A", "B", None, suspended=False).deleted
+    assert not User(1, "A", "B", "", suspended=False).deleted
+
+
+COMPLETIONS = [
+    ("completion_done_self", True, 1),
+    ("completion_done_grade", True, 1),
+    ("completion_done_activities", True, 2),
+    ("completion_suspended_account", True, 1),
+    ("completion_hidden_course", True, 0),
+    ("completion_not_done", False, 0),
+    ("completion_half_activities", False, 0),
+    ("completion_grade_failed", False, 0),
+    ("completion_reset_learner", False, 0),
+]
+
+
+@pytest.mark.parametrize(("name", "completed", "times"), COMPLETIONS)
+def test_a_completions_time_is_its_latest_criterion(
+    name: str, completed: bool, times: int, moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    answer_with(moodle, name)
+    criteria = recording(name)["response"]["completionstatus"]["completions"]
+    known = [one["timecompleted"] for one in criteria if one["timecompleted"]] if completed else []
+    assert len(known) == times
+    latest = datetime.fromtimestamp(max(known), UTC) if known else None
+    assert client.completion_status(2, 4) == CompletionStatus(completed, latest)
+    assert sent(moodle) == [{"wsfunction": COMPLETION, "courseid": "2", "userid": "4"}]
+
+
+GRADE_CASES = [
+    ("grade_items_one_user", 2, 4),
+    ("grade_items_one_user_max30", 6, 4),
+    ("grade_items_partly_graded_user", 6, 46),
+    ("grade_items_one_user_no_grade", 2, 7),
+    ("grade_items_not_enrolled_user", 3, 202),
+]
+
+
+@pytest.mark.parametrize(("name", "course", "user"), GRADE_CASES)
+def test_a_grade_is_in_percent_of_the_learners_own_maximum(
+    name: str, course: int, user: int, moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    answer_with(moodle, name)
+    items = recording(name)["response"]["usergrades"][0]["gradeitems"]
+    shown = next(item["percentageformatted"] for item in items if item["itemtype"] == "course")
+    expected = None if shown == "-" else round(float(shown.split()[0]))
+    assert client.grades([(course, user)], batch=False) == {(course, user): Grade(expected)}
+
+
+@pytest.mark.parametrize(
+    ("raw", "least", "most", "percent"),
+    [
+        (12.5, 0, 100, 13),
+        (0.5, 0, 100, 1),
+        (0.49, 0, 100, 0),
+        (79.5, 0, 100, 80),
+        (15, 10, 20, 50),
+        (1.005, 0, 3, 34),
+        (0, 0, 100, 0),
+        (-5, 0, 100, 0),
+        (120, 0, 100, 100),
+        (None, 0, 100, None),
+        (5, 0, 0, None),
+        (5, 10, 5, None),
+        (5, 0, None, None),
+        (5, None, 10, 50),
+    ],
+)
+def test_percent_is_rounded_half_up_within_0_and_100(
+    raw: float | None,
+    least: float | None,
+    most: float | None,
+    percent: int | None,
+    moodle: responses.RequestsMock,
+    client: MoodleClient,
+) -> None:
+    total = {"itemtype": "course", "graderaw": raw, "grademin": least, "grademax": most}
+    item = {"itemtype": "mod", "graderaw": 3, "grademin": 0, "grademax": 4}
+    answer_json(moodle, {"usergrades": [{"userid": 4, "gradeitems": [item, total]}]})
+    assert client.grades([(2, 4)], batch=False) == {(2, 4): Grade(percent)}
+
+
+@pytest.mark.parametrize("learners", [[], [{"userid": 4, "gradeitems": []}]])
+def test_no_course_total_is_no_grade(learners: Any, moodle: responses.RequestsMock, client: MoodleClient) -> None:
+    answer_json(moodle, {"usergrades": learners})
+    assert client.grades([(2, 4)], batch=False) == {(2, 4): Grade(None)}
+
+
+def test_the_grades_of_another_learner_are_refused(moodle: responses.RequestsMock, client: MoodleClient) -> None:
+    answer_json(moodle, {"usergrades": [{"userid": 5, "gradeitems": []}]})
+    assert isinstance(client.grades([(2, 4)], batch=False)[2, 4], MoodleUnexpected)
+
+
+def test_reports_are_read_from_all_pages(moodle: responses.RequestsMock, client: MoodleClient) -> None:
+    def answer(fields: dict[str, str]) -> Any:
+        assert fields["perpage"] == "100"
+        first = int(fields["page"]) * 100
+        return {"reports": [{"id": n, "name": "R", "source": "s"} for n in range(first, min(first + 100, 230))]}
+
+    answer_by(moodle, answer)
+    assert [report.id for report in client.list_reports()] == list(range(230))
+    assert client.calls == 3
+
+
+def test_a_moodle_that_repeats_its_reports_is_not_asked_for_ever(
+    moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    answer_by(moodle, lambda _: {"reports": [{"id": n, "name": "R", "source": "s"} for n in range(100)]})
+    assert len(client.list_reports()) == 100
+    assert client.calls == 2
+
+
+def test_endless_reports_end_at_ten_thousand(moodle: responses.RequestsMock, client: MoodleClient) -> None:
+    def answer(fields: dict[str, str]) -> Any:
+        first = int(fields["page"]) * 100
+        return {"reports": [{"id": n, "name": "R", "source": "s"} for n in range(first, first + 100)]}
+
+    answer_by(moodle, answer)
+    assert len(client.list_reports()) == 10_000
+
+
+def test_the_agreed_report_is_listed(moodle: responses.RequestsMock, client: MoodleClient) -> None:
+    answer_with(moodle, "agreed_report_list")
+    agreed = next(report for report in client.list_reports() if report.name == "Navigatr badge feed")
+    source = "core_course\\reportbuilder\\datasource\\participants"
+    assert agreed == Report(4, "Navigatr badge feed", source, datetime(2026, 11, 23, 9, 0, 27, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("name", ["agreed_report_page0", "agreed_report_last_page", "agreed_report_since"])
+def test_a_report_page_keeps_its_cells_as_they_came(
+    name: str, moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    answer_with(moodle, name)
+    recorded = recording(name)["response"]
+    page = client.report_page(4, 3, 40)
+    assert sent(moodle) == [{"wsfunction": REPORT, "reportid": "4", "page": "3", "perpage": "40"}]
+    assert page.headers == recorded["data"]["headers"]
+    assert page.rows == [row["columns"] for row in recorded["data"]["rows"]]
+    assert page.total == recorded["data"]["totalrowcount"]
+    assert (page.name, page.source) == ("Navigatr badge feed", recorded["details"]["source"])
+    assert page.timemodified == datetime.fromtimestamp(recorded["details"]["timemodified"], UTC)
+    assert page.page == 3
+
+
+def test_an_empty_cell_may_be_null_and_past_the_end_is_no_row(
+    moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    changed = recording("agreed_report_page0")["response"]
+    changed["data"]["rows"] = [{"columns": [None, "x"]}]
+    answer_json(moodle, changed)
+    answer_with(moodle, "report_page_past_end")
+    assert client.report_page(4, 0).rows == [["", "x"]]
+    past = client.report_page(4, 99)
+    assert (past.rows, past.total) == ([], recording("report_page_past_end")["response"]["data"]["totalrowcount"])
+
+
+def test_filters_are_sent_exactly_as_moodle_reads_them(moodle: responses.RequestsMock, client: MoodleClient) -> None:
+    answer_with(moodle, "agreed_report_set_since")
+    answer_with(moodle, "report_set_filters_range_and_course")
+    answer_with(moodle, "report_set_filters_clear")
+    since = datetime.fromtimestamp(1795424000, UTC)
+    client.set_report_filters(4, since=since, course_ids=[])
+    client.set_report_filters(4, since=None, course_ids=(2, 3))
+    client.set_report_filters(4, since=None, course_ids=[])
+    fields = sent(moodle)
+    assert {one["wsfunction"] for one in fields} == {"core_reportbuilder_set_filters"}
+    assert {one["reportid"] for one in fields} == {"4"}
+    assert [json.loads(one["values"]) for one in fields] == [
+        json.loads(recording("agreed_report_set_since")["request"]["params"]["values"]),
+        {"course:courseselector_values": [2, 3]},
+        {},
+    ]
+
+
+def test_filters_that_moodle_does_not_confirm_are_an_error(
+    moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    answer_json(moodle, False)
+    with pytest.raises(MoodleUnexpected, match="true expected"):
+        client.set_report_filters(4, since=None, course_ids=[])
+
+
+WRONG_SHAPES = [
+    (SITE_INFO, ["x"]),
+    (SITE_INFO, recording("site_info")["response"] | {"version": "soon"}),
+    (SITE_INFO, recording("site_info")["response"] | {"functions": None}),
+    (SITE_INFO, recording("site_info")["response"] | {"userid": "306"}),
+    (SITE_INFO, recording("site_info")["response"] | {"siteurl": None}),
+    (SITE_INFO, recording("site_info")["response"] | {"advancedfeatures": [{"name": "x", "value": 7}]}),
+    (COMPLETION, []),
+    (COMPLETION, {"completionstatus": {"completed": "yes", "completions": []}}),
+    (COMPLETION, {"completionstatus": {"completed": True, "completions": [{"timecompleted": "now"}]}}),
+    (COMPLETION, {"completionstatus": {"completed": True, "completions": [{"timecompleted": 10**18}]}}),
+    (GRADES, {"usergrades": [{"userid": 4, "gradeitems": [{"itemtype": "course", "graderaw": "70"}]}]}),
+    (PARTICIPANTS, {"users": []}),
+    (PARTICIPANTS, [{"fullname": "Ana Lee"}]),
+    (PARTICIPANTS, [{"id": True}]),
+    (PARTICIPANTS, [{"id": 4, "email": 5}]),
+    (REPORT, {"details": {}, "data": {"headers": [], "rows": [], "totalrowcount": 0}}),
+    (REPORT, recording("agreed_report_page0")["response"] | {"data": {"headers": [1], "rows": []}}),
+    (REPORT, recording("agreed_report_page0")["response"] | {"data": None}),
+]
+
+
+@pytest.mark.parametrize(("function", "answer"), WRONG_SHAPES)
+def test_an_answer_of_a_wrong_shape_names_the_function_and_what_was_expected(
+    function: str, answer: Any, moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    answer_json(moodle, answer)
+    error = failure(client, function)
+    assert type(error) is MoodleUnexpected
+    assert str(error).startswith(f"{function}: answer of a wrong shape, ")
+    assert str(error).split(", ", 1)[1].count("expected") == 1
+    assert "Ana" not in str(error)
+
+
+# Many questions at once.
+
+
+def exception(errorcode: str) -> dict[str, Any]:
+    """What a failed request of a batch looks like (recording mobile_batch_completion_stops_at_first_error)."""
+    return {"error": True, "exception": json.dumps({"errorcode": errorcode, "message": "Ana Lee is unknown"})}
+
+
+def done(completed: bool = True) -> dict[str, Any]:
+    return {"completionstatus": {"completed": completed, "completions": []}}
+
+
+def batching(answers: Callable[[int, int], Any]) -> Callable[[dict[str, str]], Any]:
+    """A Moodle that answers batches and single calls alike, and stops a batch at the first error (trap 10).
+
+    `answers` gives, for a course and a learner, the answer, or an errorcode as a str.
+    """
+
+    def respond(fields: dict[str, str]) -> Any:
+        if fields["wsfunction"] != "tool_mobile_call_external_functions":
+            answer = answers(int(fields["courseid"]), int(fields["userid"]))
+            return {"errorcode": answer, "message": "Ana"} if isinstance(answer, str) else answer
+        found: list[dict[str, Any]] = []
+        for number in range(BATCH + 1):
+            if f"requests[{number}][function]" not in fields:
+                break
+            asked = json.loads(fields[f"requests[{number}][arguments]"])
+            answer = answers(asked["courseid"], asked["userid"])
+            if isinstance(answer, str):
+                found.append(exception(answer))
+                break
+            found.append({"error": False, "data": json.dumps(answer)})
+        assert number <= BATCH
+        return {"responses": found}
+
+    return respond
+
+
+def test_a_recorded_batch_is_read_up_to_its_error_and_then_resumed(
+    moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    answer_with(moodle, "mobile_batch_completion_stops_at_first_error")
+    answer_json(moodle, {"responses": [{"error": False, "data": json.dumps(done(completed=False))}]})
+
+    found = client.completion_statuses(2, [4, 22, 202], batch=True)
+
+    assert found[4] == CompletionStatus(True, datetime.fromtimestamp(1790891711, UTC))
+    assert type(found[22]) is MoodleLearnerGone
+    assert str(found[22]) == f"{COMPLETION}: userdeleted"
+    assert found[202] == CompletionStatus(False, None)
+    first, second = sent(moodle)
+    recorded = recording("mobile_batch_completion_stops_at_first_error")["request"]["params"]["requests"]
+    for number, one in enumerate(recorded):
+        assert first[f"requests[{number}][function]"] == one["function"]
+        assert json.loads(first[f"requests[{number}][arguments]"]) == json.loads(one["arguments"])
+    assert json.loads(second["requests[0][arguments]"]) == {"courseid": 2, "userid": 202}
+    assert "requests[1][function]" not in second
+
+
+def test_an_error_in_the_last_place_of_a_recorded_batch_needs_no_second_call(
+    moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    answer_with(moodle, "mobile_batch_completion")
+    found = client.completion_statuses(2, [4, 202, 22], batch=True)
+    assert [type(found[user]) for user in (4, 202, 22)] == [CompletionStatus, CompletionStatus, MoodleLearnerGone]
+    assert client.calls == 1
+
+
+@pytest.mark.parametrize(("batch", "calls"), [(True, 5), (False, 120)])
+def test_learners_with_errors_of_their_own_stop_none_of_the_others(
+    batch: bool, calls: int, moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    odd = {10: "usernotenroled", 11: "userdeleted", 119: "strangenewerror"}
+    answer_by(moodle, batching(lambda _, user: odd.get(user, done())))
+    found = client.completion_statuses(2, range(120), batch=batch)
+    assert list(found) == list(range(120))
+    assert [type(found[user]) for user in odd] == [MoodleNotTracked, MoodleLearnerGone, MoodleUnexpected]
+    assert all(found[user] == CompletionStatus(True, None) for user in found if user not in odd)
+    assert client.calls == calls
+
+
+@pytest.mark.parametrize("batch", [True, False])
+def test_no_learners_are_no_call(batch: bool, moodle: responses.RequestsMock, client: MoodleClient) -> None:
+    assert client.completion_statuses(2, [], batch=batch) == {}
+    assert client.grades([], batch=batch) == {}
+    assert client.calls == 0
+
+
+@pytest.mark.parametrize("batch", [True, False])
+@pytest.mark.parametrize(
+    ("errorcode", "kind"),
+    [
+        ("nocriteriaset", MoodleNoCriteria),
+        ("cannotviewreport", MoodleNotAllowed),
+        ("requireloginerror", MoodleNotAllowed),
+        ("invalidrecord", MoodleGone),
+        ("invalidtoken", MoodleTokenRefused),
+        ("accessexception", MoodleTokenRefused),
+        ("sitemaintenance", MoodleUnavailable),
+    ],
+)
+def test_what_concerns_the_whole_course_or_site_is_raised_once(
+    errorcode: str, kind: type[MoodleError], batch: bool, moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    answer_by(moodle, batching(lambda _, user: done() if user < 2 else errorcode))
+    with pytest.raises(kind) as error:
+        client.completion_statuses(2, range(500), batch=batch)
+    assert type(error.value) is kind
+    assert client.calls == (1 if batch else 3)
+
+
+@pytest.mark.parametrize("batch", [True, False])
+def test_a_course_whose_grades_may_not_be_seen_stops_no_other_course(
+    batch: bool, moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    def answer(course: int, user: int) -> Any:
+        if course == 3:
+            return "nopermissiontoviewgrades"
+        if user == 7:
+            return "invaliduser"
+        total = {"itemtype": "course", "graderaw": 7, "grademin": 0, "grademax": 10}
+        return {"usergrades": [{"userid": user, "gradeitems": [total]}]}
+
+    answer_by(moodle, batching(answer))
+    pairs = [(2, 4), (3, 4), (2, 7), (3, 5), (2, 5), (3, 6)]
+    found = client.grades(pairs, batch=batch)
+    assert found.keys() == set(pairs)
+    assert found[2, 4] == found[2, 5] == Grade(70)
+    assert type(found[2, 7]) is MoodleLearnerGone
+    assert {type(found[3, user]) for user in (4, 5, 6)} == {MoodleNotAllowed}
+    # The rest of course 3 is not asked about: every answer would be the same.
+    assert client.calls == (3 if batch else 4)
+
+
+@pytest.mark.parametrize("batch", [True, False])
+@pytest.mark.parametrize("errorcode", ["invalidtoken", "upgraderunning"])
+def test_grades_raise_what_concerns_the_whole_site(
+    errorcode: str, batch: bool, moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    answer_by(moodle, batching(lambda _course, _user: errorcode))
+    with pytest.raises(MoodleTokenRefused if errorcode == "invalidtoken" else MoodleUnavailable):
+        client.grades([(2, 4), (3, 4)], batch=batch)
+    assert client.calls == 1
+
+
+def test_a_function_that_batches_may_not_call_is_the_services_fault(
+    moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    answer_with(moodle, "mobile_batch_function_not_in_service")
+    with pytest.raises(MoodleTokenRefused) as error:
+        client.completion_statuses(2, [4], batch=True)
+    assert "function is not in the service" in error.value.advice
+
+
+def test_one_learners_unreadable_answer_stops_none_of_the_others(
+    moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    answer_by(moodle, batching(lambda _, user: {"completionstatus": None} if user == 5 else done()))
+    found = client.completion_statuses(2, [4, 5, 6], batch=True)
+    assert isinstance(found[5], MoodleUnexpected)
+    assert found[4] == found[6] == CompletionStatus(True, None)
+    assert client.calls == 1
+
+
+GOOD = {"error": False, "data": json.dumps(done())}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"responses": []},
+        {"responses": [GOOD]},
+        {"responses": [GOOD, GOOD, GOOD]},
+        {"responses": [GOOD, {"error": False, "data": "{"}]},
+        {"responses": [GOOD, {"error": True, "exception": None}]},
+        {"responses": [GOOD, {"error": True, "exception": "[]"}]},
+        {"responses": [GOOD, {"error": True, "exception": "{}"}]},
+        {"responses": [GOOD, "x"]},
+        {},
+        [],
+    ],
+)
+def test_a_batch_that_cannot_be_matched_to_its_questions_is_refused_whole(
+    answer: Any, moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    answer_json(moodle, answer)
+    with pytest.raises(MoodleUnexpected):
+        client.completion_statuses(2, [4, 5], batch=True)
+    assert client.calls == 1
+
+
+# The wire.
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+BROKEN_WIRES: list[tuple[str, Answer, str]] = [
+    ("silence", says_nothing, "timed out"),
+    ("a dripping body", drips(HEAD + b"\r\n{"), "timed out"),
+    ("hung up at once", sends_and_hangs_up(b""), "no connection"),
+    ("half an answer", sends_and_hangs_up(HEAD + b"Content-Length: 100\r\n\r\n{"), "connection dropped"),
+    ("no HTTP", sends_and_hangs_up(b"SSH-2.0-OpenSSH_9\r\n"), "no connection"),
+    ("broken chunks", sends_and_hangs_up(HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"), "connection dropped"),
+    ("broken gzip", sends_and_hangs_up(HEAD + b"Content-Encoding: gzip\r\n\r\nnothing"), "connection dropped"),
+]
+
+
+@pytest.mark.parametrize(("answer", "what"), [row[1:] for row in BROKEN_WIRES], ids=[row[0] for row in BROKEN_WIRES])
+def test_a_broken_wire_is_tried_later_and_never_takes_long(answer: Answer, what: str) -> None:
+    started = time.monotonic()
+    with wire(answer) as server, MoodleClient(f"http://127.0.0.1:{server.port}", TOKEN, timeout=1) as client:
+        with pytest.raises(MoodleUnavailable) as error:
+            client.site_info()
+        assert str(error.value) == f"{SITE_INFO}: {what}"
+        assert error.value.__cause__ is None
+    assert time.monotonic() - started < 4
+
+
+def test_nobody_listening_is_tried_later() -> None:
+    with wire(says_nothing) as server:
+        port = server.port
+    with MoodleClient(f"http://127.0.0.1:{port}", TOKEN) as client, pytest.raises(MoodleUnavailable) as error:
+        client.site_info()
+    assert str(error.value) == f"{SITE_INFO}: no connection"
+
+
+@pytest.mark.parametrize(
+    ("raised", "what"),
+    [
+        (requests.exceptions.SSLError("self-signed"), "TLS certificate refused"),
+        (requests.ConnectTimeout("10.1.1.1"), "connecting timed out"),
+        (requests.ConnectionError("http://user:pass@proxy"), "no connection"),
+    ],
+)
+def test_a_failed_connection_says_how_in_our_own_words(
+    raised: Exception, what: str, moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    moodle.post(SERVER, body=raised)
+    error = failure(client, SITE_INFO)
+    assert type(error) is MoodleUnavailable
+    assert str(error) == f"{SITE_INFO}: {what}"
+    assert ("certificate" in error.advice) is ("TLS" in what)
+
+
+def test_a_redirect_is_not_followed_with_the_token() -> None:
+    with wire(replies(b"", status="302 Found", headers="Location: /elsewhere\r\n")) as server:
+        with MoodleClient(f"http://127.0.0.1:{server.port}", TOKEN) as client, pytest.raises(MoodleUnexpected) as error:
+            client.site_info()
+        assert len(server.requests) == 1
+    assert "redirects" in error.value.advice
+
+
+def test_an_answer_over_20_mb_is_refused_before_it_is_read_whole() -> None:
+    squeezed = gzip.compress(b" " * (LARGEST_ANSWER + 1))
+    with (
+        wire(replies(squeezed, headers="Content-Encoding: gzip\r\n")) as server,
+        MoodleClient(f"http://127.0.0.1:{server.port}", TOKEN) as client,
+        pytest.raises(MoodleUnexpected, match="over 20 MB") as error,
+    ):
+        client.site_info()
+    assert "20 MB" in error.value.advice
+
+
+def test_a_compressed_answer_is_read() -> None:
+    body = gzip.compress(json.dumps(recording("site_info")["response"]).encode())
+    with (
+        wire(replies(body, headers="Content-Encoding: gzip\r\n"), read_first=True) as server,
+        MoodleClient(f"http://127.0.0.1:{server.port}", TOKEN) as client,
+    ):
+        assert client.site_info() == client.site_info()
+        assert len(server.requests) == 2
+
+
+def test_passwords_of_netrc_and_proxies_stay_out_of_loopback(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login ana password hunter2\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    body = json.dumps(recording("site_info")["response"]).encode()
+    with wire(replies(body)) as server, MoodleClient(f"http://127.0.0.1:{server.port}", TOKEN) as client:
+        client.site_info()
+        assert b"Authorization" not in server.requests[0]
+
+
+def test_a_password_in_netrc_is_never_sent(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any, moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login ana password hunter2\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    answer_with(moodle, "site_info")
+    client.site_info()
+    assert "Authorization" not in moodle.calls[0].request.headers
