@@ -463,6 +463,7 @@ def _emails(users: list[EnrolledUser]) -> Finding:
         return Finding("emails", True, gettext_noop("Participants' e-mail addresses can be seen."))
     message = gettext_noop(
         "{without} of {count} participants looked at come without e-mail address. Give the role of the portal's "
-        'account moodle/site:viewuseridentity, and let the site setting "Show user identity" contain the e-mail address.'
+        'account moodle/site:viewuseridentity, and let the site setting "Show user identity" contain the e-mail '
+        "address."
     )
     return Finding("emails", False, message.format(without=without, count=len(users)))
