@@ -124,7 +124,8 @@ class FakeMoodle:
         return {SITE_INFO: self._site_info, FILTER: self._set_filters, READ: self._page}
 
     def _site_info(self, _: dict[str, str]) -> dict[str, Any]:
-        return answer("site_info") | {
+        site: dict[str, Any] = answer("site_info")
+        return site | {
             "siteurl": self.siteurl,
             "version": self.version,
             "functions": [{"name": name, "version": self.version} for name in self.functions],
