@@ -89,6 +89,7 @@ class Sent:
     duration: timedelta
     assertion: Assertion | None = None
     error: Exception | None = None
+    status: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,7 +379,7 @@ def send(row: Issuance, fields: dict[str, Any], client: NavigatrClient) -> Sent:
     except Exception as fault:  # noqa: BLE001 - an unknown error must end in a row that a person sees
         error = fault
         log_fault("issuing", row.pk, fault)
-    return Sent(row, at, timedelta(seconds=monotonic() - started), assertion, error)
+    return Sent(row, at, timedelta(seconds=monotonic() - started), assertion, error, client.last_status)
 
 
 def look_up_rows(rows: list[Issuance], client: NavigatrClient) -> LookedUp:
@@ -407,10 +408,9 @@ def settle_sent(result: Sent, now: datetime) -> IssuanceAttempt:
     """Move the issuance on by what came back (in memory), and return its audit row."""
     row, error = result.row, result.error
     row.score_tried = row.completion.score
-    status: int | None = None
     if result.assertion is not None:
         issued(row, result.assertion, Outcome.ISSUED, now)
-        outcome, status = Outcome.ISSUED, result.assertion.http_status
+        outcome = Outcome.ISSUED
     elif isinstance(error, NavigatrError):
         outcome = meanings.of_error(error)
         if outcome is Outcome.TOKEN_REFUSED:
@@ -429,7 +429,7 @@ def settle_sent(result: Sent, now: datetime) -> IssuanceAttempt:
         row.maybe_sent = True
         finish(row, State.FAILED, outcome)
     return audit_row(
-        row, Kind.SEND, outcome, at=result.at, duration=result.duration, error=error, status=status,
+        row, Kind.SEND, outcome, at=result.at, duration=result.duration, error=error, status=result.status,
         next_at=row.next_attempt_at,
     )  # fmt: skip
 

@@ -43,7 +43,8 @@ class NavigatrClient:
     followed.
 
     Raises ValueError for an address or time-out that cannot be, and NavigatrTokenMalformed (a ValueError too) for a
-    token. Every call raises only NavigatrError's classes; `calls` counts the requests made so far.
+    token. Every call raises only NavigatrError's classes; `calls` counts the requests made so far, and
+    `last_status` is the HTTP status of the last answer, None without one (for a client that one thread uses).
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class NavigatrClient:
         }
         self.base_url = base_url.rstrip("/")
         self.calls = 0
+        self.last_status: int | None = None
         # Prepared once: taking a URL apart and checking headers anew costs as much as the rest of a call.
         self._template = requests.Request("GET", self.base_url, headers=headers).prepare()
         self._timeout = (min(connect_timeout, timeout), timeout)
@@ -249,6 +251,7 @@ class NavigatrClient:
         unreadable: type[NavigatrError] = NavigatrUnexpectedAnswer if payload is None else NavigatrUnclear
 
         self.calls += 1
+        self.last_status = None
         try:
             response = self._adapter.send(request, stream=True, timeout=self._timeout, proxies=self._proxies)
         except WIRE_FAILURES as failure:
@@ -256,7 +259,7 @@ class NavigatrClient:
             # Without its cause, which holds the request with its token.
             raise error(method, path, failure=describe(failure)) from None
 
-        status = response.status_code
+        status = self.last_status = response.status_code
         answer, problem = None, ""
         try:
             answer = json.loads(read_answer(response))
