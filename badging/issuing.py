@@ -31,6 +31,7 @@ from navigatr_client import Assertion, NavigatrClient, NavigatrError, NavigatrTo
 
 from . import connections, meanings
 from .backoff import circuit_pause, given_up, next_attempt_at
+from .bulk import update_rows
 from .connections import client_for
 from .lookup import Finding, Question, look_up
 from .meanings import Outcome
@@ -147,9 +148,7 @@ def sweep(*, now: datetime) -> int:
             for row in rows:
                 row.state, row.claim, row.leased_until = State.QUEUED, None, None
                 row.maybe_sent, row.reason, row.next_attempt_at = True, Outcome.LEASE_RAN_OUT, now
-            Issuance.objects.bulk_update(
-                rows, ["state", "claim", "leased_until", "maybe_sent", "reason", "next_attempt_at"]
-            )
+            update_rows(rows, ["state", "claim", "leased_until", "maybe_sent", "reason", "next_attempt_at"])
             IssuanceAttempt.objects.bulk_create(
                 [audit_row(row, Kind.SEND, Outcome.LEASE_RAN_OUT, at=now, next_at=now) for row in rows]
             )
@@ -234,7 +233,7 @@ def _claim(connection: NavigatrConnection, claim_id: uuid.UUID, limit: int, now:
             row.state, row.reason = decision
             decided.append(row)
     _write_decisions(decided, claimed.tally, now)
-    Issuance.objects.bulk_update(readdressed, ["recipient_key"])
+    update_rows(readdressed, ["recipient_key"])
     Issuance.objects.filter(pk__in=[row.pk for row in (*claimed.send, *claimed.look_up)]).update(
         state=State.SENDING,
         claim=claim_id,
@@ -250,7 +249,7 @@ def _write_decisions(rows: Sequence[Issuance], tally: Tally, now: datetime) -> N
     """Keep what was decided without a call, with an audit row each; those that only step aside get none."""
     if not rows:
         return
-    Issuance.objects.bulk_update(rows, ["state", "reason", "next_attempt_at", "score_tried"])
+    update_rows(rows, ["state", "reason", "next_attempt_at", "score_tried"])
     ended = [row for row in rows if row.state != State.QUEUED]
     IssuanceAttempt.objects.bulk_create([audit_row(row, Kind.DECISION, Outcome(row.reason), at=now) for row in ended])
     for row in ended:
@@ -512,7 +511,7 @@ def write_settled(
             .select_for_update()
             .values_list("pk", flat=True)
         )
-        Issuance.objects.bulk_update([row for row in rows if row.pk in ours], SETTLED_FIELDS)
+        update_rows([row for row in rows if row.pk in ours], SETTLED_FIELDS)
         for row in rows:
             if row.pk not in ours and row.state == State.ISSUED:
                 Issuance.objects.filter(pk=row.pk).exclude(state=State.ISSUED).update(
