@@ -9,18 +9,25 @@ from . import records
 from .checks import CheckResult, check
 from .client import MoodleClient
 from .models import Course, MoodleSite
+from .storing import storable
 
 CHECK_EVERY = timedelta(days=1)
 COURSES_FUNCTION = "core_course_get_courses_by_field"
 
 
 def client_for(site: MoodleSite) -> MoodleClient:
-    """A client for the site's address and token. Raises vault.keys.WrongKey."""
+    """A client for the site's address and token.
+
+    Raises vault.keys.WrongKey, and ValueError with a text for people for an address that cannot be one.
+    """
     return MoodleClient(site.url, site.token, timeout=settings.MOODLE_TIMEOUT)
 
 
 def check_site(site: MoodleSite, client: MoodleClient, now: datetime) -> CheckResult:
-    """Run every check and put the result on `site` (not saved). A site that cannot be reached keeps its feed."""
+    """Run every check and put the result on `site` (not saved). A site that cannot be reached keeps its feed.
+
+    A feed that takes over from another one begins with a full sweep: the other may have been behind.
+    """
     result = check(client, now=now)
     site.findings = [
         {"check": finding.check, "ok": finding.ok, "message": finding.message} for finding in result.findings
@@ -29,6 +36,7 @@ def check_site(site: MoodleSite, client: MoodleClient, now: datetime) -> CheckRe
         site.checked_at = now
         site.wwwroot = result.info.siteurl
         site.functions = sorted(result.info.functions)
+        site.swept_at = site.swept_at if site.strategy == result.strategy else None
         site.strategy = result.strategy
         site.report_id = result.report.id if result.report else None
         site.clock_skew = result.clock_skew
@@ -39,7 +47,7 @@ def save_check(site: MoodleSite) -> None:
     """Save what `check_site` changed, and nothing else, so that an admin's edit meanwhile survives."""
     site.save(
         update_fields=[
-            "findings", "checked_at", "wwwroot", "functions", "strategy", "report_id", "clock_skew"
+            "findings", "checked_at", "wwwroot", "functions", "strategy", "report_id", "clock_skew", "swept_at"
         ]
     )  # fmt: skip
 
@@ -60,17 +68,18 @@ def sync_courses(site: MoodleSite, client: MoodleClient) -> int:
 
 
 def store_courses(site: MoodleSite, found: Iterable[records.Course]) -> list[Course]:
-    """Make or update a row for each course read from Moodle."""
+    """Make or update a row for each course read from Moodle. Names are cut to what their columns hold."""
     rows = [
         Course(
             site=site,
             moodle_id=course.id,
-            shortname=course.shortname[:255],
-            fullname=course.fullname[:1333],
+            shortname=storable(course.shortname, 255),
+            fullname=storable(course.fullname, 1333),
             visible=course.visible,
             completion_enabled=course.completion_enabled,
         )
-        for course in found
+        # PostgreSQL refuses one statement that names a row twice.
+        for course in {course.id: course for course in found}.values()
     ]
     return Course.objects.bulk_create(
         rows,

@@ -4,17 +4,18 @@ See WEB_SERVICES.md, section 5 B. Learners known to have completed are not asked
 track (teachers, suspended enrolments) are left alone until the next daily sweep.
 """
 
-from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from .client import MoodleClient
+from django.utils.translation import gettext as _
+
+from .client import BATCH, MoodleClient
 from .errors import MoodleError, MoodleLearnerGone, MoodleNotTracked, MoodleTokenRefused, MoodleUnavailable
 from .models import Completion, Course, MoodleSite
-from .records import EnrolledUser
+from .records import CompletionStatus, EnrolledUser
 from .storing import BATCH_FUNCTION, Seen, Storing, mark_deleted
 
 PER_PAGE = 100
-CATCH_UP = 500
+SWEEP_EVERY = timedelta(days=1)
 
 
 def read(
@@ -24,8 +25,6 @@ def read(
     *,
     now: datetime,
     most_calls: int,
-    forget_untracked: bool,
-    heartbeat: Callable[[], None],
 ) -> bool:
     """Read the courses, longest unread first, until `most_calls`; True when all of them were read to their end.
 
@@ -37,16 +36,15 @@ def read(
     for course in courses:
         if client.calls >= most_calls:
             return False
-        if forget_untracked:
-            course.untracked = []
         try:
-            done = _read_course(site, client, storing, course, now=now, most_calls=most_calls, heartbeat=heartbeat)
+            done = _read_course(site, client, storing, course, now=now, most_calls=most_calls)
         except (MoodleUnavailable, MoodleTokenRefused):
             raise
         except MoodleError as error:
-            course.error = error.advice
+            course.error = _(error.advice)
             course.read_at = now
-            course.save(update_fields=["error", "read_at", "untracked"])
+            course.next_offset = 0
+            course.save(update_fields=["error", "read_at", "untracked", "next_offset"])
             storing.problem(course, error)
             continue
         if not done:
@@ -62,28 +60,33 @@ def _read_course(
     *,
     now: datetime,
     most_calls: int,
-    heartbeat: Callable[[], None],
 ) -> bool:
-    """Read one course from where the last round stopped; True when its end was reached."""
+    """Read one course from where the last round stopped; True when its end was reached.
+
+    Each course has its own daily sweep, as not every round reaches every course.
+    """
     first_look = course.history_read_at is None
+    sweep = course.history_read_at is None or course.history_read_at <= now - SWEEP_EVERY
+    if sweep and course.next_offset == 0:
+        course.untracked = []
     while client.calls < most_calls:
         users = client.enrolled_users(course.moodle_id, offset=course.next_offset, limit=PER_PAGE)
-        seen = _completions(site, client, course, users, now=now, first_look=first_look)
+        seen = _completions(site, client, storing, course, users, now=now, first_look=first_look)
         last = len(users) < PER_PAGE
+        if last and first_look:
+            storing.catch_up(course, now)
         course.next_offset = 0 if last else course.next_offset + PER_PAGE
 
         def turn_the_page(last: bool = last) -> None:
             course.error = ""
             if last:
                 course.read_at = now
-                course.history_read_at = course.history_read_at or now
+                course.history_read_at = now if sweep else course.history_read_at
             course.save(update_fields=["error", "untracked", "next_offset", "read_at", "history_read_at"])
 
-        storing.store(seen, now, and_then=turn_the_page)
-        heartbeat()
+        storing.store(seen, now, whole=sweep, and_then=turn_the_page)
+        storing.heartbeat()
         if last:
-            if first_look:
-                _catch_up(storing, course, now)
             return True
     return False
 
@@ -91,6 +94,7 @@ def _read_course(
 def _completions(
     site: MoodleSite,
     client: MoodleClient,
+    storing: Storing,
     course: Course,
     users: list[EnrolledUser],
     *,
@@ -105,7 +109,14 @@ def _completions(
         ).values_list("learner__moodle_id", "completed_at", "time_source")
     }
     ask = [user.id for user in users if user.id not in known and user.id not in set(course.untracked)]
-    answers = client.completion_statuses(course.moodle_id, ask, batch=BATCH_FUNCTION in site.functions)
+    answers: dict[int, CompletionStatus | MoodleError] = {}
+    for start in range(0, len(ask), BATCH):
+        asked = ask[start : start + BATCH]
+        answers |= client.completion_statuses(course.moodle_id, asked, batch=BATCH_FUNCTION in site.functions)
+        storing.heartbeat()
+    for answer in answers.values():
+        if isinstance(answer, MoodleError) and not isinstance(answer, MoodleNotTracked | MoodleLearnerGone):
+            storing.problem(course, answer)
     untracked = {user_id for user_id, answer in answers.items() if isinstance(answer, MoodleNotTracked)}
     gone = {user_id for user_id, answer in answers.items() if isinstance(answer, MoodleLearnerGone)}
     course.untracked = sorted({*course.untracked, *untracked})
@@ -134,18 +145,3 @@ def _completions(
             )
         )
     return found
-
-
-def _catch_up(storing: Storing, course: Course, now: datetime) -> None:
-    """After a full look at a course, pass on what is on file for learners who are no longer enrolled too."""
-    last = 0
-    while rows := list(
-        Completion.objects.filter(course=course, pk__gt=last, learner__erased_at=None)
-        .select_related("learner")
-        .order_by("pk")[:CATCH_UP]
-    ):
-        last = rows[-1].pk
-        storing.store(
-            [Seen(course, row.learner.moodle_id, None, None, None, row.completed_at, row.time_source) for row in rows],
-            now,
-        )

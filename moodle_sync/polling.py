@@ -6,12 +6,13 @@ repeating it changes nothing. No transaction is open during a call to Moodle.
 """
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.utils import timezone
+from django.db.models import F
 from django.utils.translation import gettext as _
 
 from vault.keys import WrongKey
@@ -19,8 +20,8 @@ from vault.keys import WrongKey
 from . import learner_feed, report_feed
 from .checking import check_is_due, check_site, client_for, save_check, sync_courses
 from .client import MoodleClient
-from .errors import MoodleError, MoodleNotAllowed
-from .models import Course, MoodleSite
+from .errors import MoodleError, MoodleNotAllowed, MoodleTokenRefused, MoodleUnavailable
+from .models import Course, MoodleSite, MoodleSiteQuerySet
 from .storing import OnStored, Storing, WantedCourse
 
 log = logging.getLogger(__name__)
@@ -49,47 +50,85 @@ def poll_site(site: MoodleSite, wanted: Sequence[WantedCourse], *, on_stored: On
     """Read what is new in these courses of one site. Never raises for what Moodle answers.
 
     Only one poll of a site runs at a time (the report's filters belong to the token); a second one says so and reads
-    nothing. A failure is kept on the site with what to do, and the next poll waits longer.
+    nothing. A failure is kept on the site with what to do, and the next poll waits longer. `site` itself is not
+    changed: what the poll leaves is in its row.
     """
     result = PollResult(site.name)
-    if not _take(site, now):
+    lease = _Lease.take(site, now)
+    if lease is None:
         result.error = _("This site is being polled right now, is disabled, or has no token.")
         return result
-    site.refresh_from_db()
     try:
-        with client_for(site) as client:
-            try:
-                storing = Storing(site, client, {row.course.pk: row for row in wanted}, on_stored)
-                _read(site, client, storing, now)
-            finally:
-                result.calls = client.calls
-        result.problems = storing.problems
-        result.new_completions, result.queued = storing.new, storing.queued
-        _note_success(site, result.problems, now)
-    except MoodleError as error:
-        result.new_completions, result.queued = storing.new, storing.queued
-        result.error = f"{error}. {error.advice}"
-        _note_failure(site, result.error, now, check_again=isinstance(error, MoodleNotAllowed))
-    except WrongKey as error:
-        result.error = str(error)
-        _note_failure(site, result.error, now)
+        # Not refresh_from_db, which would read the token and fail before anything could be noted.
+        _poll(MoodleSite.objects.get(pk=site.pk), wanted, on_stored, lease, result)
     finally:
-        MoodleSite.objects.filter(pk=site.pk).update(polling_until=None)
+        lease.give_back()
     return result
 
 
+def _poll(
+    site: MoodleSite, wanted: Sequence[WantedCourse], on_stored: OnStored, lease: "_Lease", result: PollResult
+) -> None:
+    now = lease.now
+    try:
+        client = client_for(site)
+    except (WrongKey, ValueError) as error:
+        result.error = _(str(error))
+        _note_failure(site, result.error, now)
+        return
+    courses = {row.course.pk: row for row in wanted}
+    with client:
+        storing = Storing(site, client, courses, on_stored, lease.renew, problems=result.problems)
+        try:
+            _read(site, client, storing, now)
+            _note_success(site, result.problems, now)
+        except MoodleError as error:
+            result.error = f"{error}. {_(error.advice)}"
+            _note_failure(site, result.error, now, error)
+        except _LeaseLost:
+            result.error = _("This poll took so long that another one took over.")
+        finally:
+            result.calls, result.new_completions, result.queued = client.calls, storing.new, storing.queued
+
+
 def sweep_is_due(site: MoodleSite, now: datetime) -> bool:
-    """Whether everything is to be read again: once a day, and at the very first poll."""
-    return site.swept_at is None or site.watermark is None or site.swept_at <= now - SWEEP_EVERY
+    """Whether everything is to be read again: once a day, at the very first poll, and after a change of the feed."""
+    return site.swept_at is None or site.swept_at <= now - SWEEP_EVERY
 
 
-def _take(site: MoodleSite, now: datetime) -> bool:
-    """One conditional update: whoever's row count is 1 may poll."""
-    return MoodleSite.objects.free(now).filter(pk=site.pk).update(polling_until=now + POLL_LEASE) == 1
+class _LeaseLost(Exception):
+    """Another poll of the same site has begun, as this one gave no sign of life for too long."""
 
 
-def _heartbeat(site: MoodleSite) -> None:
-    MoodleSite.objects.filter(pk=site.pk).update(polling_until=timezone.now() + POLL_LEASE)
+@dataclass
+class _Lease:
+    """The right to poll one site, which whoever holds it renews while working. Time passes from `now` on."""
+
+    site: MoodleSite
+    now: datetime
+    until: datetime
+    started: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def take(cls, site: MoodleSite, now: datetime) -> "_Lease | None":
+        """One conditional update: whoever's row count is 1 may poll."""
+        lease = cls(site, now, now + POLL_LEASE)
+        taken = MoodleSite.objects.free(now).filter(pk=site.pk).update(polling_until=lease.until) == 1
+        return lease if taken else None
+
+    def renew(self) -> None:
+        """Show a sign of life. Raises _LeaseLost."""
+        until = self.now + timedelta(seconds=time.monotonic() - self.started) + POLL_LEASE
+        if not self._own().update(polling_until=until):
+            raise _LeaseLost
+        self.until = until
+
+    def give_back(self) -> None:
+        """Let the next poll begin, unless it already has."""
+        self._own().update(polling_until=None)
+
+    def _own(self) -> MoodleSiteQuerySet:
+        return MoodleSite.objects.filter(pk=self.site.pk, polling_until=self.until)
 
 
 def _read(site: MoodleSite, client: MoodleClient, storing: Storing, now: datetime) -> None:
@@ -99,26 +138,33 @@ def _read(site: MoodleSite, client: MoodleClient, storing: Storing, now: datetim
         save_check(site)
         if result.failure is not None:
             raise result.failure
-        sync_courses(site, client)
+        try:
+            sync_courses(site, client)
+        except (MoodleUnavailable, MoodleTokenRefused):
+            raise
+        except MoodleError as error:
+            # Courses to choose from are not what badges wait for.
+            storing.note(f"{error}. {_(error.advice)}")
+    if site.strategy == MoodleSite.Strategy.NONE:
+        raise MoodleNotAllowed.no_feed()
     courses = [row.course for row in storing.wanted.values()]
     if not courses:
         return
     if site.strategy == MoodleSite.Strategy.REPORT:
         _read_report(site, client, storing, courses, now)
-    elif site.strategy == MoodleSite.Strategy.PER_LEARNER:
-        _read_per_learner(site, client, storing, now)
     else:
-        raise MoodleNotAllowed.no_feed()
+        _read_per_learner(site, client, storing, courses, now)
 
 
 def _read_report(
     site: MoodleSite, client: MoodleClient, storing: Storing, courses: Sequence[Course], now: datetime
 ) -> None:
     sweep = sweep_is_due(site, now)
-    unread = courses if sweep else [course for course in courses if course.history_read_at is None]
+    new = [course for course in courses if course.history_read_at is None]
+    whole = courses if sweep else new
 
     def mark_read() -> None:
-        Course.objects.filter(pk__in=[course.pk for course in unread]).update(history_read_at=now, read_at=now)
+        Course.objects.filter(pk__in=[course.pk for course in whole]).update(history_read_at=now, read_at=now, error="")
 
     def move_watermark() -> None:
         site.watermark = now
@@ -135,30 +181,34 @@ def _read_report(
             since=since,
             course_ids=[course.moodle_id for course in of],
             now=now,
-            heartbeat=lambda: _heartbeat(site),
             at_the_end=at_the_end,
         )
 
-    if unread and not sweep:
-        read(None, unread, mark_read)
-    # `sweep` covers a watermark of None. Moodle's clock may be ahead of or behind ours.
+    for course in new:
+        storing.catch_up(course, now)
+    if new and not sweep:
+        read(None, new, mark_read)
+    # Moodle's clock may be ahead of or behind ours.
     since = None if sweep or site.watermark is None else site.watermark + site.clock_skew - report_feed.OVERLAP
     read(since, courses, move_watermark)
 
 
-def _read_per_learner(site: MoodleSite, client: MoodleClient, storing: Storing, now: datetime) -> None:
-    sweep = sweep_is_due(site, now)
+def _read_per_learner(
+    site: MoodleSite, client: MoodleClient, storing: Storing, courses: Sequence[Course], now: datetime
+) -> None:
     all_read = learner_feed.read(
         site,
         client,
         storing,
         now=now,
         most_calls=client.calls + settings.MOODLE_CALLS_PER_ROUND,
-        forget_untracked=sweep,
-        heartbeat=lambda: _heartbeat(site),
     )
-    site.watermark = now
-    site.swept_at = now if sweep else site.swept_at
+    read = [course.read_at for course in courses if course.read_at is not None]
+    if len(read) == len(courses):
+        # A round that did not reach every course is behind by the one that it left longest.
+        site.watermark = min(read)
+    if sweep_is_due(site, now):
+        site.swept_at = now
     site.save(update_fields=["watermark", "swept_at"])
     if not all_read:
         log.info("%s: the round's calls are used up; the next round goes on from there", site.name)
@@ -170,11 +220,18 @@ def _note_success(site: MoodleSite, problems: Sequence[str], now: datetime) -> N
     )
 
 
-def _note_failure(site: MoodleSite, error: str, now: datetime, *, check_again: bool = False) -> None:
-    """Keep what is wrong; wait longer each time. What the account may not do is checked anew at the next poll."""
-    log.warning("polling %s failed: %s", site.name, error)
+def _note_failure(site: MoodleSite, text: str, now: datetime, error: MoodleError | None = None) -> None:
+    """Keep what is wrong, and wait longer each time, or as long as Moodle asked for.
+
+    Unless Moodle was merely out of reach, the next poll checks the site anew: perhaps another feed can be used.
+    """
+    log.warning("polling %s failed: %s", site.name, text)
+    failures = site.failures + 1
+    pause = max(site.pause_after(failures), (error and error.retry_after) or timedelta())
+    check_again = error is not None and not isinstance(error, MoodleUnavailable)
     MoodleSite.objects.filter(pk=site.pk).update(
-        failures=site.failures + 1, next_poll_at=now + site.pause_after(site.failures + 1), error=error
+        failures=failures,
+        next_poll_at=now + pause,
+        error=text,
+        checked_at=None if check_again else F("checked_at"),
     )
-    if check_again:
-        MoodleSite.objects.filter(pk=site.pk).update(checked_at=None)

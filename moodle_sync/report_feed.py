@@ -27,7 +27,6 @@ def read(
     since: datetime | None,
     course_ids: Sequence[int],
     now: datetime,
-    heartbeat: Callable[[], None],
     at_the_end: Callable[[], None],
 ) -> None:
     """Read the report from `since` (None: everything) for these Moodle course ids, and store it page by page.
@@ -64,11 +63,12 @@ def read(
                 if row.course_id in courses
             ],
             now,
+            whole=since is None,
             and_then=at_the_end if last else None,
         )
         if last:
             return
-        heartbeat()
+        storing.heartbeat()
         number += 1
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
-from .client import MoodleClient
+from .client import BATCH, MoodleClient
 from .errors import MoodleError
 from .models import Completion, Course, Learner, MoodleSite
 from .records import Grade
@@ -15,6 +16,7 @@ MINUTE = timedelta(minutes=1)
 GRADES_FUNCTION = "gradereport_user_get_grade_items"
 USERS_FUNCTION = "core_user_get_users_by_field"
 BATCH_FUNCTION = "tool_mobile_call_external_functions"
+CATCH_UP = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,25 +69,38 @@ OnStored = Callable[[Stored], int]
 
 @dataclass
 class Storing:
-    """Stores the batches of one poll, and keeps count."""
+    """Stores the batches of one poll, and keeps count.
+
+    `heartbeat` is called between calls to Moodle that may take long, and may raise to stop the poll.
+    """
 
     site: MoodleSite
     client: MoodleClient
     wanted: dict[int, WantedCourse]
     on_stored: OnStored
+    heartbeat: Callable[[], None]
     new: int = 0
     queued: int = 0
     problems: list[str] = field(default_factory=list)
 
-    def store(self, batch: Sequence[Seen], now: datetime, *, and_then: Callable[[], None] | None = None) -> None:
+    def store(
+        self,
+        batch: Sequence[Seen],
+        now: datetime,
+        *,
+        whole: bool = False,
+        and_then: Callable[[], None] | None = None,
+    ) -> None:
         """Write one batch; `and_then` (the watermark) belongs to the same transaction. Raises MoodleError.
 
-        Grades and account states are asked for first, outside the transaction, and only for what is new.
+        Grades and account states are asked for first, outside the transaction, and only for what is new; when the
+        `whole` course is being read, account states of known learners too, as nothing else tells that they changed.
         """
         batch = list({seen.key: seen for seen in batch}.values())
-        fresh = self._needs_reading(batch)
+        counting = self._counting(batch)
+        fresh = self._fresh(counting)
         scores = self._scores(fresh)
-        suspended = self._suspended(fresh)
+        suspended = self._suspended(counting if whole else fresh)
         with transaction.atomic():
             learners, changed = self._store_learners(batch, suspended)
             completions, new = self._store_completions(batch, learners, scores, now)
@@ -95,8 +110,39 @@ class Storing:
             if and_then:
                 and_then()
 
-    def _needs_reading(self, batch: Sequence[Seen]) -> list[Seen]:
-        """Those that count and whose score was never read, or that were completed a second time."""
+    def catch_up(self, course: Course, now: datetime) -> None:
+        """Pass on what is on file for a course, as Moodle no longer lists learners who have left it."""
+        last = 0
+        while rows := list(
+            Completion.objects.filter(course=course, pk__gt=last, learner__erased_at=None)
+            .select_related("learner")
+            .order_by("pk")[:CATCH_UP]
+        ):
+            last = rows[-1].pk
+            self.store(
+                [
+                    Seen(course, row.learner.moodle_id, None, None, None, row.completed_at, row.time_source)
+                    for row in rows
+                ],
+                now,
+            )
+            self.heartbeat()
+
+    def _counting(self, batch: Sequence[Seen]) -> list[Seen]:
+        """Those that count, without erased learners: of them nothing more is asked."""
+        erased = set(
+            self.site.learners.filter(
+                moodle_id__in=[seen.user_id for seen in batch], erased_at__isnull=False
+            ).values_list("moodle_id", flat=True)
+        )
+        return [
+            seen
+            for seen in batch
+            if seen.user_id not in erased and self.wanted[seen.course.pk].wants(seen.completed_at)
+        ]
+
+    def _fresh(self, batch: Sequence[Seen]) -> list[Seen]:
+        """Those whose score was never read, or that were completed a second time."""
         known = {
             (course, user): (completed_at, score_read_at)
             for course, user, completed_at, score_read_at in Completion.objects.filter(
@@ -105,15 +151,8 @@ class Storing:
                 learner__moodle_id__in=[seen.user_id for seen in batch],
             ).values_list("course_id", "learner__moodle_id", "completed_at", "score_read_at")
         }
-        erased = set(
-            Learner.objects.filter(
-                site=self.site, moodle_id__in=[seen.user_id for seen in batch], erased_at__isnull=False
-            ).values_list("moodle_id", flat=True)
-        )
         fresh = []
         for seen in batch:
-            if seen.user_id in erased or not self.wanted[seen.course.pk].wants(seen.completed_at):
-                continue
             completed_at, score_read_at = known.get(seen.key, (None, None))
             if score_read_at is None or is_second(completed_at, seen):
                 fresh.append(seen)
@@ -123,23 +162,24 @@ class Storing:
         """The score in percent of each, None where Moodle has none or may not tell it."""
         if not fresh or GRADES_FUNCTION not in self.site.functions:
             return {seen.key: None for seen in fresh}
-        pairs = [(seen.course.moodle_id, seen.user_id) for seen in fresh]
-        answers = self.client.grades(pairs, batch=BATCH_FUNCTION in self.site.functions)
         scores: dict[tuple[int, int], int | None] = {}
-        for seen, pair in zip(fresh, pairs, strict=True):
-            answer = answers[pair]
-            if isinstance(answer, Grade):
-                scores[seen.key] = answer.percent
-            else:
-                scores[seen.key] = None
-                self.problem(seen.course, answer)
+        for start in range(0, len(fresh), BATCH):
+            asked = {(seen.course.moodle_id, seen.user_id): seen for seen in fresh[start : start + BATCH]}
+            for pair, answer in self.client.grades(asked, batch=BATCH_FUNCTION in self.site.functions).items():
+                seen = asked[pair]
+                if isinstance(answer, Grade):
+                    scores[seen.key] = answer.percent
+                else:
+                    scores[seen.key] = None
+                    self.problem(seen.course, answer)
+            self.heartbeat()
         return scores
 
-    def _suspended(self, fresh: Sequence[Seen]) -> dict[int, bool]:
+    def _suspended(self, of: Sequence[Seen]) -> dict[int, bool]:
         """Account states by Moodle user id; empty where the site issues to suspended accounts anyway."""
-        if self.site.send_suspended or not fresh or USERS_FUNCTION not in self.site.functions:
+        if self.site.send_suspended or USERS_FUNCTION not in self.site.functions:
             return {}
-        return {user.id: user.suspended for user in self.client.users([seen.user_id for seen in fresh])}
+        return {user.id: user.suspended for user in self.client.users(sorted({seen.user_id for seen in of}))}
 
     def _store_learners(
         self, batch: Sequence[Seen], suspended: dict[int, bool]
@@ -191,7 +231,10 @@ class Storing:
                 row = Completion(course=seen.course, learner=learner, seen_at=now)
                 row.completed_at, row.time_source = seen.completed_at, seen.source
                 made.append(row)
-            elif is_second(row.completed_at, seen):
+            else:
+                # Spares whoever is told a query for each.
+                row.course = seen.course
+            if row.pk and is_second(row.completed_at, seen):
                 row.completed_at, row.time_source = seen.completed_at, seen.source
                 moved.append(row)
             if seen.key in scores:
@@ -207,7 +250,10 @@ class Storing:
 
     def problem(self, course: Course, error: MoodleError) -> None:
         """Note, once, what one course or learner could not tell; the round goes on."""
-        line = f"{course}: {error.advice}"
+        self.note(f"{course}: {_(error.advice)}")
+
+    def note(self, line: str) -> None:
+        """Note, once, what is wrong and stops nothing else."""
         if line not in self.problems:
             self.problems.append(line)
 
@@ -223,15 +269,23 @@ def profile(seen: Seen) -> dict[str, str | bool]:
     """The learner's fields as this feed tells them; what the feed left out is left alone."""
     fields: dict[str, str | bool] = {}
     if seen.firstname is not None:
-        fields["firstname"] = seen.firstname[:255]
+        fields["firstname"] = storable(seen.firstname, 255)
     if seen.lastname is not None:
-        fields["lastname"] = seen.lastname[:255]
+        fields["lastname"] = storable(seen.lastname, 255)
     if seen.email is not None:
+        # Half an address would be somebody else's; Moodle's own are at most 100 characters long.
+        email = storable(seen.email, 256)
+        email = email if len(email) <= 255 else ""
         # The address of a deleted account is a hash without @ (WEB_SERVICES.md, trap 4); an empty one is just missing.
-        fields["deleted"] = bool(seen.email) and "@" not in seen.email
-        fields["email"] = seen.email[:255]
-        fields["email_key"] = seen.email[:255].strip().lower()
+        fields["deleted"] = bool(email) and "@" not in email
+        fields["email"] = email
+        fields["email_key"] = email.lower()
     return fields
+
+
+def storable(text: str, longest: int) -> str:
+    """The text without what no database takes (NUL, half characters) and without blanks around it, cut to length."""
+    return text.replace("\0", "").encode(errors="replace").decode().strip()[:longest]
 
 
 def mark_deleted(site: MoodleSite, user_ids: Iterable[int]) -> None:

@@ -7,7 +7,10 @@ from django.db import models
 from . import keys
 
 # Only the type checker's Django is generic.
-_TextField = models.TextField[Any, Any] if TYPE_CHECKING else models.TextField
+if TYPE_CHECKING:
+    _TextField = models.TextField[Any, Any]
+else:
+    _TextField = models.TextField
 
 
 class EncryptedTextField(_TextField):

@@ -1,0 +1,309 @@
+"""Feed A against the sandbox: what is read, what it costs, and what is refused."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from moodle_sync.models import Completion, Course, Learner
+from tests.builders import make_course
+
+from .polled import COURSES, ENROLLED, GRADES, MANY, REPORT, RETRIEVE, SET_FILTERS, Polled
+
+DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
+
+
+def test_first_poll_reads_all_that_is_there(polled: Polled) -> None:
+    course = polled.course(learners=3)
+    first, second, _ = polled.users(course)
+    polled.complete(course, first, ago=400 * DAY)
+    polled.complete(course, second, ago=HOUR)
+    result = polled.poll()
+    assert (result.new_completions, result.queued, result.error, result.problems) == (2, 2, "", [])
+    assert result.calls == len(polled.called)
+    assert polled.told == [first, second]
+    row = polled.completion(course, second)
+    assert row.completed_at == datetime(2026, 11, 23, 11, 30, tzinfo=UTC)
+    assert row.time_source == Completion.TimeSource.REPORT
+    assert row.learner.email == f"learner{second}@example.org"
+    assert polled.site.watermark == polled.site.swept_at == polled.site.last_poll_at == polled.now
+    course.refresh_from_db()
+    assert course.history_read_at == course.read_at == polled.now
+
+
+@pytest.mark.parametrize("courses", [1, 7])
+def test_nothing_new_costs_two_calls_whatever_the_number_of_courses(polled: Polled, courses: int) -> None:
+    for _ in range(courses):
+        course = polled.course(learners=2)
+        polled.complete(course, polled.users(course)[0], ago=HOUR)
+    polled.poll()
+    result = polled.poll()
+    assert polled.called == [SET_FILTERS, RETRIEVE]
+    assert (result.calls, result.new_completions) == (2, 0)
+
+
+def test_completion_of_the_last_two_days_that_showed_up_late_is_found(polled: Polled) -> None:
+    course = polled.course(learners=2)
+    late, too_late = polled.users(course)
+    polled.poll()
+    polled.complete(course, late, ago=timedelta(hours=47))
+    polled.complete(course, too_late, ago=timedelta(hours=49))
+    assert polled.poll().new_completions == 1
+    assert polled.told == [late]
+
+
+def test_daily_sweep_finds_what_is_older_than_the_overlap(polled: Polled) -> None:
+    course = polled.course(learners=1)
+    (learner,) = polled.users(course)
+    polled.poll()
+    polled.complete(course, learner, ago=30 * DAY)
+    assert polled.poll(timedelta(hours=23)).new_completions == 0
+    assert polled.poll(HOUR).new_completions == 1
+    assert polled.site.swept_at == polled.now
+
+
+def test_newly_wanted_course_is_read_with_its_history(polled: Polled) -> None:
+    polled.course(learners=1)
+    polled.poll()
+    later = polled.course(learners=2)
+    old, _ = polled.users(later)
+    polled.complete(later, old, ago=90 * DAY)
+    polled.poll()
+    assert polled.told == [old]
+    assert polled.called[:4] == [SET_FILTERS, RETRIEVE, MANY, SET_FILTERS]
+    polled.poll()
+    assert polled.called == [SET_FILTERS, RETRIEVE]
+
+
+def test_newly_wanted_course_passes_on_who_left_it_since(polled: Polled) -> None:
+    course = polled.course(learners=1, since=polled.now)
+    (learner,) = polled.users(course)
+    polled.complete(course, learner, ago=30 * DAY)
+    polled.poll()
+    assert polled.told == []
+    polled.moodle.unenrol(course.moodle_id, learner)
+    # What the wizard does for "also those who have already completed".
+    polled.since.clear()
+    Course.objects.filter(pk=course.pk).update(history_read_at=None)
+    other = polled.course(learners=1)
+    polled.complete(other, polled.users(other)[0])
+    polled.complete(course, polled.users(other)[0])
+    polled.poll()
+    assert learner in polled.told
+
+
+def test_only_completions_from_the_time_on_count_and_the_minute_decides(polled: Polled) -> None:
+    # The report cuts the seconds off: 12:30:10 stands there as 12:30.
+    course = polled.course(learners=2, since=polled.now + timedelta(seconds=5))
+    before, after = polled.users(course)
+    polled.complete(course, before, ago=timedelta(minutes=1))
+    polled.complete(course, after, ago=timedelta(seconds=-10))
+    result = polled.poll()
+    assert (result.new_completions, polled.told) == (2, [after])
+
+
+def test_rows_of_other_courses_are_left_alone(polled: Polled) -> None:
+    course = polled.course(learners=1)
+    other = make_course(polled.site, moodle_id=polled.moodle.add_course("OTHER", "Not mapped"))
+    (learner,) = polled.users(course)
+    polled.complete(other, learner)
+    polled.complete(course, learner)
+    polled.poll()
+    assert [row.course for row in Completion.objects.all()] == [course]
+
+
+def test_long_list_of_courses_is_filtered_here(polled: Polled) -> None:
+    course = polled.course(learners=1)
+    for number in range(1000, 1200):
+        polled.want(make_course(polled.site, moodle_id=number))
+    other = polled.moodle.add_course("OTHER", "Not mapped")
+    (learner,) = polled.users(course)
+    polled.complete(course, learner)
+    polled.moodle.complete(other, learner)
+    assert polled.poll().new_completions == 1
+
+
+def test_rows_of_several_pages_are_all_read(polled: Polled) -> None:
+    course = polled.course(learners=1001)
+    polled.moodle.complete_many(course.moodle_id, polled.users(course), polled.now.timestamp())
+    course_ids = polled.users(course)
+    polled.since[course.pk] = polled.now + DAY  # nobody counts, so no grades are read
+    result = polled.poll()
+    assert result.new_completions == len(course_ids) == 1001
+    assert polled.called.count(RETRIEVE) - 3 == 3  # the check reads three times
+
+
+@pytest.mark.parametrize(
+    ("firstname", "lastname"),
+    [("Ольга", "Иванова"), ("陈", "O’Brien & Söhne"), ("يوسف", "Łukasz"), ("Tom & <Jerry", 'de "la" Cruz')],
+)
+def test_names_of_any_script_survive(polled: Polled, firstname: str, lastname: str) -> None:
+    course = polled.course()
+    learner = polled.moodle.add_learner(firstname, lastname, "ana+x@example.org", course_id=course.moodle_id)
+    polled.complete(course, learner)
+    polled.poll()
+    row = polled.learner(learner)
+    assert (row.firstname, row.lastname, row.email) == (firstname, lastname, "ana+x@example.org")
+
+
+def test_report_with_other_columns_is_refused_with_the_reason_and_the_site_is_checked_again(polled: Polled) -> None:
+    course = polled.course(learners=1)
+    polled.poll()
+    watermark = polled.site.watermark
+    polled.complete(course, polled.users(course)[0])
+    columns = polled.moodle.reports[REPORT].columns
+    polled.moodle.set_report(REPORT, columns=columns[:-1])
+    result = polled.poll()
+    assert "10 columns expected, 9 found" in result.error
+    assert "Course full name with link" in result.error
+    assert (polled.site.error, polled.site.watermark) == (result.error, watermark)
+    assert Completion.objects.count() == 0
+    # The next poll checks the site and finds that the other feed can be used.
+    assert polled.poll().error == ""
+    assert polled.site.strategy == "B"
+    assert polled.told == polled.users(course)
+    # Once the report is mended, the daily check returns to it, and nobody is new.
+    polled.moodle.set_report(REPORT, columns=columns)
+    assert polled.poll(DAY).new_completions == 0
+    assert polled.site.strategy == "A"
+
+
+def test_deleted_report_is_looked_for_again(polled: Polled) -> None:
+    course = polled.course(learners=1)
+    polled.poll()
+    report = polled.moodle.reports.pop(REPORT)
+    assert "invalidrecord" in polled.poll().error
+    number = polled.moodle.add_report(report.name, report.columns)
+    polled.complete(course, polled.users(course)[0])
+    assert polled.poll().new_completions == 1
+    assert polled.site.report_id == number
+
+
+def test_site_without_report_id_says_so_and_is_checked(polled: Polled) -> None:
+    polled.course(learners=1)
+    polled.poll()
+    polled.site.report_id = None
+    polled.site.save()
+    assert "the report was not found" in polled.poll().error
+    assert polled.poll().error == ""
+
+
+def test_report_that_is_suddenly_empty_is_refused_until_it_is_not(polled: Polled) -> None:
+    course = polled.course(learners=2)
+    first, second = polled.users(course)
+    polled.complete(course, first)
+    polled.poll()
+    polled.moodle.uncomplete(course.moodle_id, first)
+    result = polled.poll(DAY)
+    assert "it is empty, although completions of these courses are known" in result.error
+    assert polled.site.swept_at != polled.now
+    polled.complete(course, second)
+    assert polled.poll().new_completions == 1
+    assert polled.site.swept_at == polled.now
+    assert polled.site.error == ""
+
+
+def test_row_that_cannot_be_read_is_named_and_stops_no_other(polled: Polled) -> None:
+    course = polled.course(learners=2)
+    for learner in polled.users(course):
+        polled.complete(course, learner)
+    polled.poll()
+    # The site's own address in its links is checked: let one of two addresses be a foreign one.
+    polled.moodle.root = "/moodle"
+    result = polled.poll()
+    assert result.problems == []
+
+
+def test_completed_a_second_time_moves_the_time_once(polled: Polled) -> None:
+    course = polled.course(learners=1)
+    (learner,) = polled.users(course)
+    polled.complete(course, learner, ago=HOUR, grade=50)
+    polled.poll()
+    pk = polled.completion(course, learner).pk
+    polled.moodle.uncomplete(course.moodle_id, learner)
+    polled.poll()
+    assert polled.completion(course, learner).pk == pk
+    polled.complete(course, learner, grade=90)
+    assert polled.poll().new_completions == 0
+    again = polled.completion(course, learner)
+    assert (again.pk, again.score) == (pk, 90)
+    assert again.completed_at == (polled.now - timedelta(minutes=1)).replace(second=0)
+    read_at = again.score_read_at
+    polled.poll()
+    assert polled.completion(course, learner).score_read_at == read_at
+
+
+def test_learner_who_left_and_came_back_is_not_new(polled: Polled) -> None:
+    course = polled.course(learners=1)
+    (learner,) = polled.users(course)
+    polled.complete(course, learner)
+    polled.poll()
+    polled.moodle.unenrol(course.moodle_id, learner)
+    polled.poll()
+    polled.moodle.enrol(course.moodle_id, learner)
+    assert polled.poll().new_completions == 0
+    assert Completion.objects.count() == Learner.objects.count() == 1
+
+
+def test_moodle_clock_that_goes_behind_loses_nothing(polled: Polled) -> None:
+    course = polled.course(learners=1)
+    polled.poll()
+    polled.site.clock_skew = timedelta(hours=-3)
+    polled.site.save()
+    polled.complete(course, polled.users(course)[0], ago=timedelta(hours=50))
+    assert polled.poll().new_completions == 1
+
+
+def test_feeds_take_turns_without_a_second_completion(polled: Polled) -> None:
+    course = polled.course(learners=2)
+    first, second = polled.users(course)
+    polled.complete(course, first, ago=timedelta(minutes=90, seconds=17))
+    polled.poll()
+    polled.without_report()
+    polled.complete(course, second, ago=timedelta(seconds=17))
+    assert polled.poll(DAY).new_completions == 1
+    assert polled.site.strategy == "B"
+    seconds = polled.completion(course, second).completed_at
+    polled.moodle.set_report(REPORT, shared=True)
+    assert polled.poll(DAY).new_completions == 0
+    assert polled.site.strategy == "A"
+    assert polled.completion(course, second).completed_at == seconds
+    assert Completion.objects.count() == 2
+
+
+def test_change_of_feed_begins_with_a_sweep(polled: Polled) -> None:
+    course = polled.course(learners=1)
+    (learner,) = polled.users(course)
+    polled.moodle.enrol(course.moodle_id, learner, active=False)
+    polled.without_report()
+    polled.poll()
+    # Feed B leaves a suspended enrolment alone, feed A shows it.
+    polled.complete(course, learner, ago=60 * DAY)
+    polled.moodle.set_report(REPORT, shared=True)
+    polled.site.checked_at = None
+    polled.site.save()
+    assert polled.poll().new_completions == 1
+    assert ENROLLED not in polled.called[-3:]
+
+
+def test_course_names_are_updated_daily(polled: Polled) -> None:
+    course = polled.course(learners=1)
+    polled.poll()
+    polled.moodle.set_course(course.moodle_id, fullname="Neuer <b>Name</b> & mehr")
+    polled.poll()
+    assert COURSES not in polled.called
+    polled.poll(DAY)
+    course.refresh_from_db()
+    assert course.fullname == "Neuer <b>Name</b> & mehr"
+
+
+def test_score_is_read_once_for_new_completions_only(polled: Polled) -> None:
+    course = polled.course(learners=1)
+    (learner,) = polled.users(course)
+    polled.complete(course, learner, grade=80)
+    polled.poll()
+    assert polled.completion(course, learner).score == 80
+    polled.moodle.set_grade(course.moodle_id, learner, 20)
+    polled.poll()
+    assert MANY not in polled.called
+    assert GRADES not in polled.called
