@@ -34,10 +34,12 @@ from .backoff import circuit_pause, given_up, next_attempt_at
 from .bulk import update_rows
 from .connections import client_for
 from .lookup import Finding, Question, look_up
+from .mapping import web_address
 from .meanings import Outcome
 from .models import CourseBadgeMapping, Issuance, IssuanceAttempt, NavigatrConnection, recipient_key
+from .privacy import end_erased
 from .queueing import move_to
-from .scrubbing import scrub
+from .scrubbing import scrub, storable
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +134,13 @@ def send_due(connection: NavigatrConnection, *, should_stop: Callable[[], bool] 
     """Send what is due of one connection until nothing is, the connection rests, or `should_stop` says so.
 
     Any number of these may run at the same time, in any number of processes: `claim` gives each issuance to one.
+    Raises WrongKey, before anything is taken, when the stored token cannot be read.
     """
+    try:
+        client_for(connection).close()
+    except NavigatrTokenRefused:
+        connections.pause(connection, now=timezone.now())
+        return Tally()
     return _Round(connection, should_stop).run()
 
 
@@ -142,9 +150,9 @@ def sweep(*, now: datetime) -> int:
     Also holds what was queued for a connection in the moment when it was paused.
     """
     count = 0
-    while lapsed := list(Issuance.objects.lapsed(now).values_list("pk", "claim")[: settings.SEND_BATCH]):
+    while lapsed := list(Issuance.objects.lapsed(now).values_list("pk", flat=True)[: settings.SEND_BATCH]):
         with transaction.atomic():
-            rows = list(Issuance.objects.lapsed(now).filter(pk__in=[pk for pk, _claim in lapsed]).select_for_update())
+            rows = list(Issuance.objects.lapsed(now).filter(pk__in=lapsed).select_for_update())
             for row in rows:
                 row.state, row.claim, row.leased_until = State.QUEUED, None, None
                 row.maybe_sent, row.reason, row.next_attempt_at = True, Outcome.LEASE_RAN_OUT, now
@@ -152,6 +160,7 @@ def sweep(*, now: datetime) -> int:
             IssuanceAttempt.objects.bulk_create(
                 [audit_row(row, Kind.SEND, Outcome.LEASE_RAN_OUT, at=now, next_at=now) for row in rows]
             )
+            end_erased(Issuance.objects.filter(pk__in=lapsed))
             count += len(rows)
     for connection in NavigatrConnection.objects.exclude(state=NavigatrConnection.State.ACTIVE):
         Issuance.objects.filter(connection=connection, state=State.QUEUED).update(
@@ -197,19 +206,20 @@ def claim(connection: NavigatrConnection, claim_id: uuid.UUID, *, limit: int, no
 
 
 def _claim(connection: NavigatrConnection, claim_id: uuid.UUID, limit: int, now: datetime) -> Claimed:
+    # The environment is asked for as well: ids of staging's badges must never be used in production.
     rows = list(
         Issuance.objects.due(now)
-        .filter(connection=connection)
+        .filter(connection=connection, environment=connection.environment)
         .select_related("learner", "completion", "course__site", "mapping__connection")
         .select_for_update(skip_locked=True, of=("self",))
         .order_by("backfill", "next_attempt_at")[:limit]
     )
-    taken = _taken_recipients(connection, rows)
+    taken, held = _taken_recipients(connection, rows), _held_badges(connection, rows)
     claimed = Claimed([], [], Tally(), more=len(rows) == limit)
     readdressed, decided = [], []
     for row in rows:
         row.connection = connection
-        if row.maybe_sent:
+        if row.maybe_sent and row.learner.erased_at is None:
             # It may be in Navigatr already: that is looked up, whatever has changed since.
             claimed.look_up.append(row)
             continue
@@ -221,7 +231,10 @@ def _claim(connection: NavigatrConnection, claim_id: uuid.UUID, limit: int, now:
         decision = _decide(row)
         if decision is None:
             key = recipient_key(row.learner.email)
-            holder = taken.setdefault((row.badge_id, key), (row.learner_id, State.SENDING, row.pk))
+            # The person is asked for as well as the address, which may have changed since they got the badge.
+            holder = held.get((row.badge_id, row.learner_id)) or taken.setdefault(
+                (row.badge_id, key), (row.learner_id, State.SENDING, row.pk)
+            )
             if holder[2] != row.pk:
                 decision = _already_taken(row, holder, now)
             elif row.recipient_key != key:
@@ -231,6 +244,8 @@ def _claim(connection: NavigatrConnection, claim_id: uuid.UUID, limit: int, now:
             claimed.send.append(row)
         else:
             row.state, row.reason = decision
+            if row.state != State.QUEUED:
+                row.next_attempt_at = None
             decided.append(row)
     _write_decisions(decided, claimed.tally, now)
     update_rows(readdressed, ["recipient_key"])
@@ -250,6 +265,7 @@ def _write_decisions(rows: Sequence[Issuance], tally: Tally, now: datetime) -> N
     if not rows:
         return
     update_rows(rows, ["state", "reason", "next_attempt_at", "score_tried"])
+    end_erased(Issuance.objects.filter(pk__in=[row.pk for row in rows if row.reason == Outcome.ERASED]))
     ended = [row for row in rows if row.state != State.QUEUED]
     IssuanceAttempt.objects.bulk_create([audit_row(row, Kind.DECISION, Outcome(row.reason), at=now) for row in ended])
     for row in ended:
@@ -301,13 +317,31 @@ def _taken_recipients(connection: NavigatrConnection, rows: Sequence[Issuance]) 
     return {(badge, key): (learner, state, pk) for badge, key, learner, state, pk in holders}
 
 
+def _held_badges(connection: NavigatrConnection, rows: Sequence[Issuance]) -> dict[tuple[int, int], Holder]:
+    """Which (badge, learner) stand in Navigatr or may, whatever the learner's address was then; issued ones win."""
+    holders = (
+        Issuance.objects.perhaps_sent()
+        .filter(
+            environment=connection.environment,
+            badge_id__in={row.badge_id for row in rows},
+            learner__in={row.learner_id for row in rows},
+        )
+        .values_list("badge_id", "learner_id", "state", "pk")
+    )
+    issued_last = sorted(holders, key=lambda holder: holder[2] == State.ISSUED)
+    return {(badge, learner): (learner, state, pk) for badge, learner, state, pk in issued_last}
+
+
 def _already_taken(row: Issuance, holder: Holder, now: datetime) -> tuple[State, Outcome]:
-    """The same badge is at, or on its way to, the same address: step aside, and end where it has arrived."""
+    """The same badge is at, or on its way to, the same person: step aside, and end where it has arrived.
+
+    Where the other one waits for somebody to find out whether it has arrived, this one waits for them as well.
+    """
     learner_id, state, _pk = holder
-    if state != State.ISSUED:
+    if state not in (State.ISSUED, State.FAILED):
         row.next_attempt_at = now + STEP_ASIDE
         return State.QUEUED, Outcome(row.reason or Outcome.DUPLICATE_RECIPIENT)
-    if learner_id == row.learner_id:
+    if learner_id == row.learner_id and state == State.ISSUED:
         return State.CANCELLED, Outcome.ALREADY_HOLDS
     return State.FAILED, Outcome.DUPLICATE_RECIPIENT
 
@@ -463,7 +497,7 @@ def issued(row: Issuance, assertion: Assertion, how: Outcome, now: datetime) -> 
     """Navigatr has it."""
     finish(row, State.ISSUED, how)
     row.maybe_sent = False
-    row.assertion_id, row.assertion_url = assertion.id, assertion.url
+    row.assertion_id, row.assertion_url = storable(assertion.id)[:64], web_address(storable(assertion.url))
     row.issued_at = now
 
 
@@ -484,7 +518,8 @@ def retry_later(row: Issuance, reason: Outcome, now: datetime, retry_after: time
     """Back into the queue for later, or given up after RETRY_GIVE_UP."""
     row.failures += 1
     at = next_attempt_at(row.failures, now, spread=random.uniform(-1, 1), retry_after=retry_after)
-    if given_up(row.first_attempt_at or row.queued_at, at):
+    # What was queued anew, by hand or when its connection was on again, has the whole time again.
+    if given_up(max(row.first_attempt_at or row.queued_at, row.queued_at), at):
         finish(row, State.FAILED, Outcome.GAVE_UP)
     else:
         finish(row, State.QUEUED, reason)
@@ -526,6 +561,8 @@ def write_settled(
             mapping = current.get(row.course_id)
             if mapping is not None and not mapping.awards(row):
                 move_to(mapping, Issuance.objects.filter(pk=row.pk), now=now)
+        # Who was erased while a badge was on its way does not come back with the answer.
+        end_erased(Issuance.objects.filter(pk__in=[row.pk for row in rows]))
 
 
 class _Round:
@@ -544,6 +581,7 @@ class _Round:
         self.more = True
         self.halted = False
         self.failures = connection.failures
+        self.probe: datetime | None = None
         self.renewed = monotonic()
 
     def run(self) -> Tally:
@@ -556,7 +594,7 @@ class _Round:
                     self._raise_what_ended_a_thread()
                     if not self.halted and self.should_stop():
                         self._halt()
-                    if not self.halted and self.more and self.tasks.qsize() < settings.SEND_THREADS:
+                    if not self.halted and self.more and self.tasks.qsize() < settings.SEND_BATCH // 2:
                         self._claim_more(pool)
                     self._renew_leases()
             finally:
@@ -574,6 +612,9 @@ class _Round:
         """Take more into hand; several claims in a row when one only decided things without a call."""
         now = timezone.now()
         while self.more and not self.should_stop():
+            if not connections.may_send(self.connection, now):
+                self.more = False
+                return
             limit = 1 if self.probing else settings.SEND_BATCH
             claimed = claim(self.connection, self.claim_id, limit=limit, now=now)
             self.tally.add(claimed.tally)
@@ -585,6 +626,12 @@ class _Round:
             for _badge, group in groupby(sorted(claimed.look_up, key=badge_of), key=badge_of):
                 together = list(group)
                 self.tasks.put(Task(together, partial(look_up_rows, together)))
+            if rows and self.probing:
+                self.probe = connections.take_probe(self.connection, self.failures, now=now)
+                if self.probe is None:
+                    # Another worker's probe is on its way, and one is enough.
+                    self._halt()
+                    return
             while len(self.threads) < min(len(self.unsettled), settings.SEND_THREADS):
                 self.threads.append(pool.submit(self._work))
             if rows:
@@ -636,11 +683,14 @@ class _Round:
         """Failures that concern everybody stop the round: a refused token, a pause asked for, a run of failures."""
         for result in results:
             error = result.error
-            outcome = meanings.of_error(error) if isinstance(error, NavigatrError) else None
+            if error is not None and not isinstance(error, NavigatrError):
+                # A fault of ours says nothing about Navigatr.
+                continue
+            outcome = meanings.of_error(error) if error is not None else None
             if outcome is Outcome.TOKEN_REFUSED:
                 self._halt()
                 connections.pause(self.connection, now=now)
-            elif outcome is Outcome.RATE_LIMITED and isinstance(error, NavigatrError):
+            elif outcome is Outcome.RATE_LIMITED and error is not None:
                 self._halt()
                 connections.rest(self.connection, error.retry_after or settings.RETRY_FIRST, outcome, now=now)
             elif outcome not in TROUBLE:
@@ -656,7 +706,7 @@ class _Round:
     def _count_failures(self, failures: int) -> None:
         if failures != self.failures:
             self.failures = failures
-            connections.count_failures(self.connection, failures)
+            connections.count_failures(self.connection, failures, probe=self.probe)
 
     def _halt(self) -> None:
         """Begin nothing more, and hand back at once what no thread has begun."""
