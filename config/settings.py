@@ -7,8 +7,11 @@ mode 0600 and are read here when the environment does not name them.
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import environ
+from csp.constants import NONE as CSP_NONE
+from csp.constants import SELF as CSP_SELF
 
 from supervisor import embedded
 
@@ -143,6 +146,22 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 NAVIGATR_URLS = {
     "production": env("NAVIGATR_PRODUCTION_URL", default="https://api.navigatr.app/v1"),
     "staging": env("NAVIGATR_STAGING_URL", default="https://stagapi.navigatr.app/v1"),
+}
+
+# Pages load nothing from elsewhere but the badges' pictures. A test server on plain http may serve those as well.
+PICTURE_HOSTS = sorted({f"http://{urlsplit(url).netloc}" for url in NAVIGATR_URLS.values() if url.startswith("http:")})
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [CSP_NONE],
+        "script-src": [CSP_SELF],
+        "style-src": [CSP_SELF],
+        "font-src": [CSP_SELF],
+        "connect-src": [CSP_SELF],
+        "img-src": [CSP_SELF, "https:", "data:", *PICTURE_HOSTS],
+        "form-action": [CSP_SELF],
+        "base-uri": [CSP_NONE],
+        "frame-ancestors": [CSP_NONE],
+    }
 }
 
 # How long a failed issuance waits before it is tried again: 60 s × 4^(n-1), at most a day, given up after a week.

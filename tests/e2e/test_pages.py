@@ -1,0 +1,298 @@
+"""The pages in a real browser: usable by keyboard, for everybody, and on a phone.
+
+With PORTAL_SCREENSHOTS=folder, every page is kept there as a picture to look at.
+"""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from badging.meanings import Outcome
+from badging.models import CourseBadgeMapping, CourseManager, Environment, Issuance, IssuanceAttempt, NavigatrConnection
+from moodle_sync.models import Course
+from sandbox import DEMO_BADGE_ID, DEMO_PROVIDER_ID, NAVIGATR, Sandbox
+from tests.builders import (
+    NOW,
+    make_completion,
+    make_connection,
+    make_course,
+    make_issuance,
+    make_learner,
+    make_mapping,
+    make_site,
+)
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+SIZES = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 320, "height": 640}}
+State = Issuance.State
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator[Browser]:
+    """Debian's Chromium without a window."""
+    # Playwright's loop makes Django think that the tests themselves run asynchronously. They do not.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+    del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+@pytest.fixture
+def sandbox(settings: Any) -> Iterator[Sandbox]:
+    """A pretend Navigatr in both environments; the portal is pointed at it and may show its pictures."""
+    # Playwright keeps an event loop in this thread, and the sandbox starts one of its own.
+    with ThreadPoolExecutor(1) as elsewhere:
+        running = Sandbox()
+        elsewhere.submit(running.start).result()
+        settings.NAVIGATR_URLS = {"staging": running.navigatr_url, "production": running.production_url}
+        policy = deepcopy(settings.CONTENT_SECURITY_POLICY)
+        policy["DIRECTIVES"]["img-src"].append(running.url)
+        settings.CONTENT_SECURITY_POLICY = policy
+        yield running
+        elsewhere.submit(running.stop).result()
+
+
+@pytest.fixture
+def staging(transactional_db: None, sandbox: Sandbox) -> NavigatrConnection:
+    """A connection to the pretend staging environment."""
+    return make_connection(name="Trial", pat=sandbox.pat)
+
+
+@pytest.fixture
+def course(transactional_db: None) -> Course:
+    """A course with a manager called mina."""
+    course = make_course(make_site(name="Learning Hub"), shortname="FA1", fullname="First Aid at Work")
+    user = User.objects.create_user("mina", password="correct horse", first_name="Mina", last_name="Okafor")
+    CourseManager.objects.create(user=user, course=course)
+    return course
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """What the browser's console complained about, such as a breach of the content security policy."""
+    return []
+
+
+@pytest.fixture
+def page(browser: Browser, live_server: Any, complaints: list[str]) -> Iterator[Page]:
+    """A fresh window on the portal; at its end nothing may stand in the console."""
+    context = browser.new_context(base_url=live_server.url, viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(15_000)
+    page = context.new_page()
+    page.on("console", lambda line: complaints.append(line.text) if line.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page
+    context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def signed_in(page: Page, live_server: Any, course: Course) -> Page:
+    """The same window with mina signed in."""
+    sign_in(page, live_server.url, User.objects.get(username="mina"))
+    return page
+
+
+def sign_in(page: Page, address: str, user: User) -> None:
+    """Give the window the user's session, as signing in does."""
+    client = Client()
+    client.force_login(user)
+    page.context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": address}])
+
+
+def fill(course: Course, connection: NavigatrConnection, sandbox: Sandbox) -> Issuance:
+    """A mapped course with an issuance in every state, and a second course; returns the one with the most to tell."""
+    mapping = make_mapping(
+        course,
+        connection,
+        badge_id=DEMO_BADGE_ID,
+        badge_name="Safeguarding Essentials",
+        badge_image_url=f"{sandbox.url}/navigatr/images/{DEMO_BADGE_ID}.svg",
+        badge_url=f"{sandbox.url}/navigatr/badge/{DEMO_BADGE_ID}",
+        badge_problem="The badge is Draft in Navigatr and cannot be issued. Publish it again, or choose another one.",
+        created_by=User.objects.get(username="mina"),
+    )
+    reasons = {
+        State.SENDING: {"claim": "7b2c8d4e-0000-4000-8000-000000000001", "leased_until": NOW},
+        State.ISSUED: {
+            "reason": Outcome.ISSUED,
+            "assertion_id": "911",
+            "assertion_url": f"{sandbox.url}/navigatr/assertion/911",
+            "issued_at": NOW,
+        },
+        State.NOT_MET: {"reason": Outcome.NOT_MET},
+        State.HELD: {"reason": Outcome.CONNECTION_PAUSED},
+        State.CANCELLED: {"reason": Outcome.BY_HAND},
+        State.FAILED: {"reason": Outcome.LOOKUP_REFUSED},
+    }
+    names = ["Aisha", "Ümit", "Ольга", "Nguyễn", "陈", "Björn-Alexander-Maximilian", "Zoë"]
+    for name, state in zip(names, State, strict=True):
+        learner = make_learner(course.site, firstname=name, lastname="Fernández-López")
+        row = make_issuance(mapping, make_completion(course, learner), state=state, **reasons.get(state, {}))
+    row = Issuance.objects.get(state=State.FAILED)
+    shared: dict[str, Any] = {"issuance": row, "environment": "staging", "provider_id": 11, "badge_id": 111, "at": NOW}
+    IssuanceAttempt.objects.create(kind="send", outcome=Outcome.UNCLEAR, next_attempt_at=NOW, **shared)
+    refused = {"status": 403, "detail": "You do not have permission", "looked_up": "newest 100 of badge 111"}
+    IssuanceAttempt.objects.create(kind="lookup", outcome=Outcome.LOOKUP_REFUSED, **refused, **shared)
+    other = make_course(course.site, shortname="ÉTH-1", fullname="Café & “Éthique” niveau 1 — Donaudampfschifffahrt")
+    CourseManager.objects.create(user=User.objects.get(username="mina"), course=other)
+    return row
+
+
+@pytest.fixture
+def addresses(course: Course, staging: NavigatrConnection, sandbox: Sandbox) -> dict[str, str]:
+    """Every page, by name."""
+    row = fill(course, staging, sandbox)
+    make_connection(name="Live", environment=Environment.PRODUCTION, pat=sandbox.production_pat)
+    chosen = {"connection": staging.pk, "provider": DEMO_PROVIDER_ID}
+    unmapped = Course.objects.exclude(pk=course.pk).get()
+    return {
+        "list": reverse("courses"),
+        "list-nothing": reverse("courses", query={"q": "nothing"}),
+        "course": reverse("course", args=[course.pk]),
+        "course-unmapped": reverse("course", args=[unmapped.pk]),
+        "issuance": reverse("issuance", args=[course.pk, row.pk]),
+        "provider": reverse("choose-provider", args=[course.pk]),
+        "provider-error": reverse("choose-provider", args=[course.pk], query={"go": "1"}),
+        "badge": reverse("choose-badge", args=[course.pk], query=chosen | {"page": 2}),
+        "review": reverse("review-badge", args=[course.pk], query=chosen | {"badge": DEMO_BADGE_ID + 1}),
+        "remove": reverse("remove-badge", args=[course.pk]),
+        "trouble": reverse("review-badge", args=[course.pk], query=chosen | {"badge": 1}),
+        "password": reverse("password"),
+        "password-changed": reverse("password-changed"),
+    }
+
+
+def look_at(page: Page, name: str) -> None:
+    """The page in both sizes and both colour schemes: nothing that axe finds, and no scrolling to the side."""
+    for size, viewport in SIZES.items():
+        page.set_viewport_size(viewport)
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            found = Axe().run(page, options={"runOnly": {"type": "tag", "values": WCAG}})
+            assert found.violations_count == 0, f"{name}, {size}, {scheme}: {found.generate_report()}"
+            if folder := os.environ.get("PORTAL_SCREENSHOTS"):
+                page.screenshot(path=Path(folder) / f"{name}-{size}-{scheme}.png", full_page=True)
+        wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+        assert not wide, f"{name} scrolls sideways on a {size}"
+
+
+def test_every_page_is_accessible_and_fits_a_phone(signed_in: Page, addresses: dict[str, str]) -> None:
+    for name, address in addresses.items():
+        answer = signed_in.goto(address)
+        assert answer is not None
+        assert answer.status == 200, name
+        look_at(signed_in, name)
+
+
+def test_sign_in_and_error_pages_are_accessible(page: Page, course: Course, complaints: list[str]) -> None:
+    page.goto("/sign-in/")
+    look_at(page, "sign-in")
+    page.get_by_label("Username").fill("mina")
+    page.get_by_label("Password").fill("wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("correct username and password")
+    look_at(page, "sign-in-refused")
+    page.goto("/no-such-page/")
+    look_at(page, "not-found")
+    # The one complaint that belongs here: that the page was not found.
+    assert all("404" in line for line in complaints)
+    complaints.clear()
+
+
+def test_a_badge_is_mapped_by_keyboard_alone(page: Page, course: Course, staging: NavigatrConnection) -> None:
+    page.goto("/")
+    press_to(page, "Username")
+    page.keyboard.type("mina")
+    page.keyboard.press("Tab")
+    page.keyboard.type("correct horse")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Courses")).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    press_to(page, "First Aid at Work")
+    page.keyboard.press("Enter")
+    press_to(page, "Choose a badge")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Choose a provider")).to_be_visible()
+    press_to(page, "Northgate College")
+    page.keyboard.press("Space")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Choose a badge")).to_be_visible()
+    press_to(page, "Search by name")
+    page.keyboard.type("safeguarding ess")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("1 badge that can be issued")).to_be_visible()
+    press_to(page, "Safeguarding Essentials")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Review")).to_be_visible()
+    press_to(page, "Only from now on")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("The course now awards the badge “Safeguarding Essentials”.")
+    mapping = CourseBadgeMapping.objects.get()
+    assert mapping.badge_id == DEMO_BADGE_ID
+    assert mapping.include_past
+
+
+def press_to(page: Page, name: str) -> None:
+    """Press Tab until what has this name has the focus, as a person without a mouse would."""
+    told = "document.activeElement.labels?.[0]?.innerText || document.activeElement.innerText || ''"
+    for _press in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate(told).strip().startswith(name):
+            return
+    raise AssertionError(f"{name} is not reached by keyboard")
+
+
+def test_pictures_of_badges_are_shown(signed_in: Page, course: Course, staging: NavigatrConnection) -> None:
+    chosen = {"connection": staging.pk, "provider": DEMO_PROVIDER_ID}
+    signed_in.goto(reverse("choose-badge", args=[course.pk], query=chosen))
+    picture = signed_in.locator(".tile img").first
+    expect(picture).to_be_visible()
+    signed_in.wait_for_function("document.querySelector('.tile img').naturalWidth > 0")
+
+
+def test_trouble_with_navigatr_has_a_way_on_that_works(
+    signed_in: Page, course: Course, staging: NavigatrConnection, sandbox: Sandbox
+) -> None:
+    sandbox.faults.on("503", side=NAVIGATR, call="badges", count=1)
+    chosen = {"connection": staging.pk, "provider": DEMO_PROVIDER_ID}
+    signed_in.goto(reverse("choose-badge", args=[course.pk], query=chosen))
+    expect(signed_in.get_by_role("alert")).to_contain_text("Navigatr could not be reached")
+    signed_in.get_by_role("link", name="Try again").click()
+    expect(signed_in.get_by_role("heading", name="Choose a badge")).to_be_visible()
+
+
+def test_djangos_admin_works_under_the_content_security_policy(
+    page: Page, live_server: Any, course: Course, complaints: list[str]
+) -> None:
+    sign_in(page, live_server.url, User.objects.create_superuser("root"))
+    for address in (
+        "/admin/",
+        "/admin/auth/user/add/",
+        "/admin/auth/group/add/",
+    ):
+        answer = page.goto(address)
+        assert answer is not None
+        assert answer.status == 200, address
+    # Django's pages name no icon, so the browser looks for one.
+    complaints[:] = [line for line in complaints if not line.endswith("404 (Not Found)")]
+    # Its scripts ran: the two-box chooser of permissions exists only through them.
+    page.goto("/admin/auth/group/add/")
+    expect(page.locator(".selector-chosen").first).to_be_visible()
