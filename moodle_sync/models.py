@@ -54,6 +54,7 @@ class MoodleSite(models.Model):
     )
     strategy = models.CharField(_("strategy"), max_length=1, choices=Strategy, blank=True, editable=False)
     report_id = models.PositiveBigIntegerField(null=True, editable=False)
+    report_rows = models.PositiveIntegerField(default=0, editable=False)
     functions = models.JSONField(default=list, editable=False)
     findings = models.JSONField(_("last findings"), default=list, editable=False)
     clock_skew = models.DurationField(

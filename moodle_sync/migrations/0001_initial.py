@@ -28,6 +28,7 @@ class Migration(migrations.Migration):
                 ('send_suspended', models.BooleanField(default=True, help_text='Untick to hold back badges of learners whose Moodle account is suspended.', verbose_name='issue to suspended accounts')),
                 ('strategy', models.CharField(blank=True, choices=[('A', 'A: report feed'), ('B', 'B: per learner'), ('', 'none usable')], editable=False, max_length=1, verbose_name='strategy')),
                 ('report_id', models.PositiveBigIntegerField(editable=False, null=True)),
+                ("report_rows", models.PositiveIntegerField(default=0, editable=False)),
                 ('functions', models.JSONField(default=list, editable=False)),
                 ('findings', models.JSONField(default=list, editable=False, verbose_name='last findings')),
                 ('clock_skew', models.DurationField(default=datetime.timedelta(0), editable=False, help_text="How far Moodle's clock is ahead.", verbose_name='clock difference')),
