@@ -1,6 +1,6 @@
 """A Moodle that is polled: the sandbox on one side, the portal's tables on the other, and a clock that tests move."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from moodle_sync.models import Completion, Course, Learner, MoodleSite
@@ -28,11 +28,13 @@ class Polled:
         self.moodle = self.sandbox.moodle
         self.since: dict[int, datetime] = {}
         self.batches: list[Stored] = []
+        # What happens while a batch is being stored.
+        self.meanwhile: Callable[[], object] = lambda: None
         self._wanted: list[int] = []
 
-    def connect(self) -> None:
+    def connect(self, name: str = "Moodle") -> None:
         """Make the site's row; the sandbox must be running."""
-        self.site = make_site(name="Moodle", url=self.sandbox.moodle_url, token=self.sandbox.moodle_token)
+        self.site = make_site(name=name, url=self.sandbox.moodle_url, token=self.sandbox.moodle_token)
 
     def course(self, learners: int = 0, *, since: datetime | None = None, shortname: str = "") -> Course:
         """A course in Moodle with so many learners, wanted by the portal."""
@@ -81,6 +83,7 @@ class Polled:
     def on_stored(self, stored: Stored) -> int:
         """Remember the batch; as many are "queued" as count."""
         self.batches.append(stored)
+        self.meanwhile()
         return len(stored.wanted)
 
     def poll(self, after: timedelta = timedelta(minutes=1)) -> PollResult:

@@ -3,11 +3,15 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import responses
 
 from moodle_sync.models import Completion, Course, Learner
-from tests.builders import make_course
+from moodle_sync.polling import poll_site
+from moodle_sync.storing import WantedCourse
+from tests.builders import NOW, make_course, make_site
 
 from .polled import COURSES, ENROLLED, GRADES, MANY, REPORT, RETRIEVE, SET_FILTERS, Polled
+from .recordings import SITE, answer_json, recording
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
@@ -203,15 +207,21 @@ def test_report_that_is_suddenly_empty_is_refused_until_it_is_not(polled: Polled
     assert polled.site.error == ""
 
 
-def test_row_that_cannot_be_read_is_named_and_stops_no_other(polled: Polled) -> None:
-    course = polled.course(learners=2)
-    for learner in polled.users(course):
-        polled.complete(course, learner)
-    polled.poll()
-    # The site's own address in its links is checked: let one of two addresses be a foreign one.
-    polled.moodle.root = "/moodle"
-    result = polled.poll()
-    assert result.problems == []
+def test_row_that_cannot_be_read_is_named_and_stops_no_other(db: None) -> None:
+    page = recording("agreed_report_page0")["response"]
+    page["data"]["totalrowcount"] = len(page["data"]["rows"])
+    page["data"]["rows"][1]["columns"][8] = "gestern"
+    site = make_site(url=SITE, strategy="A", report_id=4, checked_at=NOW, functions=[])
+    course = make_course(site, moodle_id=2)
+    with responses.RequestsMock() as moodle:
+        answer_json(moodle, True)
+        answer_json(moodle, page)
+        result = poll_site(site, [WantedCourse(course)], on_stored=lambda stored: len(stored.wanted), now=NOW)
+    assert result.problems == ["Navigatr badge feed: row 2 of page 1: time not understood"]
+    in_course = sum('view.php?id=2"' in row["columns"][0] for row in page["data"]["rows"])
+    assert result.queued == in_course - 1 == Completion.objects.count()
+    site.refresh_from_db()
+    assert (site.error, site.watermark) == (result.problems[0], NOW)
 
 
 def test_completed_a_second_time_moves_the_time_once(polled: Polled) -> None:

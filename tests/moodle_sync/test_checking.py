@@ -1,0 +1,166 @@
+"""Checking a site and keeping what was found, and the courses that can be chosen from."""
+
+from datetime import datetime, timedelta
+
+import pytest
+from cryptography.fernet import Fernet
+from pytest_django.fixtures import Settings
+
+from moodle_sync import records
+from moodle_sync.checking import check_is_due, check_site, client_for, save_check, store_courses, sync_courses
+from moodle_sync.models import Course, MoodleSite
+from sandbox import MOODLE
+from tests.builders import NOW, make_course, make_site
+from vault.keys import WrongKey
+
+from .polled import COURSES, REPORT, SET_FILTERS, Polled
+
+DAY = timedelta(days=1)
+
+
+def check(polled: Polled) -> bool:
+    """Check and save; whether Moodle answered."""
+    with client_for(polled.site) as client:
+        result = check_site(polled.site, client, polled.now)
+    save_check(polled.site)
+    polled.site = MoodleSite.objects.get(pk=polled.site.pk)
+    return result.failure is None
+
+
+def course(number: int, fullname: str = "Course", **more: object) -> records.Course:
+    told = {"visible": True, "completion_enabled": True, "shortname": f"C{number}"} | more
+    return records.Course(
+        id=number,
+        shortname=str(told["shortname"]),
+        fullname=fullname,
+        category="",
+        visible=bool(told["visible"]),
+        completion_enabled=None if told["completion_enabled"] is None else bool(told["completion_enabled"]),
+        startdate=None,
+        contact_ids=frozenset(),
+        is_front_page=False,
+    )
+
+
+def test_check_is_kept_with_the_feed_that_it_chose(polled: Polled) -> None:
+    assert check(polled)
+    site = polled.site
+    assert (site.strategy, site.report_id, site.wwwroot) == ("A", REPORT, polled.sandbox.moodle_url)
+    assert (site.checked_at, site.clock_skew) == (polled.now, timedelta(0))
+    assert SET_FILTERS in site.functions
+    assert {"check", "ok", "message"} == set(site.findings[0])
+    assert all(isinstance(finding["message"], str) for finding in site.findings)
+
+
+def test_site_that_cannot_be_reached_keeps_what_was_known(polled: Polled) -> None:
+    check(polled)
+    checked_at = polled.site.checked_at
+    polled.sandbox.faults.on("down", side=MOODLE)
+    polled.now += DAY
+    assert not check(polled)
+    assert (polled.site.strategy, polled.site.report_id, polled.site.checked_at) == ("A", REPORT, checked_at)
+    assert not any(finding["ok"] for finding in polled.site.findings)
+
+
+def test_change_of_feed_asks_for_a_full_sweep_and_no_change_does_not(polled: Polled) -> None:
+    check(polled)
+    MoodleSite.objects.update(swept_at=NOW)
+    polled.site.refresh_from_db()
+    check(polled)
+    assert polled.site.swept_at == NOW
+    polled.without_report()
+    check(polled)
+    assert (polled.site.strategy, polled.site.swept_at) == ("B", None)
+
+
+def test_saving_a_check_leaves_what_an_admin_changed_meanwhile(polled: Polled) -> None:
+    with client_for(polled.site) as client:
+        check_site(polled.site, client, polled.now)
+    MoodleSite.objects.update(name="Renamed", enabled=False)
+    save_check(polled.site)
+    kept = MoodleSite.objects.get()
+    assert (kept.name, kept.enabled, kept.strategy) == ("Renamed", False, "A")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "checked_at", "due"),
+    [
+        ("A", NOW, False),
+        ("B", NOW - DAY + timedelta(seconds=1), False),
+        ("A", NOW - DAY, True),
+        ("A", None, True),
+        ("", NOW, True),
+    ],
+)
+def test_check_is_due_daily_and_while_no_feed_is_usable(strategy: str, checked_at: datetime | None, due: bool) -> None:
+    assert check_is_due(MoodleSite(strategy=strategy, checked_at=checked_at), NOW) is due
+
+
+def test_client_has_the_sites_address_and_time_out(db: None, settings: Settings) -> None:
+    settings.MOODLE_TIMEOUT = 7
+    with client_for(make_site(url="https://moodle.example/my/")) as client:
+        assert client.base_url == "https://moodle.example"
+
+
+def test_client_of_a_site_with_a_wrong_key_is_refused(db: None, settings: Settings) -> None:
+    make_site()
+    settings.FIELD_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+    with pytest.raises(WrongKey):
+        client_for(MoodleSite.objects.get())
+
+
+def test_names_are_updated_and_kept_as_text_and_no_course_disappears(polled: Polled) -> None:
+    gone = make_course(polled.site, moodle_id=999, fullname="Gone from Moodle")
+    number = polled.moodle.add_course("ÉTH-1 & <2>", "Café & “Éthique” <b>niveau 1</b> — 日本語")
+    check(polled)
+    with client_for(polled.site) as client:
+        assert sync_courses(polled.site, client) == 1
+        row = Course.objects.get(moodle_id=number)
+        assert (row.shortname, row.fullname) == ("ÉTH-1 & <2>", "Café & “Éthique” <b>niveau 1</b> — 日本語")
+        polled.moodle.set_course(number, fullname="<script>alert(1)</script>", visible=0, enablecompletion=0)
+        assert sync_courses(polled.site, client) == 1
+    row.refresh_from_db()
+    assert (row.fullname, row.visible, row.completion_enabled) == ("<script>alert(1)</script>", False, False)
+    gone.refresh_from_db()
+    assert gone.fullname == "Gone from Moodle"
+    # Moodle's front page counts as a course in Moodle, and in nothing else.
+    assert Course.objects.count() == 2
+
+
+def test_service_that_may_not_list_courses_keeps_those_there_are(polled: Polled) -> None:
+    polled.sandbox.faults.on("missing_function", side=MOODLE, call=COURSES)
+    make_course(polled.site)
+    check(polled)
+    with client_for(polled.site) as client:
+        assert sync_courses(polled.site, client) == 0
+    assert Course.objects.count() == 1
+
+
+def test_course_rows_are_made_and_updated_and_come_back_saved(db: None) -> None:
+    site = make_site()
+    known = make_course(site, moodle_id=2, fullname="Old", error="kept", next_offset=100)
+    rows = store_courses(site, [course(2, "New", completion_enabled=None), course(3, "x" * 2000, shortname="y" * 300)])
+    assert [row.moodle_id for row in rows] == [2, 3]
+    assert rows[0].pk == known.pk
+    assert Course.objects.get(pk=rows[1].pk).moodle_id == 3
+    known.refresh_from_db()
+    assert (known.fullname, known.completion_enabled, known.error, known.next_offset) == ("New", None, "kept", 100)
+    long = Course.objects.get(moodle_id=3)
+    assert (len(long.fullname), len(long.shortname)) == (1333, 255)
+
+
+def test_course_told_twice_is_stored_once(db: None) -> None:
+    site = make_site()
+    store_courses(site, [course(2, "First"), course(2, "Second")])
+    assert Course.objects.get().fullname == "Second"
+
+
+def test_name_that_no_database_takes_is_stored_without_it(db: None) -> None:
+    store_courses(make_site(), [course(2, "N\0ul \ud83d")])
+    assert Course.objects.get().fullname == "Nul ?"
+
+
+def test_courses_of_two_sites_with_the_same_number_are_two(db: None) -> None:
+    store_courses(make_site(), [course(2)])
+    store_courses(make_site(), [course(2)])
+    assert Course.objects.count() == 2
