@@ -4,10 +4,13 @@ import getpass
 import json
 import sys
 import time
+from argparse import ArgumentTypeError
 from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import OperationalError, ProgrammingError
+from django.db.models import Model
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -23,16 +26,25 @@ LONGEST_WAIT = 60
 class PortalCommand(BaseCommand):
     """Results on stdout (JSON with `--json`), errors on stderr, exit 0 only on success."""
 
+    # Each problem is one line on stderr; Django's own checks run in `make check`.
+    requires_system_checks = []
+
     def add_arguments(self, parser: CommandParser) -> None:
         """Every command takes `--json`."""
         parser.add_argument("--json", action="store_true", help=_("print the result as JSON"))
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        """Run, and turn a wrong encryption key into a clear line."""
+        """Run, and turn a wrong encryption key, or a database that is not set up, into one clear line."""
         try:
             return super().execute(*args, **options)
         except (WrongKey, ImproperlyConfigured) as error:
             raise CommandError(str(error)) from error
+        except (OperationalError, ProgrammingError) as error:
+            # PostgreSQL tells the values of a row, if any, on the lines after the first.
+            reason = str(error).strip().partition("\n")[0]
+            raise CommandError(
+                _("The database cannot be used (%(reason)s). “make setup” sets it up.") % {"reason": reason}
+            ) from error
 
     def say(self, options: dict[str, Any], result: dict[str, Any], *lines: str) -> None:
         """Print the result for a script, or the lines for a person."""
@@ -48,8 +60,25 @@ def read_secret(from_stdin: bool, prompt: str) -> str:
     else:
         secret = ""
     if not secret:
-        raise CommandError(_("No token was given. Pass it on standard input, never as an argument."))
+        raise CommandError(_("No token was given. Pass it on standard input, with the option ending in -stdin."))
     return secret
+
+
+def check_fields(row: Model) -> None:
+    """Raise a CommandError that names each field of the row that is wrong, with what is wrong with it."""
+    labels = {field.name: field.verbose_name for field in row._meta.concrete_fields}
+    try:
+        row.full_clean(validate_unique=False)
+    except ValidationError as error:
+        wrong = [f"{labels.get(name, name)}: {' '.join(said)}" for name, said in error.message_dict.items()]
+        raise CommandError(" ".join(wrong)) from error
+
+
+def percent(text: str) -> int:
+    """A whole number from 0 to 100, for argparse."""
+    if not text.isdecimal() or int(text) > 100:
+        raise ArgumentTypeError(_("a whole number from 0 to 100 is needed"))
+    return int(text)
 
 
 def site_named(name: str) -> MoodleSite:

@@ -3,13 +3,12 @@
 from datetime import timedelta
 from typing import Any
 
-from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from badging import sites
-from badging.management.base import PortalCommand, read_secret
+from badging.management.base import PortalCommand, check_fields, read_secret
 from moodle_sync.client import normalise_url
 from moodle_sync.models import MoodleSite
 
@@ -37,10 +36,7 @@ class Command(PortalCommand):
         if options["poll_seconds"] is not None:
             site.poll_interval = timedelta(seconds=options["poll_seconds"])
         site.token = read_secret(options["token_stdin"], _("Moodle web-service token"))
-        try:
-            site.full_clean(validate_unique=False)
-        except ValidationError as error:
-            raise CommandError(" ".join(error.messages)) from error
+        check_fields(site)
         usable = sites.check_and_save(site, actor=None, now=timezone.now())
         result = {"ok": usable, "strategy": site.strategy, "findings": site.findings}
         lines = [f"{'✓' if finding['ok'] else '✗'} {finding['message']}" for finding in site.findings]

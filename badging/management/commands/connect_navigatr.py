@@ -3,13 +3,12 @@
 from dataclasses import asdict
 from typing import Any
 
-from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from badging import connections
-from badging.management.base import PortalCommand, read_secret
+from badging.management.base import PortalCommand, check_fields, read_secret
 from badging.models import Environment, NavigatrConnection
 
 
@@ -38,10 +37,7 @@ class Command(PortalCommand):
             )
         connection.timeout = connection.timeout if options["timeout"] is None else options["timeout"]
         connection.pat = read_secret(options["pat_stdin"], _("Personal Access Token"))
-        try:
-            connection.full_clean(validate_unique=False)
-        except ValidationError as error:
-            raise CommandError(" ".join(error.messages)) from error
+        check_fields(connection)
         tested = connections.try_out(connection)
         findings = [asdict(finding) for finding in tested.findings]
         if not tested.ok:

@@ -7,7 +7,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from badging import mapping
-from badging.management.base import PortalCommand, poll_when_free, site_named
+from badging.management.base import PortalCommand, percent, poll_when_free, site_named
 from badging.models import Issuance, NavigatrConnection
 from moodle_sync.checking import client_for, store_courses
 from moodle_sync.errors import MoodleError
@@ -27,18 +27,22 @@ class Command(PortalCommand):
         parser.add_argument("--connection", required=True, help="name of the Navigatr connection")
         parser.add_argument("--provider", required=True, type=int, help="provider id")
         parser.add_argument("--badge", required=True, type=int, help="badge id")
-        parser.add_argument("--min-score", type=int, choices=range(101), metavar="P", help="least score in percent")
+        parser.add_argument("--min-score", type=percent, metavar="P", help="least score in percent")
         parser.add_argument("--include-past", action="store_true", help="also those who have already completed")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Check the badge in Navigatr, save, and with --include-past read the whole course now."""
         site = site_named(options["site"])
-        course = find_course(site, options["course"])
         connection = NavigatrConnection.objects.filter(name=options["connection"]).first()
         if connection is None:
-            raise CommandError(_("There is no Navigatr connection “%s”.") % options["connection"])
+            known = ", ".join(NavigatrConnection.objects.values_list("name", flat=True)) or _("none")
+            raise CommandError(
+                _("There is no Navigatr connection “%(name)s”. Known: %(known)s.")
+                % {"name": options["connection"], "known": known}
+            )
         if connection.hold_reason:
             raise CommandError(_("“%s” is not active. Reconnect it first.") % connection.name)
+        course = find_course(site, options["course"])
         try:
             provider, badge = mapping.find_badge(connection, provider_id=options["provider"], badge_id=options["badge"])
         except mapping.NotMapped as error:

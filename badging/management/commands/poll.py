@@ -41,7 +41,9 @@ class Command(PortalCommand):
                 _("%(site)s: %(new)d new completion(s), %(queued)d queued, %(calls)d call(s)")
                 % {"site": row.site, "new": row.new_completions, "queued": row.queued, "calls": row.calls}
                 for row in results
+                if not row.error
             ),
+            *([] if results else [_("No Moodle site is connected and enabled.")]),
         )
         for result in results:
             for problem in result.problems:
