@@ -1,0 +1,70 @@
+"""Filters beside the lists. Each asks an index, and reads small tables only to offer its choices."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from ..meanings import Outcome
+from ..models import CourseBadgeMapping, Environment, Issuance, NavigatrConnection
+
+MOST_COURSES = 50
+
+
+class CourseFilter(admin.SimpleListFilter):
+    """By mapped course: the first MOST_COURSES by name, and the one chosen. Others are found by search."""
+
+    title = _("course")
+    parameter_name = "course"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Mapped courses only: nothing is owed for the others."""
+        mappings = CourseBadgeMapping.objects.select_related("course").order_by("course__fullname", "pk")
+        courses = {str(row.course_id): str(row.course) for row in mappings[:MOST_COURSES]}
+        chosen = self.value()
+        if chosen and chosen.isdecimal() and chosen not in courses:
+            courses[chosen] = str(_("Course number %(pk)s") % {"pk": chosen})
+        return list(courses.items())
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The rows of the course."""
+        chosen = self.value()
+        return queryset.filter(course=int(chosen)) if chosen and chosen.isdecimal() else queryset
+
+
+class EnvironmentFilter(admin.SimpleListFilter):
+    """By environment, through its few connections, whose index there is."""
+
+    title = _("environment")
+    parameter_name = "environment"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """Production and staging."""
+        return list(Environment.choices)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The rows of that environment's connections."""
+        if not self.value():
+            return queryset
+        connections = NavigatrConnection.objects.filter(environment=self.value())
+        return queryset.filter(connection__in=list(connections.values_list("pk", flat=True)))
+
+
+class ReasonFilter(admin.SimpleListFilter):
+    """By the reason why a badge is not issued. Issued ones are left out, so that the state's index answers."""
+
+    title = _("why not issued")
+    parameter_name = "reason"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """Every reason but that it was issued."""
+        return [choice for choice in Outcome.choices if choice[0] not in (Outcome.ISSUED, Outcome.FOUND)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The rows with this reason."""
+        if not self.value():
+            return queryset
+        unissued = [state for state in Issuance.State.values if state != Issuance.State.ISSUED]
+        return queryset.filter(reason=self.value(), state__in=unissued)

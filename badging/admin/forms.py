@@ -1,0 +1,151 @@
+"""Forms for what holds a token: it is typed once, tried out before anything is saved, and never shown again."""
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.core.exceptions import ImproperlyConfigured
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext, gettext_lazy
+from django.utils.translation import gettext_lazy as _
+
+from moodle_sync.client import normalise_url
+from moodle_sync.models import MoodleSite
+from moodle_sync.polling import POLL_LEASE
+from vault.keys import WrongKey
+
+from .. import connections, sites
+from ..models import NavigatrConnection
+
+# Only the type checker's Django is generic.
+if TYPE_CHECKING:
+    _ConnectionForm = forms.ModelForm[NavigatrConnection]
+    _SiteForm = forms.ModelForm[MoodleSite]
+else:
+    _ConnectionForm = forms.ModelForm
+    _SiteForm = forms.ModelForm
+
+KEEP = gettext_lazy("It is not shown again. Leave this empty to keep the token that is stored.")
+NEW = gettext_lazy("It is tried out before it is saved, stored encrypted, and not shown again.")
+
+
+def token_field(label: Any) -> forms.CharField:
+    """A field for a secret: blanks around it are dropped, browsers do not keep it, and no page ever holds it."""
+    widget = forms.PasswordInput(render_value=False, attrs={"autocomplete": "off", "size": 60})
+    return forms.CharField(label=label, required=False, strip=True, max_length=2000, widget=widget)
+
+
+class ConnectionForm(_ConnectionForm):
+    """A Navigatr connection. A new token is tried out with Navigatr; one that fails leaves everything as it was."""
+
+    new_token = token_field(_("Personal Access Token"))
+    enable_mappings = forms.BooleanField(
+        label=_("enable its mappings again"),
+        required=False,
+        initial=True,
+        help_text=_("With a new token: also enable the mappings that “Remove Connection” had disabled."),
+    )
+
+    class Meta:
+        model = NavigatrConnection
+        fields = ["name", "environment", "timeout", "send_score", "send_evidence"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.tested: connections.ConnectionTest | None = None
+        if "new_token" in self.fields:
+            self.fields["new_token"].required = self.instance.pk is None
+            self.fields["new_token"].help_text = NEW if self.instance.pk is None else KEEP
+
+    def full_clean(self) -> None:
+        """Try the token out, last: only when nothing else is wrong."""
+        super().full_clean()
+        if not self.is_bound or self.errors or not self.cleaned_data["new_token"]:
+            return
+        tried = NavigatrConnection(
+            name=self.instance.name,
+            environment=self.instance.environment,
+            timeout=self.instance.timeout,
+            pat=self.cleaned_data["new_token"],
+        )
+        tested = connections.try_out(tried)
+        if tested.ok:
+            self.tested = tested
+        else:
+            self.add_error("new_token", gettext("Nothing was saved. %(message)s") % {"message": tested.message})
+
+
+class SiteForm(_SiteForm):
+    """A Moodle site. A new token or address is checked with Moodle; what cannot be read leaves everything as it was."""
+
+    url = forms.URLField(
+        label=_("address"),
+        max_length=500,
+        assume_scheme="https",
+        help_text=_("The address of the Moodle site's front page."),
+    )
+    new_token = token_field(_("web-service token"))
+    actor: Any = None
+
+    class Meta:
+        model = MoodleSite
+        fields = ["name", "url", "enabled", "poll_interval", "send_suspended"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Whether the site was checked, and with that saved.
+        self.saved = False
+        if "new_token" in self.fields:
+            self.fields["new_token"].required = self.instance.pk is None
+            self.fields["new_token"].help_text = NEW if self.instance.pk is None else KEEP
+
+    def clean_url(self) -> str:
+        """The address of the front page, whichever of Moodle's pages was pasted."""
+        try:
+            return normalise_url(self.cleaned_data["url"])
+        except ValueError as error:
+            raise forms.ValidationError(gettext(str(error))) from error
+
+    def clean(self) -> dict[str, Any]:
+        """The stored token is never sent to a new address: whoever enters one enters its token as well."""
+        cleaned = super().clean() or self.cleaned_data
+        # Not yet changed: the instance is filled after this.
+        known = self.instance.url
+        if self.instance.pk and cleaned.get("url", known) != known and not cleaned.get("new_token"):
+            self.add_error("new_token", gettext("Enter the token again, as the address has changed."))
+        return cleaned
+
+    def full_clean(self) -> None:
+        """Check the site, last, and save it when a way to read it was found: both are one verb."""
+        super().full_clean()
+        if not self.is_bound or self.errors or not self.cleaned_data["new_token"]:
+            return
+        self.instance.token = self.cleaned_data["new_token"]
+        problems = check_and_save(self.instance, actor=self.actor)
+        self.saved = not problems
+        if problems:
+            self.add_error("new_token", [gettext("Nothing was saved."), *problems])
+
+
+def check_and_save(site: MoodleSite, *, actor: Any) -> list[str]:
+    """Check a site and save it when it can be read. Returns what is in the way, each with what to do, or [].
+
+    While a known site is being checked it is not polled, as the report's filters belong to the token; a poll that runs
+    is not disturbed. Never raises for what Moodle answers or for a stored token that cannot be decrypted.
+    """
+    now = timezone.now()
+    known = MoodleSite.objects.filter(pk=site.pk)
+    free = Q(polling_until=None) | Q(polling_until__lte=now)
+    until = now + POLL_LEASE
+    if site.pk and not known.filter(free).update(polling_until=until):
+        return [gettext("This site is being polled right now. Try again in a minute.")]
+    site.polling_until = None
+    try:
+        if sites.check_and_save(site, actor=actor, now=now):
+            return []
+    except (WrongKey, ImproperlyConfigured, ValueError) as error:
+        return [gettext(str(error))]
+    finally:
+        # Only our own: saving gave it back already, and a poll may have started since.
+        known.filter(polling_until=until).update(polling_until=None)
+    return [gettext(finding["message"]) for finding in site.findings if not finding["ok"]]

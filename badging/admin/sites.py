@@ -1,0 +1,215 @@
+"""Moodle sites and their courses in the admin."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import Prefetch, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from moodle_sync.checking import save_check
+from moodle_sync.models import Completion, Course, Learner, MoodleSite
+
+from .. import audit, queueing, tasks
+from ..meanings import Outcome
+from ..models import AuditEntry, CourseManager, Issuance
+from .forms import SiteForm, check_and_save
+from .tools import MOST_SHOWN, ReadOnlyAdmin, TokenAdmin, link, link_to, list_link, list_url, rows_table
+
+SETTINGS = ("name", "url", "enabled", "poll_interval", "send_suspended")
+
+
+@admin.register(MoodleSite)
+class SiteAdmin(TokenAdmin):
+    """A token is typed once and tried out before anything is saved. What was read stays, so that nothing is lost."""
+
+    form = SiteForm
+    list_display = ("name", "url", "enabled", "strategy", "in_order", "last_poll_at", "next_poll_at", "courses")
+    list_filter = ("enabled", "strategy")
+    search_fields = ("name", "url")
+    actions = ("check_now", "poll_now")
+    button_actions = ("check_now", "poll_now")
+
+    def get_fieldsets(self, request: HttpRequest, obj: MoodleSite | None = None) -> Any:
+        """The settings with room for a token for those who may change them; then how it stands."""
+        writes = self.has_change_permission(request, obj) if obj else self.has_add_permission(request)
+        fields = list(SETTINGS)
+        if writes:
+            fields.insert(2, "new_token")
+        standing = (
+            "error", "findings_list", "strategy", "checked_at", "clock_skew", "wwwroot", "last_poll_at", "next_poll_at",
+            "failures", "watermark", "swept_at", "courses", "learners", "deleting",
+        )  # fmt: skip
+        fieldsets: list[tuple[Any, dict[str, Any]]] = [(None, {"fields": fields})]
+        return [*fieldsets, (gettext_lazy("How it stands"), {"fields": standing})] if obj else fieldsets
+
+    def get_readonly_fields(self, request: HttpRequest, obj: MoodleSite | None = None) -> list[str]:
+        """What the portal itself writes."""
+        return [name for _title, part in self.get_fieldsets(request, obj)[1:] for name in part["fields"]]
+
+    def get_form(
+        self, request: HttpRequest, obj: MoodleSite | None = None, change: bool = False, **kwargs: Any
+    ) -> type[SiteForm]:
+        """The form, told who fills it in: it saves the site in the same step as it checks it."""
+        # Django makes a new class for each request.
+        form: Any = super().get_form(request, obj, change=change, **kwargs)
+        form.actor = request.user
+        filled: type[SiteForm] = form
+        return filled
+
+    @admin.display(description=gettext_lazy("in order"), boolean=True)
+    def in_order(self, obj: MoodleSite) -> bool:
+        """Whether it can be read and the last poll found nothing wrong."""
+        return bool(obj.strategy) and not obj.error
+
+    @admin.display(description=gettext_lazy("courses"))
+    def courses(self, obj: MoodleSite) -> str:
+        """A link to its courses."""
+        return list_link(Course, _("courses"), site__id__exact=obj.pk)
+
+    @admin.display(description=gettext_lazy("learners"))
+    def learners(self, obj: MoodleSite) -> str:
+        """A link to its learners."""
+        return list_link(Learner, _("learners"), site__id__exact=obj.pk)
+
+    @admin.display(description=gettext_lazy("last findings"))
+    def findings_list(self, obj: MoodleSite) -> str:
+        """What the last check found, each with what the Moodle administrator must do."""
+        good = format_html('<span aria-hidden="true">✓</span><span class="visually-hidden">{}</span>', _("In order:"))
+        bad = format_html('<span aria-hidden="true">✗</span><span class="visually-hidden">{}</span>', _("Wrong:"))
+        lines = [(good if finding["ok"] else bad, _(finding["message"])) for finding in obj.findings]
+        return format_html("<ul>{}</ul>", format_html_join("", "<li>{} {}</li>", lines)) if lines else "-"
+
+    @admin.display(description=gettext_lazy("deleting"))
+    def deleting(self, obj: MoodleSite) -> str:
+        """Why there is no Delete, where there is none."""
+        if is_used(obj):
+            return _("Courses or learners were read from it, so it is kept. To stop polling it, untick “enabled”.")
+        return _("Nothing was read from it yet; it may be deleted.")
+
+    def has_delete_permission(self, request: HttpRequest, obj: MoodleSite | None = None) -> bool:
+        """Only a single site that nothing was read from."""
+        return super().has_delete_permission(request, obj) and obj is not None and not is_used(obj)
+
+    def save_model(self, request: HttpRequest, obj: MoodleSite, form: SiteForm, change: bool) -> None:
+        """With a new token the check has saved it. Without one only the changed settings are written."""
+        if form.saved:
+            self._tell(request, obj)
+            return
+        changed = [name for name in form.changed_data if name in SETTINGS]
+        if "poll_interval" in changed:
+            # The next poll was set by the old interval, which may be a day.
+            obj.next_poll_at = None
+            changed.append("next_poll_at")
+        obj.save(update_fields=changed)
+        audit.record(AuditEntry.Action.SITE_SAVED, obj, actor=request.user, strategy=obj.strategy)
+        if "send_suspended" in changed and obj.send_suspended:
+            held = Issuance.objects.filter(
+                learner__site=obj, state=Issuance.State.HELD, reason=Outcome.LEARNER_SUSPENDED
+            )
+            if queueing.requeue(held, now=timezone.now()):
+                self.nudge(request)
+
+    @admin.action(description=gettext_lazy("Check now"), permissions=["change"])
+    def check_now(self, request: HttpRequest, queryset: QuerySet[MoodleSite]) -> None:
+        """Look at everything that the portal needs of this Moodle, and keep what was found."""
+        for site in self.chosen(request, queryset) or []:
+            before = site.findings
+            problems = check_and_save(site, actor=request.user)
+            if not problems:
+                self._tell(request, site)
+                continue
+            if site.findings is not before:
+                save_check(site)
+            self.message_user(request, " ".join([f"{site}:", *problems]), messages.ERROR)
+
+    @admin.action(description=gettext_lazy("Poll now"), permissions=["change"])
+    def poll_now(self, request: HttpRequest, queryset: QuerySet[MoodleSite]) -> None:
+        """Ask a worker for a poll."""
+        for site in self.chosen(request, queryset) or []:
+            if tasks.nudge_poll(site.pk):
+                self.message_user(request, _("%(site)s: a worker was asked to poll it now.") % {"site": site})
+            else:
+                told = _("%(site)s: the worker cannot be reached; the site is polled when it is back.") % {"site": site}
+                self.message_user(request, told, messages.WARNING)
+
+    def _tell(self, request: HttpRequest, site: MoodleSite) -> None:
+        """That a site can be read, and how; what could be better stands on its page."""
+        wrong = [_(finding["message"]) for finding in site.findings if not finding["ok"]]
+        told = _("%(site)s can be read. Feed %(feed)s.") % {"site": site, "feed": site.get_strategy_display()}
+        self.message_user(request, " ".join([told, *wrong]), messages.WARNING if wrong else messages.SUCCESS)
+
+
+def is_used(site: MoodleSite) -> bool:
+    """Whether anything was read from the site."""
+    return Course.objects.filter(site=site).exists() or Learner.objects.filter(site=site).exists()
+
+
+@admin.register(Course)
+class CourseAdmin(ReadOnlyAdmin):
+    """Courses as read from Moodle, with the badge that each awards and who looks after it."""
+
+    list_display = ("fullname_or_id", "shortname", "site", "moodle_id", "mapping_link", "managers_list", "no_error")
+    sortable_by = ()
+    list_filter = ("site",)
+    list_select_related = ("site", "mapping")
+    search_fields = ("fullname", "shortname", "=moodle_id")
+    search_help_text = gettext_lazy("Name, short name or Moodle id")
+    fields = (
+        "fullname", "shortname", "site", "moodle_id", "in_moodle", "visible", "completion_enabled", "error", "read_at",
+        "history_read_at", "mapping_link", "managers", "completions", "issuances",
+    )  # fmt: skip
+    readonly_fields = (
+        "in_moodle", "error", "read_at", "history_read_at", "mapping_link", "managers", "completions", "issuances",
+    )  # fmt: skip
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Course]:
+        """With each course's managers in one query."""
+        managers = CourseManager.objects.select_related("user").order_by("pk")
+        rows: QuerySet[Course] = super().get_queryset(request).prefetch_related(Prefetch("managers", managers))
+        return rows
+
+    @admin.display(description=gettext_lazy("course"))
+    def fullname_or_id(self, obj: Course) -> str:
+        """Its name."""
+        return str(obj)
+
+    @admin.display(description=gettext_lazy("badge"))
+    def mapping_link(self, obj: Course) -> str:
+        """The badge that it awards, with a link to the mapping."""
+        mapping = getattr(obj, "mapping", None)
+        return link_to(mapping, mapping.badge_name or str(mapping.badge_id)) if mapping else "-"
+
+    @admin.display(description=gettext_lazy("course managers"))
+    def managers_list(self, obj: Course) -> str:
+        """Who looks after it."""
+        return ", ".join(str(row.user) for row in obj.managers.all()) or "-"
+
+    @admin.display(description=gettext_lazy("in order"), boolean=True)
+    def no_error(self, obj: Course) -> bool:
+        """Whether the last poll could read it."""
+        return not obj.error
+
+    @admin.display(description=gettext_lazy("in Moodle"))
+    def in_moodle(self, obj: Course) -> str:
+        """The course's page in Moodle."""
+        return format_html('<a href="{0}">{0}</a>', obj.url)
+
+    @admin.display(description=gettext_lazy("course managers"))
+    def managers(self, obj: Course) -> str:
+        """Who looks after it, with links to change that."""
+        rows = [(link(row),) for row in obj.managers.all()[:MOST_SHOWN]]
+        return rows_table((gettext_lazy("course manager"),), rows, list_url(CourseManager, course__id__exact=obj.pk))
+
+    @admin.display(description=gettext_lazy("completions"))
+    def completions(self, obj: Course) -> str:
+        """A link to its completions."""
+        return list_link(Completion, _("Completions of this course"), course=obj.pk)
+
+    @admin.display(description=gettext_lazy("issuances"))
+    def issuances(self, obj: Course) -> str:
+        """A link to its issuances."""
+        return list_link(Issuance, _("Issuances of this course"), course=obj.pk)

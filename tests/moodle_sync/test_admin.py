@@ -1,0 +1,327 @@
+"""The admin's pages of Moodle sites, courses and learners, used as a browser uses them."""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.contrib.messages import get_messages
+from django.db import connection as database
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from badging.meanings import Outcome
+from badging.models import AuditEntry, CourseManager, Issuance
+from badging.setup import DATA_PROTECTION_OFFICERS, SITE_ADMINS
+from moodle_sync.models import Course, Learner, MoodleSite
+from sandbox import MOODLE, Sandbox
+from vault.fields import Sealed
+
+from ..builders import make_completion, make_course, make_issuance, make_learner, make_mapping, make_site
+
+State = Issuance.State
+pytestmark = pytest.mark.django_db
+ADD = "admin:moodle_sync_moodlesite_add"
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Sandbox]:
+    with Sandbox(demo=True) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(running: Sandbox) -> Sandbox:
+    """A Moodle with the demo's courses and the agreed report."""
+    running.reset()
+    return running
+
+
+def signed_in(group: str) -> Client:
+    user = User.objects.create_user("person", password="x", is_staff=True)
+    user.groups.add(Group.objects.get(name=group))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def site_admin() -> Client:
+    return signed_in(SITE_ADMINS)
+
+
+@pytest.fixture
+def officer() -> Client:
+    return signed_in(DATA_PROTECTION_OFFICERS)
+
+
+def listed(model: str, **query: Any) -> str:
+    return reverse(f"admin:moodle_sync_{model}_changelist", query=query or None)
+
+
+def page_of(model: str, pk: int) -> str:
+    return reverse(f"admin:moodle_sync_{model}_change", args=[pk])
+
+
+def run(client: Client, model: str, action: str, *pks: int, **more: str) -> Any:
+    data = {"action": action, "_selected_action": [str(pk) for pk in pks], **more}
+    return client.post(listed(model), data, follow=True)
+
+
+def said(response: Any) -> str:
+    return " ".join(str(message) for message in get_messages(response.wsgi_request)) + response.content.decode()
+
+
+def entered(url: str, token: str, **fields: Any) -> dict[str, Any]:
+    site = {"name": "Main", "url": url, "new_token": token, "enabled": "on", "poll_interval": "00:01:00"}
+    return site | {"send_suspended": "on"} | fields
+
+
+def connected(sandbox: Sandbox, **fields: Any) -> MoodleSite:
+    return make_site(**{"name": "Main", "url": sandbox.moodle_url, "token": sandbox.moodle_token} | fields)
+
+
+# Sites
+
+
+def test_a_site_is_saved_with_its_courses_after_the_check_passed(site_admin: Client, sandbox: Sandbox) -> None:
+    pasted = f"{sandbox.moodle_url}/my/"
+    done = site_admin.post(reverse(ADD), entered(pasted, f" {sandbox.moodle_token} "), follow=True)
+    site = MoodleSite.objects.get()
+    assert (site.url, site.token, site.strategy) == (sandbox.moodle_url, sandbox.moodle_token, "A")
+    assert Course.objects.filter(site=site).count() >= 3
+    assert "Feed A: report feed" in said(done)
+    assert AuditEntry.objects.get().actor is not None
+    page = site_admin.get(page_of("moodlesite", site.pk)).content.decode()
+    assert '<span class="visually-hidden">In order:</span> The token is accepted.' in page
+    assert sandbox.moodle_token not in page
+
+
+def test_a_site_whose_token_fails_is_not_saved(site_admin: Client, sandbox: Sandbox) -> None:
+    answer = site_admin.post(reverse(ADD), entered(sandbox.moodle_url, "wrong-token"))
+    assert "Nothing was saved" in answer.content.decode()
+    assert "Moodle does not know this token" in answer.content.decode()
+    assert "wrong-token" not in answer.content.decode()
+    assert not MoodleSite.objects.exists()
+    assert not AuditEntry.objects.exists()
+
+
+def test_a_site_without_a_usable_feed_is_not_saved_and_says_what_to_do(site_admin: Client, sandbox: Sandbox) -> None:
+    sandbox.faults.on("report_refused", side=MOODLE)
+    sandbox.faults.on("participants_refused", side=MOODLE)
+    answer = site_admin.post(reverse(ADD), entered(sandbox.moodle_url, sandbox.moodle_token))
+    assert "Nothing was saved" in answer.content.decode()
+    assert len(answer.context["adminform"].form.errors["new_token"]) > 1
+    assert not MoodleSite.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"url": "https://somebody:word@moodle.example"}, {"url": "ftp://moodle.example"}, {"new_token": ""}, {"name": ""}],
+)
+def test_moodle_is_not_asked_while_something_else_is_wrong(
+    wrong: dict[str, str], site_admin: Client, sandbox: Sandbox
+) -> None:
+    answer = site_admin.post(reverse(ADD), entered(sandbox.moodle_url, sandbox.moodle_token) | wrong)
+    assert answer.status_code == 200
+    assert sandbox.moodle.count() == 0
+    assert not MoodleSite.objects.exists()
+
+
+def test_moodle_being_down_saves_nothing(site_admin: Client, sandbox: Sandbox) -> None:
+    site = connected(sandbox)
+    sandbox.faults.on("down", side=MOODLE)
+    changed = entered(sandbox.moodle_url, "another-token", name="Renamed")
+    answer = site_admin.post(page_of("moodlesite", site.pk), changed)
+    assert "Moodle cannot be reached" in answer.content.decode()
+    site.refresh_from_db()
+    assert (site.name, site.token, site.polling_until) == ("Main", sandbox.moodle_token, None)
+
+
+def test_settings_change_without_a_token_and_without_asking_moodle(site_admin: Client, sandbox: Sandbox) -> None:
+    site = connected(sandbox, next_poll_at=timezone.now() + timedelta(days=1), watermark=timezone.now())
+    changed = entered(sandbox.moodle_url, "", name="Renamed", poll_interval="00:00:30")
+    site_admin.post(page_of("moodlesite", site.pk), changed)
+    site.refresh_from_db()
+    assert (site.name, site.poll_interval, site.token) == ("Renamed", timedelta(seconds=30), sandbox.moodle_token)
+    assert site.next_poll_at is None
+    assert site.watermark is not None
+    assert sandbox.moodle.count() == 0
+    assert AuditEntry.objects.get().action == "site_saved"
+
+
+def test_the_stored_token_is_never_sent_to_a_new_address(site_admin: Client, sandbox: Sandbox) -> None:
+    site = connected(sandbox, url="https://old.example")
+    answer = site_admin.post(page_of("moodlesite", site.pk), entered(sandbox.moodle_url, ""))
+    assert "Enter the token again" in answer.content.decode()
+    assert sandbox.moodle.count() == 0
+    site.refresh_from_db()
+    assert site.url == "https://old.example"
+
+
+def test_allowing_suspended_accounts_releases_what_was_held_for_them(site_admin: Client, sandbox: Sandbox) -> None:
+    site = connected(sandbox, send_suspended=False)
+    course, learner = make_course(site), make_learner(site, suspended=True)
+    completion = make_completion(course, learner)
+    held = make_issuance(make_mapping(course), completion, state=State.HELD, reason=Outcome.LEARNER_SUSPENDED)
+    site_admin.post(page_of("moodlesite", site.pk), entered(sandbox.moodle_url, ""))
+    held.refresh_from_db()
+    assert held.state == State.QUEUED
+
+
+def test_check_now_keeps_what_was_found(site_admin: Client, sandbox: Sandbox) -> None:
+    site = connected(sandbox)
+    done = run(site_admin, "moodlesite", "check_now", site.pk, back=str(site.pk))
+    assert "Feed A: report feed" in said(done)
+    sandbox.moodle.token = "renewed"
+    assert "Moodle does not know this token" in said(run(site_admin, "moodlesite", "check_now", site.pk))
+    sandbox.moodle.token = site.token
+    site.refresh_from_db()
+    assert [finding["check"] for finding in site.findings if not finding["ok"]] == ["token"]
+    assert site.strategy == "A"
+    page = site_admin.get(page_of("moodlesite", site.pk)).content.decode()
+    assert '<span class="visually-hidden">Wrong:</span>' in page
+
+
+def test_a_site_that_is_being_polled_is_not_checked_meanwhile(site_admin: Client, sandbox: Sandbox) -> None:
+    until = timezone.now() + timedelta(minutes=5)
+    site = connected(sandbox, polling_until=until)
+    assert "being polled right now" in said(run(site_admin, "moodlesite", "check_now", site.pk))
+    answer = site_admin.post(page_of("moodlesite", site.pk), entered(sandbox.moodle_url, sandbox.moodle_token))
+    assert "being polled right now" in answer.content.decode()
+    assert sandbox.moodle.count() == 0
+    site.refresh_from_db()
+    assert site.polling_until == until
+
+
+def test_a_moodle_token_that_cannot_be_decrypted_is_a_message(site_admin: Client, sandbox: Sandbox) -> None:
+    site = connected(sandbox)
+    MoodleSite.objects.update(token=Sealed("gAAAA-of-another-key"))
+    assert site_admin.get(page_of("moodlesite", site.pk)).status_code == 200
+    assert site_admin.get(listed("moodlesite")).status_code == 200
+    assert "cannot be read with the keys" in said(run(site_admin, "moodlesite", "check_now", site.pk))
+    assert MoodleSite.objects.filter(findings=[], polling_until=None).exists()
+    assert site_admin.post(page_of("moodlesite", site.pk), entered(sandbox.moodle_url, "", name="X")).status_code == 302
+    new = entered(sandbox.moodle_url, sandbox.moodle_token)
+    assert site_admin.post(page_of("moodlesite", site.pk), new).status_code == 302
+    site.refresh_from_db()
+    assert site.token == sandbox.moodle_token
+
+
+def test_poll_now_asks_a_worker(site_admin: Client) -> None:
+    site = make_site()
+    assert "a worker was asked to poll it now" in said(run(site_admin, "moodlesite", "poll_now", site.pk))
+
+
+def test_only_a_site_that_nothing_was_read_from_may_be_deleted(site_admin: Client) -> None:
+    used, unused = make_course().site, make_site()
+    delete = lambda site: site_admin.post(  # noqa: E731
+        reverse("admin:moodle_sync_moodlesite_delete", args=[site.pk]), {"post": "yes"}
+    )
+    assert "so it is kept" in site_admin.get(page_of("moodlesite", used.pk)).content.decode()
+    assert delete(used).status_code == 403
+    assert delete(unused).status_code == 302
+    assert list(MoodleSite.objects.all()) == [used]
+
+
+def test_a_site_leads_to_its_courses_and_learners(site_admin: Client) -> None:
+    learner = make_learner()
+    make_learner()
+    page = site_admin.get(page_of("moodlesite", learner.site_id)).content.decode()
+    assert listed("course", site__id__exact=learner.site_id) in page
+    rows = site_admin.get(listed("learner", site__id__exact=learner.site_id)).context["cl"].result_list
+    assert [row.pk for row in rows] == [learner.pk]
+
+
+# Courses
+
+
+def test_the_courses_show_badge_and_managers_in_few_queries(site_admin: Client) -> None:
+    site = make_site()
+    mapping = make_mapping(make_course(site))
+    for name in ("ada", "ben"):
+        CourseManager.objects.create(user=User.objects.create_user(name), course=mapping.course)
+    for _number in range(20):
+        make_course(site)
+    with CaptureQueriesContext(database) as seen:
+        page = site_admin.get(listed("course")).content.decode()
+    # Eight: session, user, permissions of the user and of the groups, sites, count, courses with mappings, managers.
+    assert len(seen) == 8, [row["sql"] for row in seen]
+    assert "ada, ben" in page
+    assert "Safeguarding" in page
+
+
+def test_a_course_leads_to_moodle_and_to_its_managers(site_admin: Client) -> None:
+    course = make_course()
+    manager = CourseManager.objects.create(user=User.objects.create_user("ada"), course=course)
+    page = site_admin.get(page_of("course", course.pk)).content.decode()
+    assert course.url in page
+    assert reverse("admin:badging_coursemanager_change", args=[manager.pk]) in page
+
+
+# Learners: export and erasure
+
+
+def test_the_officer_exports_what_is_held_as_a_file(officer: Client) -> None:
+    issuance = make_issuance()
+    answer = run(officer, "learner", "export", issuance.learner_id)
+    assert answer["Content-Disposition"] == 'attachment; filename="learners.json"'
+    assert "no-store" in answer["Cache-Control"]
+    person = json.loads(answer.content)["learners"][0]
+    assert person["email"] == issuance.learner.email
+    assert person["issuances"][0]["badge_id"] == 111
+    assert AuditEntry.objects.get().action == "learner_exported"
+
+
+def test_the_officer_erases_after_reading_what_will_happen(officer: Client) -> None:
+    issuance = make_issuance()
+    asked = run(officer, "learner", "erase", issuance.learner_id, back=str(issuance.learner_id))
+    assert "This cannot be undone." in asked.content.decode()
+    assert Learner.objects.get().email
+    done = run(officer, "learner", "erase", issuance.learner_id, back=str(issuance.learner_id), confirmed="yes")
+    assert done.redirect_chain == [(page_of("learner", issuance.learner_id), 302)]
+    learner = Learner.objects.get()
+    assert (learner.firstname, learner.lastname, learner.email) == ("", "", "")
+    issuance.refresh_from_db()
+    assert (issuance.state, issuance.reason) == (State.CANCELLED, Outcome.ERASED)
+    assert "Ana" not in said(done)
+    assert "1 erased; 1 badge(s) were cancelled" in said(done)
+    assert AuditEntry.objects.get().action == "learner_erased"
+
+
+def test_without_the_rights_nobody_exports_or_erases() -> None:
+    client = signed_in(DATA_PROTECTION_OFFICERS)
+    issuance = make_issuance()
+    group = Group.objects.get(name=DATA_PROTECTION_OFFICERS)
+    group.permissions.remove(*group.permissions.filter(codename__in=["export_learner", "erase_learner"]))
+    for action in ("export", "erase"):
+        answer = run(client, "learner", action, issuance.learner_id, confirmed="yes")
+        assert not answer.has_header("Content-Disposition")
+    assert Learner.objects.get().email
+    assert 'value="erase"' not in client.get(page_of("learner", issuance.learner_id)).content.decode()
+    assert not AuditEntry.objects.exists()
+
+
+def test_too_many_learners_are_neither_exported_nor_erased(officer: Client) -> None:
+    site = make_site()
+    Learner.objects.bulk_create(
+        Learner(site=site, moodle_id=n, firstname="Ana", lastname="Lee", email=f"l{n}@example.org") for n in range(501)
+    )
+    first = str(Learner.objects.values_list("pk", flat=True)[0])
+    for action in ("export", "erase"):
+        data = {"action": action, "_selected_action": first, "select_across": "1", "index": "0", "confirmed": "yes"}
+        assert "at most 500" in said(officer.post(listed("learner"), data, follow=True))
+    assert not Learner.objects.exclude(erased_at=None).exists()
+
+
+def test_learners_are_found_by_address_whatever_its_case(officer: Client) -> None:
+    site = make_site()
+    wanted = make_learner(site, email="Zoe.Smith@Example.org", firstname="Zoe", lastname="Smith")
+    make_learner(site)
+    for term in ("ZOE.smith@example.ORG", "zoe.smith@", "smith zoe", str(wanted.moodle_id)):
+        rows = officer.get(listed("learner", q=term)).context["cl"].result_list
+        assert [row.pk for row in rows] == [wanted.pk], term
