@@ -11,9 +11,9 @@ def next_attempt_at(failures: int, now: datetime, *, spread: float, retry_after:
     Waits RETRY_FIRST × RETRY_FACTOR^(failures-1), at most RETRY_LONGEST; `spread` (-1 to 1) moves that by up to 20 %,
     so that a crowd does not come back together. `retry_after`, what Navigatr asked for, wins when it is longer.
     """
-    # The exponent is bounded so that a long row of failures cannot overflow.
-    wait = min(settings.RETRY_FIRST * settings.RETRY_FACTOR ** min(failures - 1, 20), settings.RETRY_LONGEST)
-    wait *= 1 + 0.2 * spread
+    # In whole seconds: a long row of failures makes more than a timedelta can hold.
+    grown = int(settings.RETRY_FIRST.total_seconds()) * settings.RETRY_FACTOR ** min(failures - 1, 100)
+    wait = timedelta(seconds=min(grown, settings.RETRY_LONGEST.total_seconds())) * (1 + 0.2 * spread)
     return now + max(wait, retry_after or timedelta(0))
 
 
@@ -25,5 +25,5 @@ def given_up(first_attempt_at: datetime, next_at: datetime) -> bool:
 def circuit_pause(failures: int) -> timedelta:
     """How long a connection rests after `failures` calls failed in a row: 30 s, doubling with each failed probe."""
     beyond = max(0, failures - settings.CIRCUIT_THRESHOLD)
-    pause: timedelta = settings.CIRCUIT_FIRST_PAUSE * 2 ** min(beyond, 20)
-    return min(pause, settings.CIRCUIT_LONGEST_PAUSE)
+    grown = int(settings.CIRCUIT_FIRST_PAUSE.total_seconds()) * 2 ** min(beyond, 100)
+    return timedelta(seconds=min(grown, settings.CIRCUIT_LONGEST_PAUSE.total_seconds()))

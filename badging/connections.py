@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from navigatr_client import (
@@ -16,11 +17,16 @@ from navigatr_client import (
 )
 
 from . import audit
+from .backoff import circuit_pause
 from .meanings import Outcome
 from .models import AuditEntry, CourseBadgeMapping, Issuance, NavigatrConnection
 from .queueing import release_held
 
 State = NavigatrConnection.State
+
+
+class EnvironmentIsFixed(Exception):
+    """A saved connection was to be moved to the other environment; nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +104,12 @@ def save_tested(
 ) -> int:
     """Save a connection whose test passed, and let what it held go on; returns how many issuances are released.
 
-    `enable_mappings`: also enable the mappings that removing the connection had disabled.
+    `enable_mappings`: also enable the mappings that removing the connection had disabled. Raises EnvironmentIsFixed,
+    because the ids of badges and providers mean something else in the other environment.
     """
+    known = NavigatrConnection.objects.filter(pk=connection.pk).values_list("environment", flat=True).first()
+    if known not in (None, connection.environment):
+        raise EnvironmentIsFixed
     connection.state = State.ACTIVE
     connection.pat = connection.pat.strip()
     connection.pat_hint = f"…{connection.pat[-4:]}"
@@ -135,13 +145,19 @@ def retest(connection: NavigatrConnection, *, actor: Any, now: datetime) -> Conn
 
 @transaction.atomic
 def pause(connection: NavigatrConnection, *, now: datetime) -> None:
-    """Its token was refused: nothing more is sent with it, and everything that waits is held, no tries used up."""
-    paused = NavigatrConnection.objects.filter(pk=connection.pk, state=State.ACTIVE).update(
-        state=State.PAUSED, last_outcome=Outcome.TOKEN_REFUSED
-    )
-    if paused:
+    """Its token was refused: nothing more is sent with it, and everything that waits is held, no tries used up.
+
+    Where a new token has been saved since, only the old one was refused: what was held for it goes on.
+    """
+    current = NavigatrConnection.objects.select_for_update().get(pk=connection.pk)
+    if current.state == State.ACTIVE and current.pat != connection.pat:
+        resume(current, now=now)
+        return
+    if current.state == State.ACTIVE:
+        current.state, current.last_outcome = State.PAUSED, Outcome.TOKEN_REFUSED
+        current.save(update_fields=["state", "last_outcome"])
         audit.record(AuditEntry.Action.CONNECTION_PAUSED, connection)
-    hold_queued(connection, Outcome.CONNECTION_PAUSED)
+    hold_queued(connection, current.hold_reason or Outcome.CONNECTION_PAUSED)
 
 
 def hold_queued(connection: NavigatrConnection, reason: Outcome) -> int:
@@ -154,7 +170,9 @@ def hold_queued(connection: NavigatrConnection, reason: Outcome) -> int:
 @transaction.atomic
 def resume(connection: NavigatrConnection, *, now: datetime) -> int:
     """Queue what the connection held; returns how many."""
-    return release_held(Issuance.objects.filter(connection=connection), now=now)
+    # What may have been sent stays under the connection of that time, while its mapping may have moved to this one.
+    concerned = Q(connection=connection) | Q(mapping__connection=connection)
+    return release_held(Issuance.objects.filter(concerned), now=now)
 
 
 @transaction.atomic
@@ -180,9 +198,26 @@ def rest(connection: NavigatrConnection, pause_for: timedelta, why: Outcome, *, 
     )
 
 
-def count_failures(connection: NavigatrConnection, failures: int) -> None:
-    """Keep where every worker sees it how many calls failed in a row."""
-    changed: dict[str, Any] = {"failures": failures}
+def may_send(connection: NavigatrConnection, now: datetime) -> bool:
+    """Whether it is active and not resting, as the database has it now: another worker may have been told to wait."""
+    return NavigatrConnection.objects.sendable(now).filter(pk=connection.pk).exists()
+
+
+def take_probe(connection: NavigatrConnection, failures: int, *, now: datetime) -> datetime | None:
+    """Take the right to try whether Navigatr is back; until the time returned nobody else may send.
+
+    None: another worker has it.
+    """
+    until = now + circuit_pause(failures)
+    taken = NavigatrConnection.objects.sendable(now).filter(pk=connection.pk).update(not_before=until)
+    return until if taken else None
+
+
+def count_failures(connection: NavigatrConnection, failures: int, *, probe: datetime | None) -> None:
+    """Keep where every worker sees it how many calls failed in a row. After none, a probe's rest is over."""
+    own = NavigatrConnection.objects.filter(pk=connection.pk)
     if failures == 0:
-        changed["last_outcome"] = ""
-    NavigatrConnection.objects.filter(pk=connection.pk).update(**changed)
+        own.update(failures=0, last_outcome="")
+        own.filter(not_before=probe).update(not_before=None)
+    else:
+        own.update(failures=failures)

@@ -52,9 +52,11 @@ WRITE_AFTER_SECONDS = 0.25
 # How long an issuance steps aside while the same badge is on its way to the same address.
 STEP_ASIDE = timedelta(seconds=60)
 
-# Outcomes that say that Navigatr is in trouble; those that are tried again; and a look-up's that send at once.
+# Outcomes that say that Navigatr is in trouble; those that are tried again; those that may end
+# the round; and a look-up's that send at once.
 TROUBLE = {Outcome.UNAVAILABLE, Outcome.UNCLEAR}
 TRY_AGAIN = {Outcome.UNAVAILABLE, Outcome.UNCLEAR, Outcome.RATE_LIMITED}
+STOPS_OTHERS = {*TRY_AGAIN, Outcome.TOKEN_REFUSED}
 SEND_AT_ONCE = {Outcome.NOT_THERE, Outcome.LOOKUP_REFUSED}
 
 
@@ -650,13 +652,16 @@ class _Round:
                 thread.result()
 
     def _collect(self) -> list[Sent | LookedUp]:
-        """The results that came within a moment, up to one write's worth."""
+        """The results that came within a moment, up to one write's worth; at once when one may concern the others."""
         until = monotonic() + WRITE_AFTER_SECONDS
         results: list[Sent | LookedUp] = []
         outstanding = len(self.unsettled)
         while len(results) < min(WRITE_EVERY, outstanding) and (left := until - monotonic()) > 0:
             with suppress(Empty):
                 results.append(self.results.get(timeout=left))
+                error = results[-1].error
+                if isinstance(error, NavigatrError) and meanings.of_error(error) in STOPS_OTHERS:
+                    break
         return results
 
     def _settle(self, results: Sequence[Sent | LookedUp]) -> None:

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from moodle_sync.models import Course
@@ -16,6 +17,7 @@ from .queueing import move_to, release_held, requeue
 
 State = Issuance.State
 Action = AuditEntry.Action
+UNSENT = [State.QUEUED, State.HELD, State.FAILED, State.NOT_MET]
 
 
 class NotMapped(Exception):
@@ -64,6 +66,8 @@ def save_mapping(
     Learners who hold the course's old badge are asked nothing; what waits, and what failed under the old badge, goes
     on under the new one. With `include_past` the next poll reads the whole course and queues whoever has completed it.
     """
+    # The course is locked as well, so that two people who map it at the same time come one after the other.
+    Course.objects.select_for_update().get(pk=course.pk)
     mapping = CourseBadgeMapping.objects.select_for_update().filter(course=course).first()
     action = Action.MAPPING_CHANGED if mapping else Action.MAPPING_SAVED
     if mapping is None:
@@ -124,10 +128,9 @@ def remove_mapping(mapping: CourseBadgeMapping, *, actor: Any = None) -> int:
     What may have been sent stays in the queue until Navigatr has been asked; issued badges stay as they are.
     """
     mapping = CourseBadgeMapping.objects.select_for_update().get(pk=mapping.pk)
-    cancelled = (
-        Issuance.objects.filter(course=mapping.course_id, maybe_sent=False)
-        .waiting()
-        .update(state=State.CANCELLED, reason=Outcome.MAPPING_REMOVED)
+    rows = Issuance.objects.filter(course=mapping.course_id)
+    cancelled = rows.filter(state__in=UNSENT, maybe_sent=False).update(
+        state=State.CANCELLED, reason=Outcome.MAPPING_REMOVED, next_attempt_at=None
     )
     audit.record(
         Action.MAPPING_REMOVED,
@@ -138,6 +141,7 @@ def remove_mapping(mapping: CourseBadgeMapping, *, actor: Any = None) -> int:
         cancelled=cancelled,
     )
     mapping.delete()
+    release_held(rows, now=timezone.now())
     return cancelled
 
 
@@ -176,8 +180,8 @@ def send_again(rows: IssuanceQuerySet, *, actor: Any = None, now: datetime) -> i
 @transaction.atomic
 def cancel(rows: IssuanceQuerySet, *, actor: Any = None) -> int:
     """Cancel by hand what waits or has failed and cannot have been sent; returns how many."""
-    count = rows.filter(state__in=[State.QUEUED, State.HELD, State.FAILED, State.NOT_MET], maybe_sent=False).update(
-        state=State.CANCELLED, reason=Outcome.BY_HAND
+    count = rows.filter(state__in=UNSENT, maybe_sent=False).update(
+        state=State.CANCELLED, reason=Outcome.BY_HAND, next_attempt_at=None
     )
     audit.record(Action.CANCELLED, _("%(count)d issuance(s)") % {"count": count}, actor=actor, count=count)
     return count
@@ -199,5 +203,11 @@ def refresh_badges(connection: NavigatrConnection) -> int:
                     raise
                 mapping.badge_problem = _("Navigatr does not know this badge any more. Choose another one.")
             trouble += bool(mapping.badge_problem)
-            mapping.save(update_fields=["badge_name", "badge_image_url", "badge_url", "badge_problem"])
+            # Only while it is still this badge: somebody may have changed the mapping while Navigatr answered.
+            CourseBadgeMapping.objects.filter(pk=mapping.pk, badge_id=mapping.badge_id).update(
+                badge_name=mapping.badge_name,
+                badge_image_url=mapping.badge_image_url,
+                badge_url=mapping.badge_url,
+                badge_problem=mapping.badge_problem,
+            )
     return trouble

@@ -15,7 +15,7 @@ from moodle_sync.models import Completion, Learner
 
 from . import audit
 from .meanings import Outcome
-from .models import AuditEntry, Issuance, IssuanceAttempt
+from .models import AuditEntry, Issuance, IssuanceAttempt, IssuanceQuerySet
 
 State = Issuance.State
 
@@ -57,18 +57,29 @@ def erase_learner(learner: Learner, *, actor: Any = None, now: datetime) -> int:
     learner.erased_at = learner.erased_at or now
     learner.save(update_fields=["firstname", "lastname", "email", "email_key", "erased_at"])
     own = Issuance.objects.filter(learner=learner)
-    cancelled = own.filter(state__in=[State.QUEUED, State.HELD, State.FAILED, State.NOT_MET], maybe_sent=False).update(
-        state=State.CANCELLED, reason=Outcome.ERASED
-    )
-    # What may have been sent can no longer be looked up without the address's digest, and is not sent again.
-    cancelled += own.filter(state__in=[State.QUEUED, State.HELD, State.FAILED], maybe_sent=True).update(
-        state=State.CANCELLED, reason=Outcome.ERASED, maybe_sent=False
-    )
-    own.exclude(state=State.SENDING).update(recipient_key="")
+    # Locked, so that none of them comes back from a worker between the changes made here.
+    list(own.select_for_update().values_list("pk", flat=True))
+    cancelled = end_erased(own)
     audit.record(
         AuditEntry.Action.LEARNER_ERASED, f"learner {learner.pk}", actor=actor, moodle_id=learner.moodle_id,
         cancelled=cancelled,
     )  # fmt: skip
+    return cancelled
+
+
+def end_erased(rows: IssuanceQuerySet) -> int:
+    """End those of these issuances whose learner is erased and that no worker has in hand; returns how many waited.
+
+    What may have been sent can no longer be looked up without the address's digest, and is not sent again.
+    """
+    gone = list(rows.filter(learner__erased_at__isnull=False).exclude(state=State.SENDING).values_list("pk", flat=True))
+    if not gone:
+        return 0
+    ended = Issuance.objects.filter(pk__in=gone)
+    cancelled = ended.exclude(state__in=[State.ISSUED, State.CANCELLED]).update(
+        state=State.CANCELLED, reason=Outcome.ERASED, next_attempt_at=None
+    )
+    ended.update(recipient_key="", maybe_sent=False)
     return cancelled
 
 

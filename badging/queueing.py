@@ -23,9 +23,14 @@ def poll(site: MoodleSite, *, now: datetime) -> PollResult:
 
     Running it twice, or two at a time, changes nothing. Never raises for what Moodle answers.
     """
+    rows = Issuance.objects.filter(course__site=site)
+    suspended = rows.filter(state=State.HELD, reason=Outcome.LEARNER_SUSPENDED)
+    if site.send_suspended:
+        requeue(suspended, now=now)
     if sweep_is_due(site, now):
-        # What lacked score is looked at again once a day: the grade may have come or changed since.
-        Completion.objects.filter(course__site=site, issuances__state=State.NOT_MET).update(score_read_at=None)
+        # What lacked score, and who was suspended, is looked at again once a day: either may have changed since.
+        again = rows.filter(state=State.NOT_MET) | suspended
+        Completion.objects.filter(pk__in=again.values("completion")).update(score_read_at=None)
     return poll_site(site, wanted_courses(site), on_stored=lambda stored: queue_stored(stored, now=now), now=now)
 
 
@@ -131,6 +136,7 @@ def move_to(mapping: CourseBadgeMapping, rows: IssuanceQuerySet, *, now: datetim
         "state": State.HELD if hold else State.QUEUED,
         "reason": hold or "",
         "mapping": mapping,
+        "queued_at": now,
         "next_attempt_at": now,
         "failures": 0,
         "claim": None,
@@ -143,7 +149,7 @@ def move_to(mapping: CourseBadgeMapping, rows: IssuanceQuerySet, *, now: datetim
     # A learner who has a row in the other environment already goes on with that one.
     taken = Issuance.objects.filter(course=mapping.course_id, environment=target).values("learner_id")
     rows.exclude(environment=target).filter(learner__in=taken).update(
-        state=State.CANCELLED, reason=Outcome.MAPPING_REMOVED
+        state=State.CANCELLED, reason=Outcome.MAPPING_REMOVED, next_attempt_at=None
     )
     rows = rows.filter(Q(environment=target) | ~Q(learner__in=taken))
     return count + rows.update(
@@ -158,17 +164,21 @@ def move_to(mapping: CourseBadgeMapping, rows: IssuanceQuerySet, *, now: datetim
 
 
 def release_held(rows: IssuanceQuerySet, *, now: datetime) -> int:
-    """Queue those held rows whose mapping and connection are on again, keeping their tries; returns how many."""
-    free = rows.filter(
-        state=State.HELD,
-        mapping__active=True,
-        mapping__connection__state="active",
-        connection__state="active",
-    ).exclude(reason=Outcome.LEARNER_SUSPENDED)
-    pks = list(free.values_list("pk", flat=True))
-    return Issuance.objects.filter(pk__in=pks, state=State.HELD).update(
-        state=State.QUEUED, reason="", next_attempt_at=now
+    """Queue those held rows whose mapping and connection are on again, keeping their tries; returns how many.
+
+    Those that still wait say for what. A row whose mapping was removed meanwhile may have been sent, and is looked up.
+    """
+    held = Issuance.objects.filter(pk__in=rows.values("pk"), state=State.HELD).exclude(reason=Outcome.LEARNER_SUSPENDED)
+    mapped = Q(mapping=None) | Q(mapping__active=True, mapping__connection__state="active")
+    count = held.filter(mapped, connection__state="active").update(
+        state=State.QUEUED, reason="", queued_at=now, next_attempt_at=now
     )
+    still = held.select_related("connection", "mapping__connection")
+    for row in still:
+        reason = (row.mapping.hold_reason if row.mapping else None) or row.connection.hold_reason
+        if reason is not None and reason != row.reason:
+            Issuance.objects.filter(pk=row.pk, state=State.HELD).update(reason=reason)
+    return count
 
 
 def requeue_changed_learners(learners: Sequence[int], *, now: datetime) -> int:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from django.apps import apps as registry
+from django.contrib.auth.management import create_permissions
 from django.contrib.auth.models import Group, Permission
 from django.utils.translation import gettext_noop
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
@@ -23,6 +25,9 @@ SCHEDULE = [
 def create_groups_and_schedule(sender: Any = None, **kwargs: Any) -> None:
     """Runs after each migration; adds what is missing and changes nothing that is there."""
     apps = ["moodle_sync", "badging", "django_celery_beat"]
+    for label in apps:
+        # Django makes an app's permissions in a receiver of the same signal, which may come after this one.
+        create_permissions(registry.get_app_config(label), verbosity=0)
     permissions = Permission.objects.filter(content_type__app_label__in=apps)
     wanted = {
         SITE_ADMINS: permissions,

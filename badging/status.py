@@ -1,9 +1,10 @@
 """How the portal is doing, in numbers."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db.models import Count
+from django.utils.translation import gettext as _
 
 from moodle_sync.models import MoodleSite
 
@@ -51,5 +52,6 @@ def connection_reason(connection: NavigatrConnection, now: datetime) -> str:
     if connection.hold_reason:
         return str(connection.hold_reason.label)
     if connection.not_before and connection.not_before > now:
-        return f"{connection.get_last_outcome_display()}; waits until {connection.not_before:%Y-%m-%d %H:%M:%S} UTC"
+        until = _("waits until %s UTC") % connection.not_before.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+        return f"{connection.get_last_outcome_display()}; {until}" if connection.last_outcome else until
     return ""

@@ -34,7 +34,7 @@ def _stop_sending(**kwargs: Any) -> None:
 def poll_due() -> None:
     """Start a poll for each Moodle site whose time has come; a site that is being polled is left out."""
     for pk in MoodleSite.objects.due(timezone.now()).values_list("pk", flat=True):
-        poll_site.apply_async([pk], expires=60)
+        poll_site.apply_async((pk,), expires=60)
 
 
 @shared_task(ignore_result=True)
@@ -51,7 +51,7 @@ def send_sweep() -> None:
     now = timezone.now()
     issuing.sweep(now=now)
     for connection in issuing.due_connections(now):
-        send_due.apply_async([connection.pk], expires=30)
+        send_due.apply_async((connection.pk,), expires=30)
 
 
 @shared_task(ignore_result=True)
@@ -90,7 +90,7 @@ def nudge() -> bool:
 def nudge_poll(site_id: int) -> bool:
     """Tell a worker to poll a site now; False when no broker answers (the schedule will do it)."""
     try:
-        poll_site.apply_async([site_id], expires=60, retry=False)
+        poll_site.apply_async((site_id,), expires=60, retry=False)
     except OperationalError as error:
         log.warning("the broker does not answer (%s); the site is polled on schedule", type(error).__name__)
         return False
