@@ -114,9 +114,9 @@ def _completions(
         asked = ask[start : start + BATCH]
         answers |= client.completion_statuses(course.moodle_id, asked, batch=BATCH_FUNCTION in site.functions)
         storing.heartbeat()
-    for answer in answers.values():
-        if isinstance(answer, MoodleError) and not isinstance(answer, MoodleNotTracked | MoodleLearnerGone):
-            storing.problem(course, answer)
+    for failure in answers.values():
+        if isinstance(failure, MoodleError) and not isinstance(failure, MoodleNotTracked | MoodleLearnerGone):
+            storing.problem(course, failure)
     untracked = {user_id for user_id, answer in answers.items() if isinstance(answer, MoodleNotTracked)}
     gone = {user_id for user_id, answer in answers.items() if isinstance(answer, MoodleLearnerGone)}
     course.untracked = sorted({*course.untracked, *untracked})

@@ -31,8 +31,8 @@ def make_learner(site: MoodleSite | None = None, **fields: Any) -> Learner:
     """A learner whose profile is complete. `email_key` follows the e-mail address."""
     site = site or make_site()
     number = Learner.objects.filter(site=site).count() + 101
-    named = {"moodle_id": number, "firstname": "Ana", "lastname": "Lee", "email": f"learner{number}@example.org"}
-    values = named | fields
+    values: dict[str, Any] = {"moodle_id": number, "firstname": "Ana", "lastname": "Lee"}
+    values |= {"email": f"learner{number}@example.org"} | fields
     values.setdefault("email_key", values["email"].strip().lower())
     return Learner.objects.create(site=site, **values)
 

@@ -1,15 +1,21 @@
 """Feed B against the sandbox: who is asked about, in how many calls, and what one bad course or learner stops."""
 
+import json
 from datetime import datetime, timedelta
 
 import pytest
+import responses
 from pytest_django.fixtures import Settings
 
 from moodle_sync.models import Completion, Course
+from moodle_sync.polling import poll_site
+from moodle_sync.storing import WantedCourse
 from sandbox import MOODLE
 from sandbox.moodle import TEACHER
+from tests.builders import NOW, make_course, make_site
 
 from .polled import ENROLLED, GRADES, MANY, STATUS, Polled
+from .recordings import SITE, answer_by, recording
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
@@ -239,6 +245,26 @@ def test_bad_course_is_named_and_stops_no_other(polled: Polled, change: dict[str
     assert polled.poll().problems == []
     bad.refresh_from_db()
     assert (bad.error, polled.site.error) == ("", "")
+
+
+def test_learner_whom_moodle_stumbles_over_is_named_by_course_and_stops_no_other(db: None) -> None:
+    site = make_site(url=SITE, strategy="B", checked_at=NOW, functions=[MANY])
+    course = make_course(site, moodle_id=2)
+    done = json.dumps(recording("completion_done_self")["response"])
+
+    def answer(asked: dict[str, str]) -> object:
+        if asked["wsfunction"] == ENROLLED:
+            return [{"id": number, "firstname": "Ana", "lastname": "Lee", "email": "a@b.example"} for number in (5, 6)]
+        if '"userid": 5' in asked["requests[0][arguments]"]:
+            return {"responses": [{"error": True, "exception": '{"errorcode": "dmlreadexception"}'}]}
+        return {"responses": [{"error": False, "data": done}]}
+
+    with responses.RequestsMock() as moodle:
+        answer_by(moodle, answer)
+        result = poll_site(site, [WantedCourse(course)], on_stored=lambda stored: len(stored.wanted), now=NOW)
+    assert (result.error, result.queued) == ("", 1)
+    assert [problem.partition(":")[0] for problem in result.problems] == [str(course)]
+    assert Completion.objects.get().learner.moodle_id == 6
 
 
 def test_course_that_is_gone_from_moodle_is_named(polled: Polled) -> None:

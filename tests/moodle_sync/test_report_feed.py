@@ -11,7 +11,7 @@ from moodle_sync.storing import WantedCourse
 from tests.builders import NOW, make_course, make_site
 
 from .polled import COURSES, ENROLLED, GRADES, MANY, REPORT, RETRIEVE, SET_FILTERS, Polled
-from .recordings import SITE, answer_json, recording
+from .recordings import SITE, answer_by, answer_json, recording
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
@@ -135,6 +135,41 @@ def test_rows_of_several_pages_are_all_read(polled: Polled) -> None:
     result = polled.poll()
     assert result.new_completions == len(course_ids) == 1001
     assert polled.called.count(RETRIEVE) - 3 == 3  # the check reads three times
+
+
+def test_nothing_new_costs_two_calls_after_a_busy_day_too(polled: Polled) -> None:
+    course = polled.course(learners=700, since=polled.now + DAY)  # nobody counts, so no grades are read
+    polled.moodle.complete_many(course.moodle_id, polled.users(course), polled.now.timestamp())
+    polled.poll()
+    assert polled.poll().new_completions == 0
+    assert polled.called == [SET_FILTERS, RETRIEVE]
+
+
+def test_large_pages_that_are_cut_short_on_the_way_are_read_as_small_ones(db: None) -> None:
+    page = recording("agreed_report_page0")["response"]
+    row = page["data"]["rows"][0]["columns"]
+    rows = [
+        {"columns": [*row[:2], f'<a href="{SITE}/user/profile.php?id={number}">Ana</a>', *row[3:]]}
+        for number in range(1, 801)
+    ]
+    page["data"]["totalrowcount"] = len(rows)
+    asked_for = []
+
+    def answer(asked: dict[str, str]) -> object:
+        if asked["wsfunction"] == SET_FILTERS:
+            return True
+        number, size = int(asked["page"]), int(asked["perpage"])
+        asked_for.append((number, size))
+        page["data"]["rows"] = rows[number * size : number * size + min(size, 500)]
+        return page
+
+    site = make_site(url=SITE, strategy="A", report_id=4, checked_at=NOW, report_rows=800)
+    course = make_course(site, moodle_id=2)
+    with responses.RequestsMock() as moodle:
+        answer_by(moodle, answer)
+        result = poll_site(site, [WantedCourse(course, NOW + DAY)], on_stored=lambda stored: 0, now=NOW)
+    assert asked_for == [(0, 1600), (0, 500), (1, 500)]
+    assert (result.error, result.new_completions) == ("", 800)
 
 
 @pytest.mark.parametrize(

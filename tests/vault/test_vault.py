@@ -1,10 +1,12 @@
 """Secrets at rest: sealed in the database, plain in Python, and never handed out under a wrong key."""
 
 import copy
+import json
 
 import pytest
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management import CommandError, call_command
 from django.db import connection
 from pytest_django import DjangoAssertNumQueries
 from pytest_django.fixtures import Settings
@@ -176,3 +178,19 @@ def test_start_up_check_finds_missing_keys_and_doubled_ones(settings: Settings) 
     settings.FIELD_ENCRYPTION_KEYS = []
     settings.SECRET_KEY = settings.SECRET_KEY_NOT_SET
     assert [message.id for message in checks.encryption_keys(None)] == ["vault.E001", "vault.E002"]
+
+
+def test_command_rotates_the_keys_and_says_how_many(
+    db: None, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_site(token=SECRET)
+    settings.FIELD_ENCRYPTION_KEYS = [new_key(), *settings.FIELD_ENCRYPTION_KEYS]
+    call_command("rotate_keys", "--json")
+    assert json.loads(capsys.readouterr().out) == {"rotated": 1}
+    call_command("rotate_keys")
+    assert "1 stored token(s) now use the newest key" in capsys.readouterr().out
+    settings.FIELD_ENCRYPTION_KEYS = settings.FIELD_ENCRYPTION_KEYS[:1]
+    assert MoodleSite.objects.get().token == SECRET
+    settings.FIELD_ENCRYPTION_KEYS = [new_key()]
+    with pytest.raises(CommandError, match="cannot be read"):
+        call_command("rotate_keys")
