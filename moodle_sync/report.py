@@ -29,6 +29,8 @@ AGREED_HEADERS = (
 )
 # So many rows in a row that cannot be read are a different report and no accident.
 SAMPLE = 20
+# Fewer odd rows than this say nothing about the layout: one bad learner must not stop a quiet site.
+LEAST_SAMPLE = 3
 
 _COURSE_PAGES = ("/course/view.php",)
 _USER_PAGES = ("/user/profile.php", "/user/view.php")
@@ -90,8 +92,8 @@ def parse_page(page: ReportPage, *, site_urls: Collection[str]) -> tuple[list[Re
 
     `site_urls` are the addresses that the site's own links may have; http and https count as the same. Problems name
     a row's place and never what is in it. Raises ReportLayoutChanged if the report's name, source or columns are not
-    the agreed ones, or if nothing at the start of the first page can be read; after that, an odd row stops none of
-    the others. A page without rows is fine.
+    the agreed ones, or if nothing at the start of the first page can be read (of three rows or more); otherwise an odd
+    row stops none of the others. A page without rows is fine.
     """
     if page.name.strip() != AGREED_NAME or page.source != AGREED_SOURCE:
         raise ReportLayoutChanged("its name or source is not the agreed one")
@@ -105,7 +107,7 @@ def parse_page(page: ReportPage, *, site_urls: Collection[str]) -> tuple[list[Re
         except ValueError as problem:
             problems.append(f"row {number} of page {page.page + 1}: {problem}")
         sampled = number == min(SAMPLE, len(page.rows))
-        if page.page == 0 and sampled and not rows:
+        if page.page == 0 and sampled and not rows and number >= LEAST_SAMPLE:
             raise ReportLayoutChanged(problems[0])
     return list(rows), problems
 
