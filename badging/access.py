@@ -1,6 +1,6 @@
 """Who may see which course. Every page asks here; what a person may not see does not exist for them."""
 
-from django.contrib.auth.models import AbstractUser, AnonymousUser
+from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import QuerySet
 from django.http import Http404
 
@@ -9,7 +9,7 @@ from moodle_sync.models import Course
 from .models import CourseManager
 from .setup import SITE_ADMINS
 
-Person = AbstractUser | AnonymousUser
+Person = User | AnonymousUser
 
 
 def is_site_admin(user: Person) -> bool:

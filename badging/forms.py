@@ -4,6 +4,7 @@ from typing import Any
 
 from django import forms
 from django.core.validators import MaxValueValidator, MinValueValidator
+from django.utils import formats, timezone
 from django.utils.translation import gettext_lazy as _
 
 from .models import CourseBadgeMapping, Issuance
@@ -45,17 +46,20 @@ class MappingForm(forms.Form):
         help_text=_("From 0 to 100. Leave empty to issue whatever the score."),
         widget=forms.NumberInput(attrs={"min": 0, "max": 100, "inputmode": "numeric"}),
     )
-    who = forms.ChoiceField(
-        label=_("Who gets the badge"),
-        choices=[(NOW, _("Only from now on")), (PAST, _("Also those who have already completed"))],
-        widget=forms.RadioSelect,
-    )
 
     def __init__(self, data: Any = None, *, mapping: CourseBadgeMapping | None) -> None:
         """`mapping`: what stands now. Past completions that it includes cannot be left out again."""
         past = bool(mapping and mapping.include_past)
         initial = {"min_score": mapping.min_score if mapping else None, "who": PAST if past else NOW}
         super().__init__(data, initial=initial)
-        if past:
-            self.fields["who"].disabled = True
-            self.fields["who"].help_text = _("Past completions are included already, and stay so.")
+        only_new: Any = _("Only from now on")
+        if mapping and not past:
+            since = formats.date_format(timezone.localtime(mapping.since), "DATETIME_FORMAT")
+            only_new = _("Only completions since %(since)s, as before") % {"since": since}
+        self.fields["who"] = forms.ChoiceField(
+            label=_("Who gets the badge"),
+            choices=[(NOW, only_new), (PAST, _("Also those who have already completed"))],
+            disabled=past,
+            help_text=_("Past completions are included already, and stay so.") if past else "",
+            widget=forms.RadioSelect,
+        )

@@ -21,7 +21,8 @@ def notes_on(course: Course, mapping: CourseBadgeMapping, now: datetime) -> list
 def _on_mapping(mapping: CourseBadgeMapping, now: datetime) -> Iterator[Meaning]:
     connection = mapping.connection
     if mapping.badge_problem:
-        yield Meaning(mapping.badge_problem, _("Use “Change badge”, or publish the badge again in Navigatr."))
+        # It says what to do itself.
+        yield Meaning(mapping.badge_problem, "")
     if reason := mapping.hold_reason:
         yield MEANINGS[reason]
     elif connection.not_before and connection.not_before > now and connection.last_outcome:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from html import unescape
 from typing import Any
+from uuid import uuid4
 
 import kombu.pools
 import pytest
@@ -486,6 +487,7 @@ def test_a_change_shows_what_it_does_and_does_it(web: Client, course: Course, st
     page = web.get(review_url(course, staging))
     for words in ("“Old badge” at present", "Issued already: 3.", "Waiting: 2.", "not met: 2.", "unknown: 1."):
         assert words in text(page)
+    assert "Only completions since" in text(page)
     assert 'value="50"' in page.content.decode()
     web.post(review_url(course, staging), {"who": "now", "min_score": "50"})
     mapping.refresh_from_db()
@@ -566,7 +568,7 @@ def test_a_course_shows_its_mapping_and_every_trouble_with_what_to_do(web: Clien
     course.site.save()
     page = text(web.get(reverse("course", args=[course.pk])))
     for words in (
-        "The badge is Draft. Use “Change badge”",
+        "The badge is Draft.",
         "Navigatr could not be reached",
         "Completion tracking is switched off",
         "Give the role the capability.",
@@ -619,12 +621,15 @@ def test_learners_are_listed_newest_first_with_what_to_do_and_filtered(web: Clie
     page = web.get(address)
     assert text(page).index("New Lee") < text(page).index("Ana Lee") < text(page).index("Zoë O’Brien")
     assert "Waits for its turn." in text(page)
+    sending = {"claim": uuid4(), "leased_until": NOW}
+    make_issuance(mapping, make_completion(course), state=State.SENDING, **sending)
+    assert "Is being sent." in text(web.get(address))
     assert "Publish the badge again in Navigatr" in text(page)
     assert "https://badges.example/7" in links(page)
     only = text(web.get(address, {"state": "failed"}))
     assert "Zoë O’Brien" in only
     assert "Ana Lee" not in only
-    assert "Nobody here." in text(web.get(address, {"state": "sending"}))
+    assert "Nobody here." in text(web.get(address, {"state": "held"}))
     assert web.get(address, {"state": "no such state"}).status_code == 200
 
 

@@ -227,6 +227,7 @@ def test_a_badge_is_mapped_by_keyboard_alone(page: Page, course: Course, staging
     page.keyboard.press("Enter")
     press_to(page, "First Aid at Work")
     page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="First Aid at Work")).to_be_visible()
     press_to(page, "Choose a badge")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Choose a provider")).to_be_visible()
