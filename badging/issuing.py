@@ -600,9 +600,11 @@ class _Round:
                         self._claim_more(pool)
                     self._renew_leases()
             finally:
-                self._halt()
-                for _thread in self.threads:
-                    self.tasks.put(None)
+                try:
+                    self._halt()
+                finally:
+                    for _thread in self.threads:
+                        self.tasks.put(None)
         return self.tally
 
     @property

@@ -22,6 +22,10 @@ from .models import NavigatrConnection
 log = logging.getLogger(__name__)
 
 _stopping = threading.Event()
+# The connections that this process is sending for: one sender each, so that a long queue of one connection, for which
+# every sweep starts another sender, leaves room for the others and for the polls.
+_sending: set[int] = set()
+_sending_lock = threading.Lock()
 
 
 @worker_shutting_down.connect
@@ -57,9 +61,17 @@ def send_sweep() -> None:
 @shared_task(ignore_result=True)
 def send_due(connection_id: int) -> None:
     """Send what is due of one connection. Twice at a time is harmless: each claims its own rows."""
-    connection = NavigatrConnection.objects.filter(pk=connection_id).first()
-    if connection is not None:
-        issuing.send_due(connection, should_stop=_stopping.is_set)
+    with _sending_lock:
+        if connection_id in _sending:
+            return
+        _sending.add(connection_id)
+    try:
+        connection = NavigatrConnection.objects.filter(pk=connection_id).first()
+        if connection is not None:
+            issuing.send_due(connection, should_stop=_stopping.is_set)
+    finally:
+        with _sending_lock:
+            _sending.discard(connection_id)
 
 
 @shared_task(ignore_result=True)
