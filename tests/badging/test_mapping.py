@@ -1,0 +1,257 @@
+"""Which badge a course awards: choosing, changing, switching, removing, and what happens to what waits."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from badging import mapping as mappings
+from badging.mapping import NotMapped
+from badging.meanings import Outcome
+from badging.models import AuditEntry, CourseBadgeMapping, Issuance, NavigatrConnection
+from moodle_sync.models import Course
+from navigatr_client import Badge, NavigatrError, Provider
+from sandbox import Sandbox
+from tests.badging.world import BADGE, OTHER_BADGE, PROVIDER, connect
+from tests.builders import NOW, make_completion, make_connection, make_course, make_issuance, make_mapping
+
+pytestmark = pytest.mark.django_db
+State = Issuance.State
+LATER = NOW + timedelta(hours=1)
+
+
+def a_badge(number: int = OTHER_BADGE, **fields: Any) -> Badge:
+    known = {
+        "name": "Other",
+        "description": "",
+        "status": "Published",
+        "source": "Internal",
+        "type": "Badge",
+        "image_url": "https://navigatr.example/b.svg",
+        "url": "https://navigatr.example/b",
+        "provider_ids": (PROVIDER,),
+    }
+    return Badge(id=number, **known | fields)
+
+
+def change(mapping: CourseBadgeMapping, **fields: Any) -> CourseBadgeMapping:
+    choice = {
+        "course": mapping.course,
+        "connection": mapping.connection,
+        "provider": Provider(PROVIDER, "Northgate College"),
+        "badge": a_badge(),
+        "min_score": mapping.min_score,
+        "now": LATER,
+    }
+    return mappings.save_mapping(**choice | fields)
+
+
+def test_a_badge_is_found_with_its_provider(sandbox: Sandbox) -> None:
+    provider, badge = mappings.find_badge(connect(sandbox), provider_id=PROVIDER, badge_id=BADGE)
+    assert (provider.name, badge.name) == ("Northgate College", "Safeguarding Essentials")
+
+
+@pytest.mark.parametrize(
+    ("provider_id", "badge_name", "says"),
+    [
+        (PROVIDER + 2, "Safeguarding Essentials", "may not issue for provider"),
+        (PROVIDER + 1, "Safeguarding Essentials", "does not belong to this provider"),
+        (PROVIDER, "Cloud Basics (Credly)", "its source Credly"),
+        (PROVIDER, "Evacuation Marshal (draft)", "its status is Draft"),
+    ],
+)
+def test_what_cannot_be_issued_cannot_be_chosen(sandbox: Sandbox, provider_id: int, badge_name: str, says: str) -> None:
+    badge_id = next(badge.id for badge in sandbox.navigatr.badges.values() if badge.name == badge_name)
+    with pytest.raises(NotMapped, match=says):
+        mappings.find_badge(connect(sandbox), provider_id=provider_id, badge_id=badge_id)
+
+
+def test_an_unknown_badge_and_an_unreachable_navigatr_are_told_apart(sandbox: Sandbox) -> None:
+    connection = connect(sandbox)
+    with pytest.raises(NotMapped, match="no badge with the number 5"):
+        mappings.find_badge(connection, provider_id=PROVIDER, badge_id=5)
+    sandbox.faults.on("503", call="all")
+    with pytest.raises(NotMapped, match="try again later"):
+        mappings.find_badge(connection, provider_id=PROVIDER, badge_id=BADGE)
+
+
+def test_ids_of_staging_are_unknown_in_production(sandbox: Sandbox) -> None:
+    production = connect(sandbox, environment="production", pat=sandbox.production_pat)
+    with pytest.raises(NotMapped):
+        mappings.find_badge(production, provider_id=PROVIDER, badge_id=BADGE)
+
+
+def test_a_new_mapping_counts_from_now_and_keeps_the_badge_as_last_seen() -> None:
+    course, connection = make_course(), make_connection()
+    mapping = mappings.save_mapping(
+        course=course,
+        connection=connection,
+        provider=Provider(PROVIDER, "P" * 300),
+        badge=a_badge(name="B" * 300, image_url="javascript:alert(1)"),
+        now=NOW,
+    )
+    assert (mapping.since, mapping.include_past, mapping.active) == (NOW, False, True)
+    assert (mapping.provider_name, mapping.badge_name) == ("P" * 255, "B" * 255)
+    assert (mapping.badge_image_url, mapping.badge_url) == ("", "https://navigatr.example/b")
+    entry = AuditEntry.objects.get()
+    assert (entry.action, entry.details["badge"], entry.details["environment"]) == (
+        "mapping_saved",
+        OTHER_BADGE,
+        "staging",
+    )
+
+
+def test_past_completions_are_read_again_where_they_are_wanted() -> None:
+    mapping = make_mapping(make_course(history_read_at=NOW, read_at=NOW, next_offset=50))
+    change(mapping)
+    assert Course.objects.get().history_read_at == NOW
+    assert change(mapping, include_past=True).include_past
+    course = Course.objects.get()
+    assert (course.history_read_at, course.read_at, course.next_offset) == (None, None, 0)
+
+
+def test_changing_the_badge_moves_what_waits_and_what_failed_and_asks_holders_nothing() -> None:
+    mapping = make_mapping()
+    rows = {
+        state: make_issuance(mapping, state=state, reason=reason, assertion_id="9", failures=3, first_attempt_at=NOW)
+        for state, reason in [
+            ("queued", "unavailable"),
+            ("held", "mapping_disabled"),
+            ("failed", "not_found"),
+            ("not_met", "not_met"),
+            ("issued", "issued"),
+            ("cancelled", "by_hand"),
+        ]
+    }
+    change(mapping)
+    for row in rows.values():
+        row.refresh_from_db()
+    moved = [rows[state] for state in ("queued", "held", "failed", "not_met")]
+    assert all(
+        (row.state, row.badge_id, row.failures, row.first_attempt_at) == ("queued", OTHER_BADGE, 0, None)
+        for row in moved
+    )
+    assert (rows["issued"].state, rows["issued"].badge_id) == ("issued", 111)
+    assert (rows["cancelled"].state, rows["cancelled"].badge_id) == ("cancelled", 111)
+    assert AuditEntry.objects.get().details["moved"] == 4
+
+
+@pytest.mark.parametrize(("min_score", "again"), [(None, False), (40, True)])
+def test_saving_the_same_badge_asks_again_only_where_the_least_score_changed(
+    min_score: int | None, again: bool
+) -> None:
+    row = make_issuance(state="not_met")
+    assert row.mapping is not None
+    change(row.mapping, badge=a_badge(111), min_score=min_score)
+    row.refresh_from_db()
+    assert row.state == ("queued" if again else "not_met")
+
+
+def test_moving_a_course_to_production_takes_waiting_ones_along_and_leaves_stagings_badges() -> None:
+    mapping = make_mapping()
+    waiting = make_issuance(mapping)
+    issued = make_issuance(mapping, state="issued", assertion_id="1")
+    production = make_connection(environment="production")
+    change(mapping, connection=production, badge=a_badge(9000))
+    waiting.refresh_from_db()
+    issued.refresh_from_db()
+    assert (waiting.environment, waiting.connection, waiting.badge_id) == ("production", production, 9000)
+    assert (issued.environment, issued.badge_id) == ("staging", 111)
+
+
+def test_who_has_a_row_in_the_other_environment_already_goes_on_with_that_one() -> None:
+    mapping = make_mapping()
+    completion = make_completion(mapping.course)
+    staging = make_issuance(mapping, completion, state="failed")
+    production = make_connection(environment="production")
+    there = make_issuance(mapping, completion, environment="production", state="issued", assertion_id="1")
+    change(mapping, connection=production, badge=a_badge(9000))
+    staging.refresh_from_db()
+    there.refresh_from_db()
+    assert (staging.state, staging.environment, there.state) == ("cancelled", "staging", "issued")
+
+
+def test_changing_to_a_paused_connection_holds_what_waits() -> None:
+    row = make_issuance()
+    assert row.mapping is not None
+    change(row.mapping, connection=make_connection(state="paused"))
+    row.refresh_from_db()
+    assert (row.state, row.reason) == (State.HELD, Outcome.CONNECTION_PAUSED)
+
+
+def test_removing_cancels_what_is_not_sent_and_keeps_the_rest() -> None:
+    mapping = make_mapping()
+    unsent = [make_issuance(mapping, state=state) for state in ("queued", "held", "failed", "not_met")]
+    unknown = make_issuance(mapping, maybe_sent=True)
+    issued = make_issuance(mapping, state="issued", assertion_id="1")
+    assert mappings.remove_mapping(mapping) == 4
+    for row in unsent:
+        row.refresh_from_db()
+        assert (row.state, row.reason, row.next_attempt_at) == (State.CANCELLED, Outcome.MAPPING_REMOVED, None)
+    unknown.refresh_from_db()
+    issued.refresh_from_db()
+    assert (unknown.state, issued.state, issued.mapping) == (State.QUEUED, State.ISSUED, None)
+    assert not CourseBadgeMapping.objects.exists()
+    assert AuditEntry.objects.get().details["cancelled"] == 4
+
+
+def test_disabling_holds_and_enabling_lets_go_on() -> None:
+    row = make_issuance(failures=2)
+    assert row.mapping is not None
+    assert mappings.disable_mapping(row.mapping) == 1
+    row.refresh_from_db()
+    assert (row.state, row.reason) == (State.HELD, Outcome.MAPPING_DISABLED)
+    assert row.mapping is not None
+    assert mappings.enable_mapping(row.mapping, now=LATER) == 1
+    row.refresh_from_db()
+    assert (row.state, row.next_attempt_at, row.failures) == (State.QUEUED, LATER, 2)
+    assert list(AuditEntry.objects.values_list("action", flat=True)) == ["mapping_enabled", "mapping_disabled"]
+
+
+def test_sending_again_takes_all_but_what_is_issued_held_or_on_its_way() -> None:
+    mapping = make_mapping()
+    for state in ("failed", "not_met", "cancelled", "queued", "held", "issued"):
+        make_issuance(mapping, state=state, assertion_id="1")
+    assert mappings.send_again(Issuance.objects.all(), now=LATER) == 4
+    assert set(Issuance.objects.filter(next_attempt_at=LATER).values_list("state", flat=True)) == {"queued"}
+    assert AuditEntry.objects.get().details == {"count": 4}
+
+
+def test_cancelling_by_hand_leaves_what_may_have_been_sent() -> None:
+    mapping = make_mapping()
+    row, unknown = make_issuance(mapping), make_issuance(mapping, maybe_sent=True)
+    assert mappings.cancel(Issuance.objects.all()) == 1
+    row.refresh_from_db()
+    unknown.refresh_from_db()
+    assert (row.state, row.reason, row.next_attempt_at) == (State.CANCELLED, Outcome.BY_HAND, None)
+    assert unknown.state == State.QUEUED
+
+
+def test_the_daily_look_notes_badges_that_can_no_longer_be_issued(sandbox: Sandbox) -> None:
+    connection = connect(sandbox)
+    good, draft, gone = [
+        make_mapping(connection=connection, badge_id=BADGE + number, badge_name="as before") for number in range(3)
+    ]
+    sandbox.navigatr.set_badge(draft.badge_id, status="Draft")
+    sandbox.navigatr.delete_badge(gone.badge_id)
+    assert mappings.refresh_badges(connection) == 2
+    for mapping in (good, draft, gone):
+        mapping.refresh_from_db()
+    assert (good.badge_name, good.badge_problem) == ("Safeguarding Essentials", "")
+    assert "is Draft in Navigatr" in draft.badge_problem
+    assert (gone.badge_name, "does not know this badge" in gone.badge_problem) == ("as before", True)
+    sandbox.faults.on("503", call="badge")
+    with pytest.raises(NavigatrError):
+        mappings.refresh_badges(NavigatrConnection.objects.get())
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("https://navigatr.example/b", "https://navigatr.example/b"),
+        ("javascript:alert(1)", ""),
+        ("https://x/" + "y" * 2000, ""),
+    ],
+)
+def test_only_web_addresses_are_kept(url: str, kept: str) -> None:
+    assert mappings.web_address(url) == kept
