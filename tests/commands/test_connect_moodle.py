@@ -1,0 +1,113 @@
+"""`connect_moodle`: checks before it saves, and says what the Moodle administrator must do."""
+
+from datetime import timedelta
+
+import pytest
+
+from moodle_sync.models import Course, MoodleSite
+from sandbox import MOODLE, Sandbox
+
+from .calling import manage, succeed
+from .conftest import CONNECT_MOODLE
+
+pytestmark = pytest.mark.django_db
+
+
+def test_json_names_the_feed_and_what_was_looked_at(sandbox: Sandbox) -> None:
+    sandbox.moodle.add_course("ÉTH-1", "Café & Éthique")
+    answer = succeed("connect_moodle", *CONNECT_MOODLE, "--url", sandbox.moodle_url, stdin=sandbox.moodle_token)
+    assert answer.keys() == {"ok", "strategy", "findings"}
+    assert (answer["ok"], answer["strategy"]) == (True, "A")
+    assert all(finding.keys() == {"check", "ok", "message"} for finding in answer["findings"])
+    assert Course.objects.get().shortname == "ÉTH-1"
+
+
+def test_text_names_the_feed_and_holds_no_token(sandbox: Sandbox) -> None:
+    arguments = (*CONNECT_MOODLE, "--url", sandbox.moodle_url)
+    done = manage("connect_moodle", *arguments, stdin=f"\t{sandbox.moodle_token} \n")
+    assert (done.code, done.err) == (0, "")
+    assert "Saved. Feed: A: report feed." in done.out
+    assert sandbox.moodle_token not in done.out
+    saved = MoodleSite.objects.get()
+    assert (saved.token, saved.poll_interval) == (sandbox.moodle_token, timedelta(minutes=1))
+
+
+@pytest.mark.parametrize("page", ["", "/", "/login/index.php", "/my/"])
+def test_the_address_may_be_copied_from_any_page(sandbox: Sandbox, page: str) -> None:
+    succeed("connect_moodle", *CONNECT_MOODLE, "--url", sandbox.moodle_url + page, stdin=sandbox.moodle_token)
+    assert MoodleSite.objects.get().url == sandbox.moodle_url
+
+
+def test_without_the_report_it_reads_learner_by_learner_and_says_what_is_missing(sandbox: Sandbox) -> None:
+    course = sandbox.moodle.add_course("C1", "Course")
+    sandbox.moodle.add_learners(3, course_id=course)
+    sandbox.faults.on("report_refused", side=MOODLE)
+    done = manage("connect_moodle", *CONNECT_MOODLE, "--url", sandbox.moodle_url, "--json", stdin=sandbox.moodle_token)
+    assert (done.code, done.json["ok"], done.json["strategy"]) == (0, True, "B")
+    assert any("Navigatr badge feed" in row["message"] for row in done.json["findings"] if not row["ok"])
+
+
+@pytest.mark.parametrize("token", ["wrong", "", "töken"])
+def test_a_bad_token_saves_nothing_and_is_not_repeated(sandbox: Sandbox, token: str) -> None:
+    done = manage("connect_moodle", *CONNECT_MOODLE, "--url", sandbox.moodle_url, stdin=token)
+    assert (done.code, done.out) == (1, "")
+    assert not token or token not in done.err
+    assert not MoodleSite.objects.exists()
+
+
+def test_a_failure_with_json_says_so_on_both_sides(sandbox: Sandbox) -> None:
+    done = manage("connect_moodle", *CONNECT_MOODLE, "--url", sandbox.moodle_url, "--json", stdin="wrong")
+    assert (done.code, done.json["ok"], done.json["strategy"]) == (1, False, "")
+    assert "What the Moodle administrator must do" in done.err
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://127.0.0.1:1/moodle", "cannot be reached"),
+        ("http://no-such-host.invalid/", "cannot be reached"),
+        ("moodle.example", "must start with https://"),
+        ("http://[::1", "not a web address"),
+        ("https://me:secret@moodle.example", "must not hold a user name or password"),
+    ],
+)
+def test_an_address_that_leads_nowhere_saves_nothing(sandbox: Sandbox, url: str, said: str) -> None:
+    done = manage("connect_moodle", *CONNECT_MOODLE, "--url", url, stdin=sandbox.moodle_token)
+    assert done.code == 1
+    assert said in done.err
+    assert "secret" not in done.err
+    assert not MoodleSite.objects.exists()
+
+
+@pytest.mark.parametrize("seconds", [0, 86_401])
+def test_the_pace_is_from_a_second_to_a_day(sandbox: Sandbox, seconds: int) -> None:
+    arguments = (*CONNECT_MOODLE, "--url", sandbox.moodle_url, "--poll-seconds", seconds)
+    done = manage("connect_moodle", *arguments, stdin=sandbox.moodle_token)
+    assert done.code == 1
+    assert "poll interval: " in done.err
+    assert not MoodleSite.objects.exists()
+
+
+def test_a_known_name_gets_the_new_token_and_keeps_its_pace(sandbox: Sandbox) -> None:
+    arguments = (*CONNECT_MOODLE, "--url", sandbox.moodle_url)
+    succeed("connect_moodle", *arguments, "--poll-seconds", 5, stdin=sandbox.moodle_token)
+    sandbox.moodle.token = "renewed"
+    assert manage("connect_moodle", *arguments, stdin="wrong").code == 1
+    succeed("connect_moodle", *arguments, stdin="renewed")
+    saved = MoodleSite.objects.get()
+    assert (saved.token, saved.poll_interval) == ("renewed", timedelta(seconds=5))
+
+
+def test_a_site_that_fails_on_reconnection_stays_as_it_was(sandbox: Sandbox) -> None:
+    succeed("connect_moodle", *CONNECT_MOODLE, "--url", sandbox.moodle_url, stdin=sandbox.moodle_token)
+    done = manage("connect_moodle", *CONNECT_MOODLE, "--url", "http://127.0.0.1:1/", stdin="other")
+    assert done.code == 1
+    saved = MoodleSite.objects.get()
+    assert (saved.url, saved.token, saved.strategy) == (sandbox.moodle_url, sandbox.moodle_token, "A")
+
+
+def test_courses_that_cannot_be_listed_do_not_stand_in_the_way(sandbox: Sandbox) -> None:
+    sandbox.faults.on("500", side=MOODLE, call="core_course_get_courses_by_field")
+    arguments = (*CONNECT_MOODLE, "--url", sandbox.moodle_url)
+    assert succeed("connect_moodle", *arguments, stdin=sandbox.moodle_token)["ok"]
+    assert not MoodleSite.objects.get().courses.exists()
