@@ -89,6 +89,18 @@ def test_erased_learner_never_comes_back(feed: Polled) -> None:
     assert not Completion.objects.filter(course=later).exists()
 
 
+def test_nothing_more_is_asked_about_an_erased_learner(polled: Polled) -> None:
+    course = polled.course(learners=1)
+    (learner,) = polled.users(course)
+    polled.complete(course, learner)
+    polled.poll()
+    erase_learner(polled.learner(learner), now=polled.now)
+    polled.moodle.uncomplete(course.moodle_id, learner)
+    polled.complete(course, learner)
+    polled.poll()
+    assert polled.called == [SET_FILTERS, RETRIEVE]
+
+
 def test_address_of_a_deleted_account_marks_the_learner_as_deleted() -> None:
     told = profile(seen_at(NOW, email="d41d8cd98f00b204e9800998ecf8427e"))
     assert told["deleted"] is True
