@@ -39,9 +39,9 @@ SIZES = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 320, "hei
 State = Issuance.State
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
-    """Debian's Chromium without a window."""
+    """Debian's Chromium without a window, gone before another module's tests start loops of their own."""
     # Playwright's loop makes Django think that the tests themselves run asynchronously. They do not.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     with sync_playwright() as playwright:
