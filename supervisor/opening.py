@@ -18,6 +18,8 @@ from .processes import dying_with_parent
 PAGES_SECONDS = 120
 CONNECTION = "Sandbox Navigatr"
 SITE = "Sandbox Moodle"
+# The course that is mapped for the demo, as people see it.
+DEMO_COURSE_NAME = "Safeguarding Essentials"
 
 
 class CommandFailed(Exception):
@@ -85,7 +87,7 @@ def connect_sandbox(*, sandbox_port: int, data: Path) -> None:
         stdin=demo.DEMO_MOODLE_TOKEN,
     )
     manage(
-        *("map_course", "--site", SITE, "--course", "SAFE101", "--connection", CONNECTION),
+        *("map_course", "--site", SITE, "--course", demo.DEMO_COURSE, "--connection", CONNECTION),
         *("--provider", str(demo.DEMO_PROVIDER_ID), "--badge", str(demo.DEMO_BADGE_ID)),
     )
     note.write_text(moodle_url)
@@ -113,14 +115,22 @@ def manage(command: str, *arguments: str, stdin: str = "") -> dict[str, Any]:
 
 
 def welcome(port: int, admin: str, sandbox_port: int | None = None) -> list[str]:
-    """The lines that tell a person what to open."""
+    """The lines that tell a person what to open, what to do there, and how to sign in."""
     address = f"http://127.0.0.1:{port}"
     lines = [f"Courses and badges  {address}/courses/", f"Administration      {address}/admin/"]
-    if sandbox_port is not None:
-        lines.append(f"Sandbox             http://127.0.0.1:{sandbox_port}/  (complete a course here)")
     if admin:
-        lines += ["", f"Sign in as “{admin}”. New password: .venv/bin/python manage.py changepassword {admin}"]
-    return [*lines, "Ctrl-C stops everything."]
+        lines += [
+            f"Sign in as “{admin}”. Forgotten the password? Set a new one:",
+            f"                    .venv/bin/python manage.py changepassword {admin}",
+        ]
+    if sandbox_port is not None:
+        lines = [
+            f"1. Sandbox             http://127.0.0.1:{sandbox_port}/",
+            f"   Press “Complete this course” in {DEMO_COURSE_NAME}: the badge follows within seconds.",
+            "2. See what the portal has done:",
+            *(f"   {line}" for line in lines),
+        ]
+    return [*lines, "", "Ctrl-C stops everything."]
 
 
 def box(lines: list[str]) -> str:
