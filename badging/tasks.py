@@ -15,6 +15,7 @@ from kombu.exceptions import OperationalError
 
 from moodle_sync.models import MoodleSite
 from navigatr_client import NavigatrError
+from vault.keys import WrongKey
 
 from . import connections, issuing, mapping, queueing
 from .models import NavigatrConnection
@@ -78,12 +79,11 @@ def send_due(connection_id: int) -> None:
 def daily_checks() -> None:
     """Look at every connection's token and mapped badges again. Sites check themselves when they are polled."""
     for connection in NavigatrConnection.objects.exclude(state=NavigatrConnection.State.REMOVED):
-        tested = connections.retest(connection, actor=None, now=timezone.now())
-        if tested.ok:
-            try:
+        try:
+            if connections.retest(connection, actor=None, now=timezone.now()).ok:
                 mapping.refresh_badges(connection)
-            except NavigatrError as error:
-                log.warning("%s: the mapped badges could not be looked at: %s", connection.name, error)
+        except (NavigatrError, WrongKey) as error:
+            log.warning("%s: the mapped badges could not be looked at: %s", connection, error)
 
 
 def nudge() -> bool:

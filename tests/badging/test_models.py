@@ -1,0 +1,159 @@
+"""What the database itself keeps true."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AnonymousUser
+from django.db import DatabaseError, IntegrityError, transaction
+from django.db import connection as database
+
+from badging import audit
+from badging.models import (
+    AppendOnly,
+    AuditEntry,
+    CourseManager,
+    Issuance,
+    IssuanceAttempt,
+    NavigatrConnection,
+    recipient_key,
+)
+from tests.builders import NOW, make_completion, make_connection, make_course, make_issuance, make_mapping
+
+pytestmark = pytest.mark.django_db
+
+
+def make_attempt() -> IssuanceAttempt:
+    return IssuanceAttempt.objects.create(
+        issuance=make_issuance(),
+        kind="send",
+        at=NOW,
+        outcome="issued",
+        environment="staging",
+        provider_id=1,
+        badge_id=2,
+    )
+
+
+def test_one_issuance_for_each_course_learner_and_environment() -> None:
+    mapping = make_mapping()
+    completion = make_completion(mapping.course)
+    make_issuance(mapping, completion)
+    make_issuance(mapping, completion, environment="production")
+    with pytest.raises(IntegrityError):
+        make_issuance(mapping, completion, badge_id=112)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"state": "issued"},
+        {"state": "sending"},
+        {"state": "sending", "leased_until": NOW},
+        {"state": "queued", "next_attempt_at": None},
+    ],
+)
+def test_a_state_without_what_belongs_to_it_is_refused(fields: dict[str, Any]) -> None:
+    mapping = make_mapping()
+    completion = make_completion(mapping.course)
+    with pytest.raises(IntegrityError):
+        make_issuance(mapping, completion, **fields)
+
+
+def test_one_badge_for_each_course() -> None:
+    mapping = make_mapping()
+    with pytest.raises(IntegrityError):
+        make_mapping(mapping.course)
+
+
+def test_a_least_score_is_in_percent() -> None:
+    course = make_course()
+    with pytest.raises(IntegrityError):
+        make_mapping(course, min_score=101)
+
+
+@pytest.mark.parametrize("make", [make_attempt, lambda: AuditEntry.objects.create(action="cancelled", subject="x")])
+def test_audit_rows_are_never_changed_or_deleted_by_the_models(make: Any) -> None:
+    row = make()
+    with pytest.raises(AppendOnly):
+        row.save()
+    with pytest.raises(AppendOnly):
+        row.delete()
+
+
+def refused(change: Any) -> bool:
+    """Whether the database refuses; what was done before stays."""
+    try:
+        with transaction.atomic():
+            change()
+    except DatabaseError as error:
+        return "never changed or deleted" in str(error)
+    return False
+
+
+def test_the_database_refuses_to_change_audit_rows_too() -> None:
+    make_attempt()
+    user = get_user_model().objects.create_user("mina")
+    audit.record(AuditEntry.Action.CANCELLED, "3 issuances", actor=user, count=3)
+    assert refused(lambda: IssuanceAttempt.objects.update(detail="nothing happened"))
+    assert refused(lambda: AuditEntry.objects.update(subject="nothing"))
+    assert refused(lambda: AuditEntry.objects.update(actor=None, subject="nothing"))
+    other = get_user_model().objects.create_user("omar")
+    assert refused(lambda: AuditEntry.objects.update(actor=other))
+    assert AuditEntry.objects.get().subject == "3 issuances"
+
+
+def test_postgresql_refuses_to_delete_audit_rows_and_sqlite_leaves_that_to_the_models() -> None:
+    make_attempt()
+    audit.record(AuditEntry.Action.CANCELLED, "3 issuances")
+    for table in (IssuanceAttempt, AuditEntry):
+        assert refused(table.objects.all().delete) == (database.vendor == "postgresql")
+
+
+def test_deleting_a_user_keeps_what_they_did() -> None:
+    user = get_user_model().objects.create_user("mina")
+    audit.record(AuditEntry.Action.CANCELLED, "3 issuances", actor=user)
+    user.delete()
+    entry = AuditEntry.objects.get()
+    assert (entry.actor, entry.subject) == (None, "3 issuances")
+
+
+def test_what_the_portal_did_itself_has_no_actor() -> None:
+    audit.record(AuditEntry.Action.CANCELLED, "x" * 300, actor=AnonymousUser())
+    entry = AuditEntry.objects.get()
+    assert (entry.actor, len(entry.subject)) == (None, 255)
+
+
+def test_an_address_is_the_same_however_it_is_written() -> None:
+    assert recipient_key(" Ana@Example.ORG ") == recipient_key("ana@example.org") != recipient_key("ana@example.com")
+    assert "ana" not in recipient_key("ana@example.org")
+
+
+def test_a_connection_is_sendable_when_active_and_rested() -> None:
+    ready = make_connection()
+    rested = make_connection(not_before=NOW)
+    make_connection(not_before=NOW + timedelta(seconds=1))
+    make_connection(state="paused")
+    make_connection(state="removed")
+    assert list(NavigatrConnection.objects.sendable(NOW)) == [ready, rested]
+
+
+def test_rows_ask_for_what_waits() -> None:
+    mapping = make_mapping()
+    queued, held = make_issuance(mapping), make_issuance(mapping, state="held")
+    make_issuance(mapping, state="failed")
+    assert set(Issuance.objects.waiting()) == {queued, held}
+
+
+def test_every_row_has_a_name_for_lists() -> None:
+    attempt = make_attempt()
+    row = attempt.issuance
+    user = get_user_model().objects.create_user("mina")
+    assert str(row) == "Safeguarding – Ana Lee"
+    assert str(row.mapping) == f"{row.course} → Safeguarding"
+    assert str(row.connection) == "Navigatr 1 (Staging)"
+    assert str(attempt) == "2026-11-23 12:30:00 Issued"
+    assert str(CourseManager(user=user, course=row.course)) == f"mina – {row.course}"
+    audit.record(AuditEntry.Action.CANCELLED, "3 issuances")
+    assert str(AuditEntry.objects.get()) == "Cancelled by hand: 3 issuances"

@@ -1,0 +1,74 @@
+"""How the portal is doing, in numbers."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from badging.models import Issuance
+from badging.status import connection_reason, status
+from tests.builders import NOW, make_connection, make_issuance, make_mapping, make_site
+
+pytestmark = pytest.mark.django_db
+
+
+def test_an_empty_portal_has_nothing_to_tell() -> None:
+    assert status(NOW) == {
+        "issuances": dict.fromkeys(Issuance.State.values, 0),
+        "due": 0,
+        "oldest_due_seconds": None,
+        "connections": [],
+        "sites": [],
+    }
+
+
+def test_states_and_health_are_counted() -> None:
+    mapping = make_mapping()
+    make_issuance(mapping, next_attempt_at=NOW - timedelta(seconds=90))
+    make_issuance(mapping, next_attempt_at=NOW + timedelta(seconds=90))
+    make_issuance(mapping, state="held")
+    make_issuance(mapping, state="issued", assertion_id="1")
+    make_site(name="Polled", strategy="A", last_poll_at=NOW - timedelta(seconds=30), error="Something is wrong.")
+    told = json.loads(json.dumps(status(NOW)))
+    assert told["issuances"] == dict.fromkeys(Issuance.State.values, 0) | {"queued": 2, "held": 1, "issued": 1}
+    assert (told["due"], told["oldest_due_seconds"]) == (1, 90)
+    assert told["connections"] == [
+        {"name": "Navigatr 1", "environment": "staging", "state": "active", "reason": "", "held": 1}
+    ]
+    assert told["sites"] == [
+        {"name": "Moodle 1", "strategy": "", "last_poll": None, "lag_seconds": None, "error": ""},
+        {
+            "name": "Polled",
+            "strategy": "A",
+            "last_poll": "2026-11-23T12:29:30+00:00",
+            "lag_seconds": 30,
+            "error": "Something is wrong.",
+        },
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({}, ""),
+        ({"state": "paused"}, "Connection paused"),
+        ({"state": "removed"}, "Connection removed"),
+        ({"not_before": NOW - timedelta(seconds=1), "last_outcome": "rate_limited"}, ""),
+        (
+            {"not_before": NOW + timedelta(minutes=1), "last_outcome": "rate_limited"},
+            "Too many requests; waits until 2026-11-23 12:31:00 UTC",
+        ),
+        ({"not_before": NOW + timedelta(minutes=1)}, "waits until 2026-11-23 12:31:00 UTC"),
+    ],
+)
+def test_a_connection_says_why_nothing_is_sent(fields: dict[str, Any], reason: str) -> None:
+    assert connection_reason(make_connection(**fields), NOW) == reason
+
+
+def test_the_number_of_queries_does_not_grow(django_assert_num_queries: Any) -> None:
+    for _ in range(3):
+        make_issuance()
+    # Six: states, the oldest, due, held by connection, connections, sites.
+    with django_assert_num_queries(6):
+        status(NOW)
