@@ -17,7 +17,7 @@ from ..meanings import MEANINGS
 from ..models import AuditEntry, CourseBadgeMapping, Issuance, NavigatrConnection
 from ..status import connection_reason
 from .forms import ConnectionForm
-from .tools import MOST_SHOWN, TokenAdmin, counted, link, list_link, list_url, rows_table
+from .tools import MOST_SHOWN, TokenAdmin, counted, link, list_link, rows_table
 
 SETTINGS = ("name", "environment", "timeout", "send_score", "send_evidence")
 
@@ -77,7 +77,7 @@ class ConnectionAdmin(TokenAdmin):
         rows = obj.mappings.select_related("course").order_by("-pk")[:MOST_SHOWN]
         lines = [(link(row), row.badge_name, _("active") if row.active else _("disabled")) for row in rows]
         headers = (gettext_lazy("mapping"), gettext_lazy("badge"), gettext_lazy("state"))
-        return rows_table(headers, lines, list_url(CourseBadgeMapping, connection__id__exact=obj.pk))
+        return rows_table(CourseBadgeMapping, headers, lines, connection__id__exact=obj.pk)
 
     @admin.display(description=gettext_lazy("deleting"))
     def deleting(self, obj: NavigatrConnection) -> str:

@@ -40,7 +40,7 @@ class ConnectionForm(_ConnectionForm):
 
     new_token = token_field(_("Personal Access Token"))
     enable_mappings = forms.BooleanField(
-        label=_("enable its mappings again"),
+        label=_("Enable its mappings again"),
         required=False,
         initial=True,
         help_text=_("With a new token: also enable the mappings that “Remove Connection” had disabled."),
@@ -53,9 +53,8 @@ class ConnectionForm(_ConnectionForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.tested: connections.ConnectionTest | None = None
-        if "new_token" in self.fields:
-            self.fields["new_token"].required = self.instance.pk is None
-            self.fields["new_token"].help_text = NEW if self.instance.pk is None else KEEP
+        self.fields["new_token"].required = self.instance.pk is None
+        self.fields["new_token"].help_text = NEW if self.instance.pk is None else KEEP
 
     def full_clean(self) -> None:
         """Try the token out, last: only when nothing else is wrong."""
@@ -79,12 +78,13 @@ class SiteForm(_SiteForm):
     """A Moodle site. A new token or address is checked with Moodle; what cannot be read leaves everything as it was."""
 
     url = forms.URLField(
-        label=_("address"),
+        label=_("Address"),
         max_length=500,
         assume_scheme="https",
+        widget=forms.URLInput(attrs={"size": 60}),
         help_text=_("The address of the Moodle site's front page."),
     )
-    new_token = token_field(_("web-service token"))
+    new_token = token_field(_("Web-service token"))
     actor: Any = None
 
     class Meta:
@@ -95,9 +95,8 @@ class SiteForm(_SiteForm):
         super().__init__(*args, **kwargs)
         # Whether the site was checked, and with that saved.
         self.saved = False
-        if "new_token" in self.fields:
-            self.fields["new_token"].required = self.instance.pk is None
-            self.fields["new_token"].help_text = NEW if self.instance.pk is None else KEEP
+        self.fields["new_token"].required = self.instance.pk is None
+        self.fields["new_token"].help_text = NEW if self.instance.pk is None else KEEP
 
     def clean_url(self) -> str:
         """The address of the front page, whichever of Moodle's pages was pasted."""

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 from .. import mapping
 from ..models import AuditEntry, Issuance, IssuanceAttempt
 from .filters import CourseFilter, EnvironmentFilter, ReasonFilter
-from .tools import MOST_SHOWN, ReadOnlyAdmin, courses_matching, learners_matching, link, link_to, list_url, rows_table
+from .tools import MOST_SHOWN, ReadOnlyAdmin, courses_matching, learners_matching, link, link_to, rows_table
 
 
 @admin.register(Issuance)
@@ -21,11 +21,10 @@ class IssuanceAdmin(ReadOnlyAdmin):
     """What is owed to whom, where it stands and what to do. Its state is changed by the two actions only."""
 
     list_display = (
-        "pk", "learner_link", "badge_name", "course_link", "state", "reason", "connection", "environment",
-        "next_attempt_at", "issued_at",
+        "badge_name", "learner_link", "course_link", "state", "reason", "connection", "next_attempt_at", "issued_at",
     )  # fmt: skip
     sortable_by = ()
-    list_filter = ("state", ReasonFilter, EnvironmentFilter, "connection", CourseFilter)
+    list_filter = ("state", EnvironmentFilter, "connection", CourseFilter, ReasonFilter)
     list_select_related = ("learner", "course", "connection")
     search_fields = ("learner",)
     search_help_text = gettext_lazy(
@@ -102,12 +101,12 @@ class IssuanceAdmin(ReadOnlyAdmin):
         )  # fmt: skip
         lines = [
             (
-                link_to(row, f"{row.at:%Y-%m-%d %H:%M:%S}"), row.get_kind_display(), row.status or "-",
-                row.get_outcome_display(), row.detail, row.looked_up, row.next_attempt_at or "-",
+                link_to(row, f"{timezone.localtime(row.at):%Y-%m-%d %H:%M:%S}"), row.get_kind_display(),
+                row.status or "-", row.get_outcome_display(), row.detail, row.looked_up, row.next_attempt_at or "-",
             )
             for row in rows
         ]  # fmt: skip
-        return rows_table(headers, lines, list_url(IssuanceAttempt, issuance__id__exact=obj.pk))
+        return rows_table(IssuanceAttempt, headers, lines, issuance__id__exact=obj.pk)
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
         """Whether the user may send again and cancel."""

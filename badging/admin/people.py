@@ -14,7 +14,7 @@ from moodle_sync.models import Completion, Learner
 from .. import privacy
 from ..models import Issuance
 from .filters import CourseFilter
-from .tools import MOST_SHOWN, ReadOnlyAdmin, courses_matching, learners_matching, link, link_to, list_url, rows_table
+from .tools import MOST_SHOWN, ReadOnlyAdmin, courses_matching, learners_matching, link, link_to, rows_table
 
 
 @admin.register(Learner)
@@ -62,7 +62,7 @@ class LearnerAdmin(ReadOnlyAdmin):
             )
             for row in rows
         ]
-        return rows_table(headers, lines, list_url(Issuance, learner__id__exact=obj.pk))
+        return rows_table(Issuance, headers, lines, learner__id__exact=obj.pk)
 
     @admin.display(description=gettext_lazy("completions"))
     def completions(self, obj: Learner) -> str:
@@ -73,7 +73,7 @@ class LearnerAdmin(ReadOnlyAdmin):
             (link_to(row, str(row.course)), row.completed_at or "-", "-" if row.score is None else row.score)
             for row in rows
         ]
-        return rows_table(headers, lines, list_url(Completion, learner__id__exact=obj.pk))
+        return rows_table(Completion, headers, lines, learner__id__exact=obj.pk)
 
     def has_export_permission(self, request: HttpRequest) -> bool:
         """Whether the user may export what is held about a person."""
@@ -121,7 +121,7 @@ class LearnerAdmin(ReadOnlyAdmin):
 class CompletionAdmin(ReadOnlyAdmin):
     """Who completed what, as read from Moodle."""
 
-    list_display = ("pk", "learner_link", "course_link", "completed_at", "time_source", "score", "seen_at")
+    list_display = ("seen_at", "learner_link", "course_link", "completed_at", "time_source", "score")
     sortable_by = ()
     list_filter = ("completed_at", CourseFilter)
     list_select_related = ("learner", "course")
@@ -163,7 +163,7 @@ class CompletionAdmin(ReadOnlyAdmin):
             )
             for row in rows
         ]  # fmt: skip
-        return rows_table(headers, lines, list_url(Issuance, completion__id__exact=obj.pk))
+        return rows_table(Issuance, headers, lines, completion__id__exact=obj.pk)
 
 
 def badge(row: Issuance) -> str:

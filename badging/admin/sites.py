@@ -17,7 +17,7 @@ from .. import audit, queueing, tasks
 from ..meanings import Outcome
 from ..models import AuditEntry, CourseManager, Issuance
 from .forms import SiteForm, check_and_save
-from .tools import MOST_SHOWN, ReadOnlyAdmin, TokenAdmin, link, link_to, list_link, list_url, rows_table
+from .tools import MOST_SHOWN, ReadOnlyAdmin, TokenAdmin, link, link_to, list_link, rows_table
 
 SETTINGS = ("name", "url", "enabled", "poll_interval", "send_suspended")
 
@@ -202,7 +202,7 @@ class CourseAdmin(ReadOnlyAdmin):
     def managers(self, obj: Course) -> str:
         """Who looks after it, with links to change that."""
         rows = [(link(row),) for row in obj.managers.all()[:MOST_SHOWN]]
-        return rows_table((gettext_lazy("course manager"),), rows, list_url(CourseManager, course__id__exact=obj.pk))
+        return rows_table(CourseManager, (gettext_lazy("course manager"),), rows, course__id__exact=obj.pk)
 
     @admin.display(description=gettext_lazy("completions"))
     def completions(self, obj: Course) -> str:

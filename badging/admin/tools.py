@@ -69,6 +69,8 @@ class PortalAdmin(_ModelAdmin):
 
     paginator = BoundedPaginator
     show_full_result_count = False
+    # Its counts beside each filter would read the whole table once for each choice.
+    show_facets = admin.ShowFacets.NEVER
     list_per_page = 50
     list_max_show_all = 50
     change_form_template = "admin/portal_change_form.html"
@@ -209,10 +211,16 @@ def list_link(model: type[Model], text: Text, **query: Any) -> SafeString:
     return format_html('<a href="{}">{}</a>', list_url(model, **query), text)
 
 
-def rows_table(headers: Sequence[Text], rows: Iterable[Sequence[Any]], everything: str) -> SafeString:
-    """What belongs to a row, as a table of at most MOST_SHOWN lines, and where all of it is."""
+def rows_table(model: type[Model], headers: Sequence[Text], rows: Iterable[Sequence[Any]], **query: Any) -> SafeString:
+    """The newest rows that belong to another one, at most MOST_SHOWN, and a link to the list of all of them."""
     lines = list(rows)
-    context = {"headers": headers, "rows": lines, "everything": everything, "cut": len(lines) >= MOST_SHOWN}
+    context = {
+        "label": model._meta.verbose_name_plural,
+        "headers": headers,
+        "rows": lines,
+        "everything": list_url(model, **query),
+        "cut": len(lines) >= MOST_SHOWN,
+    }
     return render_to_string("admin/portal_rows.html", context)
 
 
