@@ -47,7 +47,7 @@ State = Issuance.State
 Kind = IssuanceAttempt.Kind
 
 # Results are written together: at most so many, at most so long after they came.
-WRITE_EVERY = 100
+WRITE_EVERY = 250
 WRITE_AFTER_SECONDS = 0.25
 # How long an issuance steps aside while the same badge is on its way to the same address.
 STEP_ASIDE = timedelta(seconds=60)
@@ -212,7 +212,9 @@ def _claim(connection: NavigatrConnection, claim_id: uuid.UUID, limit: int, now:
     rows = list(
         Issuance.objects.due(now)
         .filter(connection=connection, environment=connection.environment)
-        .select_related("learner", "completion", "course__site", "mapping__connection")
+        .select_related("learner", "completion")
+        # A few for many rows: read once, not with every row.
+        .prefetch_related("course__site", "mapping__connection")
         .select_for_update(skip_locked=True, of=("self",))
         .order_by("backfill", "next_attempt_at")[:limit]
     )
@@ -610,7 +612,8 @@ class _Round:
     @property
     def probing(self) -> bool:
         """After a run of failures one issuance goes first, to see whether Navigatr is back."""
-        return self.failures >= settings.CIRCUIT_THRESHOLD
+        tripped: bool = self.failures >= settings.CIRCUIT_THRESHOLD
+        return tripped
 
     def _claim_more(self, pool: ThreadPoolExecutor) -> None:
         """Take more into hand; several claims in a row when one only decided things without a call."""

@@ -877,8 +877,9 @@ def test_a_claim_costs_the_same_whatever_the_number_of_rows(
 ) -> None:
     mapping = map_course(sandbox)
     rows = [owe(mapping) for _ in range(20)]
-    # Savepoint and its release, the rows, who holds the badge by address and by person, the lease.
-    with django_assert_max_num_queries(6):
+    # Savepoint and its release, the rows, their courses, sites, mappings and connections, who holds the badge by
+    # address and by person, the lease.
+    with django_assert_max_num_queries(10):
         claimed = issuing.claim(mapping.connection, uuid.uuid4(), limit=500, now=timezone.now())
     assert len(claimed.send) == len(rows)
 
