@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -12,7 +13,7 @@ from navigatr_client import Badge, NavigatrError, Provider
 
 from . import audit, connections
 from .meanings import Outcome
-from .models import AuditEntry, CourseBadgeMapping, Issuance, IssuanceQuerySet, NavigatrConnection
+from .models import AuditEntry, CourseBadgeMapping, Issuance, IssuanceAttempt, IssuanceQuerySet, NavigatrConnection
 from .queueing import move_to, release_held, requeue
 
 State = Issuance.State
@@ -79,10 +80,17 @@ def save_mapping(
     mapping.min_score = min_score
     mapping.active, mapping.removed_with_connection = True, False
     if include_past:
-        mapping.include_past = True
-        Course.objects.filter(pk=course.pk).update(history_read_at=None, read_at=None, next_offset=0)
+        mapping.include_past = mapping.past_pending = True
     mapping.save()
     rows = Issuance.objects.filter(course=course)
+    if action is Action.MAPPING_SAVED:
+        # What was tried under a mapping that has been removed since goes on; what was only queued stays cancelled.
+        tried = IssuanceAttempt.objects.filter(issuance=OuterRef("pk"))
+        move_to(
+            mapping,
+            rows.filter(Exists(tried), state=State.CANCELLED, reason=Outcome.MAPPING_REMOVED),
+            now=now,
+        )
     moved = move_to(mapping, rows.filter(state__in=[State.QUEUED, State.HELD, State.FAILED]), now=now)
     not_met = rows.filter(state=State.NOT_MET)
     if not requirement_changed:

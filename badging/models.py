@@ -121,6 +121,7 @@ class CourseBadgeMapping(models.Model):
     removed_with_connection = models.BooleanField(default=False, editable=False)
     since = models.DateTimeField(_("since"), help_text=_("Completions from this time on are awarded."))
     include_past = models.BooleanField(_("also earlier completions"), default=False)
+    past_pending = models.BooleanField(default=False, editable=False)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, editable=False, verbose_name=_("made by")
     )

@@ -10,7 +10,7 @@ from moodle_sync.polling import PollResult, poll_site, sweep_is_due
 from moodle_sync.storing import Stored, WantedCourse
 
 from .meanings import Outcome
-from .models import CourseBadgeMapping, Issuance, IssuanceQuerySet, recipient_key
+from .models import CourseBadgeMapping, Issuance, IssuanceQuerySet, NavigatrConnection, recipient_key
 
 State = Issuance.State
 
@@ -31,7 +31,13 @@ def poll(site: MoodleSite, *, now: datetime) -> PollResult:
         # What lacked score, and who was suspended, is looked at again once a day: either may have changed since.
         again = rows.filter(state=State.NOT_MET) | suspended
         Completion.objects.filter(pk__in=again.values("completion")).update(score_read_at=None)
-    return poll_site(site, wanted_courses(site), on_stored=lambda stored: queue_stored(stored, now=now), now=now)
+    wanted = wanted_courses(site)
+    result = poll_site(site, wanted, on_stored=lambda stored: queue_stored(stored, now=now), now=now)
+    if not result.busy:
+        # Their courses are marked to be read from the start, even if this round did not come so far.
+        afresh = [row.course.pk for row in wanted if row.afresh]
+        CourseBadgeMapping.objects.filter(course__in=afresh).update(past_pending=False)
+    return result
 
 
 def wanted_courses(site: MoodleSite) -> list[WantedCourse]:
@@ -39,7 +45,9 @@ def wanted_courses(site: MoodleSite) -> list[WantedCourse]:
     mappings = CourseBadgeMapping.objects.filter(course__site=site).select_related("course")
     return [
         WantedCourse(
-            mapping.course, None if mapping.include_past else mapping.since + min(site.clock_skew, timedelta())
+            mapping.course,
+            None if mapping.include_past else mapping.since + min(site.clock_skew, timedelta()),
+            afresh=mapping.past_pending,
         )
         for mapping in mappings
     ]
@@ -173,11 +181,13 @@ def release_held(rows: IssuanceQuerySet, *, now: datetime) -> int:
     count = held.filter(mapped, connection__state="active").update(
         state=State.QUEUED, reason="", queued_at=now, next_attempt_at=now
     )
-    still = held.select_related("connection", "mapping__connection")
-    for row in still:
-        reason = (row.mapping.hold_reason if row.mapping else None) or row.connection.hold_reason
-        if reason is not None and reason != row.reason:
-            Issuance.objects.filter(pk=row.pk, state=State.HELD).update(reason=reason)
+    still = set(held.values_list("mapping", "connection"))
+    mappings = CourseBadgeMapping.objects.select_related("connection").in_bulk([pk for pk, _ in still if pk])
+    connections = NavigatrConnection.objects.in_bulk([pk for _, pk in still])
+    for mapping, connection in still:
+        reason = (mappings[mapping].hold_reason if mapping else None) or connections[connection].hold_reason
+        if reason is not None:
+            held.filter(mapping=mapping, connection=connection).exclude(reason=reason).update(reason=reason)
     return count
 
 

@@ -35,7 +35,8 @@ SWEEP_EVERY = timedelta(days=1)
 class PollResult:
     """What one poll of one site did. `error` is "" or says in plain words what is wrong and what to do.
 
-    `problems`: single courses or rows that could not be read; the rest of the round went on.
+    `problems`: single courses or rows that could not be read; the rest of the round went on. `busy`: nothing was done,
+    because somebody else is polling the site, or nobody may.
     """
 
     site: str
@@ -44,6 +45,7 @@ class PollResult:
     calls: int = 0
     error: str = ""
     problems: list[str] = field(default_factory=list)
+    busy: bool = False
 
 
 def poll_site(site: MoodleSite, wanted: Sequence[WantedCourse], *, on_stored: OnStored, now: datetime) -> PollResult:
@@ -56,6 +58,7 @@ def poll_site(site: MoodleSite, wanted: Sequence[WantedCourse], *, on_stored: On
     result = PollResult(site.name)
     lease = _Lease.take(site, now)
     if lease is None:
+        result.busy = True
         result.error = _("This site is being polled right now, is disabled, or has no token.")
         return result
     try:
@@ -77,6 +80,11 @@ def _poll(
         _note_failure(site, result.error, now)
         return
     courses = {row.course.pk: row for row in wanted}
+    # Now that nobody else can be reading them.
+    afresh = [row.course for row in wanted if row.afresh]
+    for course in afresh:
+        course.history_read_at, course.read_at, course.next_offset = None, None, 0
+    Course.objects.bulk_update(afresh, ["history_read_at", "read_at", "next_offset"])
     with client:
         storing = Storing(site, client, courses, on_stored, lease.renew, problems=result.problems)
         try:

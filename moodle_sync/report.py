@@ -92,8 +92,8 @@ def parse_page(page: ReportPage, *, site_urls: Collection[str]) -> tuple[list[Re
 
     `site_urls` are the addresses that the site's own links may have; http and https count as the same. Problems name
     a row's place and never what is in it. Raises ReportLayoutChanged if the report's name, source or columns are not
-    the agreed ones, or if nothing at the start of the first page can be read (of three rows or more); otherwise an odd
-    row stops none of the others. A page without rows is fine.
+    the agreed ones, or if nothing at the start of the first page can be read (of three rows or more, or if all
+    lead to another site); otherwise an odd row stops none of the others. A page without rows is fine.
     """
     if page.name.strip() != AGREED_NAME or page.source != AGREED_SOURCE:
         raise ReportLayoutChanged("its name or source is not the agreed one")
@@ -101,13 +101,15 @@ def parse_page(page: ReportPage, *, site_urls: Collection[str]) -> tuple[list[Re
     sites = [urlsplit(url) for url in site_urls]
     rows: dict[ReportRow, None] = {}
     problems = []
+    foreign = 0
     for number, cells in enumerate(page.rows, start=1):
         try:
             rows[_parse_row(cells, sites)] = None
         except ValueError as problem:
             problems.append(f"row {number} of page {page.page + 1}: {problem}")
+            foreign += isinstance(problem, _ForeignLink)
         sampled = number == min(SAMPLE, len(page.rows))
-        if page.page == 0 and sampled and not rows and number >= LEAST_SAMPLE:
+        if page.page == 0 and sampled and not rows and (number >= LEAST_SAMPLE or foreign == number):
             raise ReportLayoutChanged(problems[0])
     return list(rows), problems
 
@@ -139,6 +141,10 @@ def _parse_row(cells: Sequence[str], sites: list[SplitResult]) -> ReportRow:
         email=email.strip(),
         completed_at=_parse_time(time),
     )
+
+
+class _ForeignLink(ValueError):
+    """A link that does not lead to the site itself: this is another site's report."""
 
 
 class _Link(HTMLParser):
@@ -174,7 +180,7 @@ def _linked(cell: str, sites: list[SplitResult], pages: tuple[str, ...], what: s
     except ValueError:
         raise ValueError(f"{what} has an unreadable link") from None
     if not known:
-        raise ValueError(f"{what} links to another site or page")
+        raise _ForeignLink(f"{what} links to another site or page")
     ids = parse_qs(address.query).get("id", [])
     if len(ids) != 1 or not _ID.fullmatch(ids[0]):
         raise ValueError(f"{what} has a link without an id")

@@ -21,10 +21,14 @@ CATCH_UP = 500
 
 @dataclass(frozen=True, slots=True)
 class WantedCourse:
-    """A course to read, and from when on its completions count (None: all of them)."""
+    """A course to read, and from when on its completions count (None: all of them).
+
+    `afresh`: whatever has been read of it before, read it from the start once more.
+    """
 
     course: Course
     since: datetime | None = None
+    afresh: bool = False
 
     def wants(self, completed_at: datetime | None) -> bool:
         """Whether a completion of this time counts. Moodle's report cuts seconds off, so the minute decides."""

@@ -35,6 +35,10 @@ class EncryptedTextField(_TextField):
             return value.ciphertext
         return keys.encrypt(value) if value else value
 
+    def value_from_object(self, obj: models.Model) -> str:
+        """Nothing: neither a form nor `dumpdata` gets to show the secret."""
+        return ""
+
     def pre_save(self, model_instance: models.Model, add: bool) -> Any:
         """Take the raw attribute, so that saving a row does not need its secret to be readable."""
         return model_instance.__dict__.get(self.attname)

@@ -93,6 +93,8 @@ def site_named(name: str) -> MoodleSite:
 def poll_when_free(site: MoodleSite) -> PollResult:
     """Poll the site in the foreground; a poll that a worker has under way is waited for first."""
     until = time.monotonic() + LONGEST_WAIT
-    while MoodleSite.objects.filter(pk=site.pk, polling_until__gt=timezone.now()).exists() and time.monotonic() < until:
+    while (result := queueing.poll(site, now=timezone.now())).busy and time.monotonic() < until:
+        if not MoodleSite.objects.filter(pk=site.pk, polling_until__gt=timezone.now()).exists():
+            break
         time.sleep(0.2)
-    return queueing.poll(site, now=timezone.now())
+    return result

@@ -2,9 +2,10 @@
 
 import django.core.validators
 import django.db.models.deletion
-import vault.fields
 from django.conf import settings
 from django.db import migrations, models
+
+import vault.fields
 
 
 class Migration(migrations.Migration):
@@ -59,6 +60,7 @@ class Migration(migrations.Migration):
                 ('removed_with_connection', models.BooleanField(default=False, editable=False)),
                 ('since', models.DateTimeField(help_text='Completions from this time on are awarded.', verbose_name='since')),
                 ('include_past', models.BooleanField(default=False, verbose_name='also earlier completions')),
+                ('past_pending', models.BooleanField(default=False, editable=False)),
                 ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='made')),
                 ('course', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='mapping', to='moodle_sync.course', verbose_name='course')),
                 ('created_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, to=settings.AUTH_USER_MODEL, verbose_name='made by')),

@@ -8,7 +8,8 @@ import pytest
 from badging import mapping as mappings
 from badging.mapping import NotMapped
 from badging.meanings import Outcome
-from badging.models import AuditEntry, CourseBadgeMapping, Issuance, NavigatrConnection
+from badging.models import AuditEntry, CourseBadgeMapping, Issuance, IssuanceAttempt, NavigatrConnection
+from badging.queueing import wanted_courses
 from moodle_sync.models import Course
 from navigatr_client import Badge, NavigatrError, Provider
 from sandbox import Sandbox
@@ -106,8 +107,27 @@ def test_past_completions_are_read_again_where_they_are_wanted() -> None:
     change(mapping)
     assert Course.objects.get().history_read_at == NOW
     assert change(mapping, include_past=True).include_past
-    course = Course.objects.get()
-    assert (course.history_read_at, course.read_at, course.next_offset) == (None, None, 0)
+    assert [row.afresh for row in wanted_courses(mapping.course.site)] == [True]
+
+
+def test_what_was_tried_under_a_removed_mapping_goes_on_under_the_next_and_what_only_waited_does_not() -> None:
+    mapping = make_mapping()
+    tried, waited = make_issuance(mapping, state="failed", reason="not_found"), make_issuance(mapping)
+    IssuanceAttempt.objects.create(
+        issuance=tried, kind="send", at=NOW, outcome="not_found", environment="staging", provider_id=1, badge_id=1
+    )
+    mappings.remove_mapping(mapping)
+    again = mappings.save_mapping(
+        course=mapping.course,
+        connection=mapping.connection,
+        provider=Provider(PROVIDER, "P"),
+        badge=a_badge(),
+        now=NOW,
+    )
+    tried.refresh_from_db()
+    waited.refresh_from_db()
+    assert (tried.state, tried.mapping, tried.badge_id) == ("queued", again, OTHER_BADGE)
+    assert (waited.state, waited.reason) == ("cancelled", "mapping_removed")
 
 
 def test_changing_the_badge_moves_what_waits_and_what_failed_and_asks_holders_nothing() -> None:

@@ -307,3 +307,26 @@ def test_polls_of_two_sites_keep_to_themselves(polled: Polled) -> None:
         assert other.poll().new_completions == 1
     assert Learner.objects.filter(moodle_id=learner).count() == 2
     assert RETRIEVE in polled.called
+
+
+def test_course_wanted_afresh_is_read_from_the_start_even_after_a_poll_that_began_without_that_wish(
+    polled: Polled,
+) -> None:
+    course = polled.course(learners=1, since=NOW)
+    (learner,) = polled.users(course)
+    polled.complete(course, learner, ago=30 * DAY)
+    polled.poll()
+    assert polled.told == []
+    polled.poll()
+    course.refresh_from_db()
+    assert course.history_read_at is not None
+    stored: list[Stored] = []
+
+    def queue(batch: Stored) -> int:
+        stored.append(batch)
+        return len(batch.wanted)
+
+    polled.now += timedelta(minutes=1)
+    result = poll_site(polled.site, [WantedCourse(course, afresh=True)], on_stored=queue, now=polled.now)
+    assert (result.busy, result.queued) == (False, 2)
+    assert {row.learner.moodle_id for batch in stored for row in batch.wanted} == {learner}
