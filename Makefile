@@ -4,6 +4,7 @@
 #   make run     set up, and run the portal
 #   make setup   set up only
 #   make test    all tests          make check   all checks that run no portal
+#   make chaos   10,000 completions while everything is killed and broken (SEED=… repeats a run's plan)
 #   make requirements               write the pinned requirements anew (needs uv)
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ UV ?= uv
 PORT ?= 8000
 VENV_PYTHON := .venv/bin/python
 
-.PHONY: demo run setup install install-dev test check requirements clean
+.PHONY: demo run setup install install-dev test chaos check requirements clean
 
 demo: setup
 	@exec $(VENV_PYTHON) manage.py portal --port $(PORT) --sandbox
@@ -54,12 +55,15 @@ test: install-dev
 	$(PYTEST) --cov-append --database=postgres
 	$(VENV_PYTHON) -m coverage report
 
+chaos: install-dev
+	$(VENV_PYTHON) -m tests.chaos $(if $(SEED),--seed $(SEED))
+
 check: install-dev
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m mypy
 	$(VENV_PYTHON) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-cache
-	find . -path ./.venv -prune -o -name '*.html' -exec $(VENV_PYTHON) -m djade --check --target-version 5.2 {} +
+	find . -path ./.venv -prune -o -name '*.html' -exec .venv/bin/djade --check --target-version 5.2 {} +
 	$(VENV_PYTHON) manage.py makemigrations --check --dry-run --skip-checks
 
 requirements:

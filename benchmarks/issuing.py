@@ -77,7 +77,7 @@ def _together(processes: int, count: int, variables: dict[str, str]) -> float:
     seconds = max(result["ended"] for result in results) - started
     issued = sum(result["issued"] for result in results)
     assert issued == count, f"{issued} of {count} issued"
-    return count / seconds
+    return float(count / seconds)
 
 
 if __name__ == "__main__":

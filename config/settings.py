@@ -147,10 +147,18 @@ CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 2, "max_retries": 0}
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 
-# Navigatr's official addresses; a test server may stand in for them.
+# Navigatr's official addresses; a test server may stand in for them. A data folder that has been used for the demo
+# stays with its sandbox, so that its pretend learners and tokens never meet the real Navigatr.
+SANDBOX_URL = _secret_file("sandbox_url")
 NAVIGATR_URLS = {
-    "production": env("NAVIGATR_PRODUCTION_URL", default="https://api.navigatr.app/v1"),
-    "staging": env("NAVIGATR_STAGING_URL", default="https://stagapi.navigatr.app/v1"),
+    "production": env(
+        "NAVIGATR_PRODUCTION_URL",
+        default=f"{SANDBOX_URL}/navigatr-production/v1" if SANDBOX_URL else "https://api.navigatr.app/v1",
+    ),
+    "staging": env(
+        "NAVIGATR_STAGING_URL",
+        default=f"{SANDBOX_URL}/navigatr/v1" if SANDBOX_URL else "https://stagapi.navigatr.app/v1",
+    ),
 }
 
 # Pages load nothing from elsewhere but the badges' pictures. A test server on plain http may serve those as well.

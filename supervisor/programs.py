@@ -10,9 +10,14 @@ from .processes import Program
 WORKER_GRACE = 30.0
 
 
+def sandbox_url(sandbox_port: int) -> str:
+    """Where the sandbox answers."""
+    return f"http://127.0.0.1:{sandbox_port}"
+
+
 def sandbox_environment(sandbox_port: int) -> dict[str, str]:
     """The settings that point the portal at the sandbox's pretend Navigatr, in both environments."""
-    address = f"http://127.0.0.1:{sandbox_port}"
+    address = sandbox_url(sandbox_port)
     return {
         "NAVIGATR_STAGING_URL": f"{address}/navigatr/v1",
         "NAVIGATR_PRODUCTION_URL": f"{address}/navigatr-production/v1",

@@ -51,6 +51,16 @@ class Command(BaseCommand):
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         if sandbox_port is not None:
             environment |= programs.sandbox_environment(sandbox_port)
+            # The settings keep this folder with its sandbox from now on, in every command and without the sandbox too.
+            (settings.PORTAL_DATA_DIR / "sandbox_url").write_text(programs.sandbox_url(sandbox_port), encoding="utf-8")
+        elif settings.SANDBOX_URL:
+            self.stdout.write(
+                _(
+                    "%(folder)s holds the demo, whose connections lead to its sandbox and not to Navigatr. For service "
+                    "name another folder in PORTAL_DATA_DIR, or remove this one."
+                )
+                % {"folder": settings.PORTAL_DATA_DIR}
+            )
         with lock:
             processes.Supervisor(chosen, environment=environment, out=sys.stdout).run()
 
