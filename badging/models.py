@@ -198,8 +198,13 @@ class Issuance(models.Model):
     mapping = models.ForeignKey(
         CourseBadgeMapping, on_delete=models.SET_NULL, null=True, related_name="issuances", verbose_name=_("mapping")
     )
+    # Without an index of its own: two of those below begin with it.
     connection = models.ForeignKey(
-        NavigatrConnection, on_delete=models.PROTECT, related_name="issuances", verbose_name=_("connection")
+        NavigatrConnection,
+        on_delete=models.PROTECT,
+        related_name="issuances",
+        db_index=False,
+        verbose_name=_("connection"),
     )
     environment = models.CharField(_("environment"), max_length=10, choices=Environment)
     provider_id = models.PositiveBigIntegerField(_("provider id"))
@@ -259,6 +264,8 @@ class Issuance(models.Model):
             models.Index(fields=["state", "-id"], name="issuance_by_state"),
             models.Index(fields=["course", "-id"], name="issuance_by_course"),
             models.Index(fields=["connection", "state", "-id"], name="issuance_by_connection"),
+            # What `status` counts: equal entries lie together, so that a million of them are 7 MB to read.
+            models.Index(fields=["connection", "state"], name="issuance_counts"),
         ]
 
     def __str__(self) -> str:

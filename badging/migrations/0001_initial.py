@@ -328,6 +328,7 @@ class Migration(migrations.Migration):
                 (
                     "connection",
                     models.ForeignKey(
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="issuances",
                         to="badging.navigatrconnection",
@@ -531,6 +532,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="issuance",
             index=models.Index(fields=["connection", "state", "-id"], name="issuance_by_connection"),
+        ),
+        migrations.AddIndex(
+            model_name="issuance",
+            index=models.Index(fields=["connection", "state"], name="issuance_counts"),
         ),
         migrations.AddConstraint(
             model_name="issuance",

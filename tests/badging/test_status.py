@@ -69,6 +69,6 @@ def test_a_connection_says_why_nothing_is_sent(fields: dict[str, Any], reason: s
 def test_the_number_of_queries_does_not_grow(django_assert_num_queries: Any) -> None:
     for _ in range(3):
         make_issuance()
-    # Six: states, the oldest, due, held by connection, connections, sites.
-    with django_assert_num_queries(6):
+    # Five: states with what each connection holds, the oldest, due, connections, sites.
+    with django_assert_num_queries(5):
         status(NOW)
