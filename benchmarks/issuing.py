@@ -1,9 +1,11 @@
 """Badges per second of the real sending path against a bare thread pool that makes the same PUTs.
 
     python -m benchmarks.issuing [--count 5000] [--latency 0.05] [--rounds 3]
+    python -m benchmarks.issuing --table
 
 Prints one line for each way, and the ratio: the bare loop is the limit of what 64 threads and `requests` reach on this
-machine at this moment. `PostgreSQL, 2 processes` starts two senders at once on the same queue.
+machine at this moment. `PostgreSQL, 2 processes` starts two senders at once on the same queue. `--table` prints the
+ratios on PostgreSQL for answers that take 0, 50 and 200 ms, of one process and of two.
 """
 
 import argparse
@@ -20,32 +22,46 @@ from . import stage
 READY, GO = "ready", "go"
 
 
+ONE, TWO, SQLITE = "PostgreSQL, 1 process", "PostgreSQL, 2 processes", "SQLite, 1 process"
+LATENCIES = [0, 0.05, 0.2]
+
+
 def main() -> None:
     """Measure all ways in turn, several rounds, and print the medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=5000, help="badges in each measurement")
     parser.add_argument("--latency", type=float, default=0.05, help="seconds that the fake takes for each answer")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--table", action="store_true", help="0, 50 and 200 ms, with one process and two")
     options = parser.parse_args()
-    bare: list[float] = []
-    ways: dict[str, list[float]] = {"PostgreSQL, 1 process": [], "PostgreSQL, 2 processes": [], "SQLite, 1 process": []}
-    with stage.sandbox(latency=options.latency) as info:
-        for _round in range(options.rounds):
-            bare.append(_child(["bare", info["navigatr_url"], info["pat"], str(options.count)], {}))
-            for way, rates in ways.items():
-                database = "sqlite" if way.startswith("SQLite") else "postgres"
-                with stage.environment(database, info) as variables:
-                    stage.connect(variables, info)
-                    stage.run(
-                        [sys.executable, "-m", "benchmarks.issuing_child", "queue", str(options.count)], variables
-                    )
-                    rates.append(_together(2 if "2" in way else 1, options.count, variables))
-    limit = statistics.median(bare)
-    print(f"{options.count} badges, {options.latency * 1000:.0f} ms for each answer, median of {options.rounds} rounds")
+    print(f"{options.count} badges, median of {options.rounds} rounds")
+    if options.table:
+        print(f"{'an answer takes':>15} {'bare thread pool':>17} {'1 process':>18} {'2 processes':>18}")
+        for latency in LATENCIES:
+            limit, rates = _measure([ONE, TWO], latency, options.count, options.rounds)
+            row = "".join(f"{rates[way]:10.0f}/s  {rates[way] / limit:.2f}" for way in (ONE, TWO))
+            print(f"{latency * 1000:12.0f} ms {limit:15.0f}/s {row}", flush=True)
+        return
+    limit, rates = _measure([ONE, TWO, SQLITE], options.latency, options.count, options.rounds)
+    print(f"{options.latency * 1000:.0f} ms for each answer")
     print(f"{'bare thread pool, requests':28} {limit:7.0f}/s  1.00")
-    for way, rates in ways.items():
-        rate = statistics.median(rates)
+    for way, rate in rates.items():
         print(f"{way:28} {rate:7.0f}/s  {rate / limit:.2f}")
+
+
+def _measure(ways: list[str], latency: float, count: int, rounds: int) -> tuple[float, dict[str, float]]:
+    """The bare loop's badges per second, and those of each way; medians of so many rounds, taken in turn."""
+    bare: list[float] = []
+    rates: dict[str, list[float]] = {way: [] for way in ways}
+    with stage.sandbox(latency=latency) as info:
+        for _round in range(rounds):
+            bare.append(_child(["bare", info["navigatr_url"], info["pat"], str(count)], {}))
+            for way in ways:
+                with stage.environment("sqlite" if way == SQLITE else "postgres", info) as variables:
+                    stage.connect(variables, info)
+                    stage.run([sys.executable, "-m", "benchmarks.issuing_child", "queue", str(count)], variables)
+                    rates[way].append(_together(2 if way == TWO else 1, count, variables))
+    return statistics.median(bare), {way: statistics.median(found) for way, found in rates.items()}
 
 
 def _child(arguments: list[str], variables: dict[str, str]) -> float:

@@ -1,0 +1,71 @@
+"""What the whole portal costs while nothing happens: processor time and memory of all its processes together.
+
+    python -m benchmarks.idle [--seconds 60] [--database sqlite]
+
+Runs `manage.py portal` as `make run` does, with a Moodle site that is polled every minute and a connection, lets it
+settle, and reads /proc (Linux) twice. The sandbox is not part of the set, and neither is a PostgreSQL server. Limits:
+2 % of one core and 450 MB resident, where pages that processes share count once for each; over them the exit code is 1.
+"""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from . import running, stage
+
+LIMIT_PERCENT, LIMIT_MB = 2.0, 450
+
+
+def main() -> None:
+    """Start, settle, measure, print each process and the sums."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--settle", type=int, default=20, help="seconds to wait after the start")
+    parser.add_argument("--database", choices=["postgres", "sqlite"], default="sqlite")
+    options = parser.parse_args()
+    with stage.sandbox() as info, stage.environment(options.database, info) as variables:
+        stage.connect(variables, info, moodle=True)
+        with running.portal(variables) as supervisor:
+            time.sleep(options.settle)
+            before = {pid: _cpu_seconds(pid) for pid in _family(supervisor.pid)}
+            time.sleep(options.seconds)
+            rows = [
+                (_cpu_seconds(pid) - seconds, _resident_mb(pid), _name(pid))
+                for pid, seconds in before.items()
+                if Path(f"/proc/{pid}").exists()
+            ]
+    for seconds, megabytes, name in rows:
+        print(f"{100 * seconds / options.seconds:6.2f} % {megabytes:7.1f} MB  {name}")
+    percent = 100 * sum(row[0] for row in rows) / options.seconds
+    megabytes = sum(row[1] for row in rows)
+    print(f"{percent:6.2f} % {megabytes:7.1f} MB  together, over {options.seconds} s")
+    sys.exit(0 if percent < LIMIT_PERCENT and megabytes < LIMIT_MB else 1)
+
+
+def _family(pid: int) -> list[int]:
+    """The process and all that it has started, and they in turn."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(grandchild for child in children for grandchild in _family(int(child)))]
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Processor time so far, in user and kernel mode."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _resident_mb(pid: int) -> float:
+    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS:")]
+    return int(line.split()[1]) / 1024
+
+
+def _name(pid: int) -> str:
+    """The command line, without the folders before the program's name."""
+    program, *arguments = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    return " ".join([Path(program).name, *arguments])[:80]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,300 @@
+"""How long the portal's questions to PostgreSQL take when a million badges have been issued.
+
+    python -m benchmarks.load [--issuances 1000000] [--rounds 5] [--plans]
+
+Fills a fresh database with that many completions and issuances and twice as many attempts, then asks what the portal
+asks all the time: `status`, the sweep, whom to send for, a claim, the database's side of a poll, every list of the
+admin with each of its filters, the page of one row of each, and the course managers' pages. Prints the
+median of some rounds in milliseconds. Each query is then explained: a sequential scan that reads a big table is named
+loudly and ends the run with exit code 1, as does anything over the limit. `--plans` prints the plans of all queries of
+a big table.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from . import stage
+
+LIMIT_MS = 200
+# A scan may begin at a table's start and stop after a page of rows; one that reads more is not for a hot path.
+SCANNED_ROWS = 5000
+BIG = ("badging_issuance", "badging_issuanceattempt", "moodle_sync_completion", "moodle_sync_learner")
+COURSES = 101
+
+# Five courses for each learner. Course 1 has half of all learners, the others share the rest evenly. Of a thousand
+# issuances 930 are issued; the queue holds 1 % of today and 1 % of a back-fill. The second connection has one in 101.
+FILL = """
+SET session_replication_role = replica;
+INSERT INTO moodle_sync_course (site_id, moodle_id, shortname, fullname, visible, next_offset, untracked, error)
+    SELECT {site}, i, 'C' || i, 'Course ' || i, true, 0, '[]', '' FROM generate_series(1, {courses}) i;
+INSERT INTO badging_coursebadgemapping (course_id, connection_id, provider_id, provider_name, badge_id, badge_name,
+        badge_image_url, badge_url, badge_problem, active, removed_with_connection, since, include_past,
+        past_pending, created_at)
+    SELECT id, CASE WHEN moodle_id = 2 THEN {second} ELSE {first} END, 11, 'Provider', 1000 + moodle_id,
+        'Badge ' || moodle_id, '', '', '', true, false, now() - interval '300 days', true, false, now()
+    FROM moodle_sync_course;
+INSERT INTO moodle_sync_learner (site_id, moodle_id, firstname, lastname, email, email_key, deleted, suspended)
+    SELECT {site}, i, 'First' || i % 5000, 'Last' || i, 'Learner' || i || '@example.org',
+        'learner' || i || '@example.org', false, false
+    FROM generate_series(1, {learners}) i;
+INSERT INTO moodle_sync_completion (course_id, learner_id, completed_at, time_source, score, score_read_at, seen_at)
+    SELECT c.id, l.id, now() - ({count} - n) * interval '1 minute' / 4, 'report', n % 101, now(), now()
+    FROM (SELECT n, n % {learners} + 1 AS learner,
+            CASE WHEN n < {learners} AND n % 2 = 0 THEN 1 ELSE 2 + n / {learners} * 20 + n % 20 END AS course
+          FROM generate_series(0, {count} - 1) n) pairs
+    JOIN moodle_sync_learner l ON l.moodle_id = learner JOIN moodle_sync_course c ON c.moodle_id = course
+    ORDER BY n;
+INSERT INTO badging_issuance (course_id, learner_id, completion_id, mapping_id, connection_id, environment, provider_id,
+        badge_id, badge_name, state, reason, backfill, queued_at, next_attempt_at, failures, first_attempt_at, claim,
+        leased_until, maybe_sent, lookups_refused, score_tried, recipient_key, assertion_id, assertion_url, issued_at)
+    SELECT m.course_id, learner_id, completion, m.id, connection_id, 'staging', provider_id, badge_id, badge_name,
+        state,
+        CASE state WHEN 'not_met' THEN 'below_min_score' WHEN 'held' THEN 'mapping_disabled' WHEN 'issued' THEN 'issued'
+            WHEN 'failed' THEN (ARRAY['profile_incomplete', 'learner_deleted', 'rejected'])[1 + completion % 3]
+            WHEN 'cancelled' THEN 'by_hand' ELSE '' END,
+        completion % 2 = 0, completed_at, CASE state WHEN 'queued' THEN now() END, 0, completed_at,
+        CASE state WHEN 'sending' THEN gen_random_uuid() END,
+        CASE state WHEN 'sending' THEN now() + interval '1 hour' END,
+        false, 0, score, encode(sha256(email_key::bytea), 'hex'),
+        CASE state WHEN 'issued' THEN completion::text ELSE '' END,
+        '', CASE state WHEN 'issued' THEN completed_at END
+    FROM (SELECT k.id AS completion, k.course_id, k.learner_id, k.completed_at, k.score, l.email_key,
+            CASE WHEN k.id % 1000 < 930 THEN 'issued' WHEN k.id % 1000 < 950 THEN 'queued'
+                WHEN k.id % 1000 < 970 THEN 'not_met' WHEN k.id % 1000 < 980 THEN 'failed'
+                WHEN k.id % 1000 < 990 THEN 'held' WHEN k.id % 10000 = 9999 THEN 'sending' ELSE 'cancelled' END AS state
+          FROM moodle_sync_completion k JOIN moodle_sync_learner l ON l.id = k.learner_id) owed
+    JOIN badging_coursebadgemapping m ON m.course_id = owed.course_id
+    ORDER BY completion;
+INSERT INTO badging_issuanceattempt (issuance_id, kind, at, duration, status, outcome, detail, looked_up, environment,
+        provider_id, badge_id)
+    SELECT i.id, 'send', queued_at + round * interval '1 second', interval '50 ms',
+        CASE WHEN round = 1 AND state = 'issued' THEN 200 ELSE 503 END,
+        CASE WHEN round = 0 THEN 'unavailable' WHEN state = 'issued' THEN 'issued' ELSE 'unclear' END,
+        '', '', environment, provider_id, badge_id
+    FROM badging_issuance i, generate_series(0, 1) round
+    ORDER BY i.id, round;
+SET session_replication_role = DEFAULT;
+"""
+
+
+@dataclass
+class Measured:
+    """One question: its median time, and each query of a big table with its plan."""
+
+    name: str
+    milliseconds: float
+    plans: list[tuple[str, str]] = field(default_factory=list)
+    scans: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Within the limit and without a scan."""
+        return self.milliseconds < LIMIT_MS and not self.scans
+
+
+def main() -> None:
+    """Fill a database, measure all questions, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--issuances", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--plans", action="store_true", help="print the plan of each query of a big table")
+    options = parser.parse_args()
+    with stage.environment("postgres", {"navigatr_url": "http://127.0.0.1:9"}) as variables:
+        os.environ.update(variables)
+        os.environ["ALLOWED_HOSTS"] = "testserver"
+        stage.run([sys.executable, "manage.py", "collectstatic", "--no-input", "-v", "0"], variables)
+        import django
+
+        django.setup()
+        _fill(options.issuances)
+        measured = []
+        for name, ask in _questions():
+            measured.append(_measure(name, ask, options.rounds))
+            _print(measured[-1], plans=options.plans)
+    slowest = max(measured, key=lambda row: row.milliseconds)
+    print(f"{len(measured)} questions; the slowest takes {slowest.milliseconds:.0f} ms: {slowest.name}")
+    sys.exit(0 if all(row.ok for row in measured) else 1)
+
+
+def _fill(count: int) -> None:
+    """Connections, a site, an admin and a course manager; then all the rows; then what autovacuum does after that."""
+    from django.contrib.auth import get_user_model
+    from django.db import connection
+    from django.utils import timezone
+
+    from badging.models import CourseManager, NavigatrConnection
+    from moodle_sync.models import Course, MoodleSite
+
+    started = time.monotonic()
+    now = timezone.now()
+    first = NavigatrConnection.objects.create(name="N", environment="staging", pat="token")
+    second = NavigatrConnection.objects.create(name="Other", environment="production", pat="token")
+    # Somebody else is polling it, so that a poll asks the database and no Moodle.
+    site = MoodleSite.objects.create(
+        name="M", url="https://moodle.example", token="token", swept_at=now, polling_until=now + timedelta(days=1)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            FILL.format(
+                site=site.pk, courses=COURSES, learners=count // 5, count=count, first=first.pk, second=second.pk
+            )
+        )
+        cursor.execute("UPDATE badging_issuance SET environment = 'production' WHERE connection_id = %s", [second.pk])
+        cursor.execute("VACUUM ANALYZE")
+    users = get_user_model().objects
+    users.create_superuser("admin", "", "password")
+    manager = users.create_user("manager", "", "password")
+    for course in Course.objects.order_by("moodle_id")[:50]:
+        CourseManager.objects.create(user=manager, course=course)
+    print(f"{count} issuances filled in after {time.monotonic() - started:.0f} s", flush=True)
+
+
+def _questions() -> Iterator[tuple[str, Callable[[], Any]]]:
+    """What the portal asks all the time, by name."""
+    from django.utils import timezone
+
+    from badging import issuing, queueing
+    from badging.models import NavigatrConnection
+    from badging.status import status
+    from moodle_sync.models import Completion, MoodleSite
+
+    now = timezone.now()
+    connection, site = NavigatrConnection.objects.get(name="N"), MoodleSite.objects.get()
+    newest = list(Completion.objects.select_related("learner", "course__site").order_by("-pk")[:500])
+    yield "status", lambda: status(now)
+    yield "sweep", lambda: issuing.sweep(now=now)
+    yield "due connections", lambda: issuing.due_connections(now)
+    yield "claim of 500", lambda: issuing.claim(connection, uuid.uuid4(), limit=500, now=now)
+    yield "poll, before Moodle is asked", lambda: queueing.poll(site, now=now)
+    yield "poll, 500 known completions", lambda: queueing.queue_completions(newest, now=now)
+    yield from _admin_pages()
+    yield from _manager_pages()
+
+
+def _admin_pages() -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Every list of the admin: plain, its last page in reach, each choice of each filter, searches, and one row."""
+    from django.contrib import admin
+    from django.urls import reverse
+
+    client = _client("admin")
+    yield "admin, first page", partial(_get, client, reverse("admin:index"))
+    for query in ("state__exact=failed&course=1", "state__exact=held&connection__id__exact=2"):
+        at = f"{reverse('admin:badging_issuance_changelist')}?{query}"
+        yield f"list issuances ?{query}", partial(_get, client, at)
+    for model in admin.site._registry:
+        if model._meta.app_label not in ("badging", "moodle_sync"):
+            continue
+        name = f"{model._meta.app_label}_{model._meta.model_name}"
+        url = reverse(f"admin:{name}_changelist")
+        page = _get(client, url)
+        yield f"list {model._meta.verbose_name_plural}", partial(_get, client, url)
+        if model._meta.db_table in BIG:
+            yield f"list {model._meta.verbose_name_plural} ?p=10", partial(_get, client, f"{url}?p=10")
+        listing = page.context_data["cl"]
+        for spec in listing.filter_specs:
+            for query in [choice["query_string"] for choice in spec.choices(listing) if not choice["selected"]]:
+                yield f"list {model._meta.verbose_name_plural} {query}", partial(_get, client, url + query)
+        if listing.search_fields:
+            for words in ("learner4711@example.org", "learner47", "First47", "First47 Last47", "4711", "Course 1"):
+                at = f"{url}?q={words.replace(' ', '+')}"
+                yield f"list {model._meta.verbose_name_plural} ?q={words}", partial(_get, client, at)
+        row = model._default_manager.order_by("pk").last()
+        if row is not None:
+            change = reverse(f"admin:{name}_change", args=[row.pk])
+            yield f"page of one of {model._meta.verbose_name_plural}", partial(_get, client, change)
+
+
+def _manager_pages() -> Iterator[tuple[str, Callable[[], Any]]]:
+    """The course managers' pages, for the biggest course and the smallest connection's."""
+    from badging.models import Issuance
+    from moodle_sync.models import Course
+
+    client = _client("manager")
+    big = Course.objects.get(moodle_id=1)
+    middle = Issuance.objects.filter(course=big).order_by("pk")[100].pk
+    pages = ["/courses/", "/courses/?q=course+1", "/courses/?badge=yes", "/courses/?badge=no"]
+    pages += [f"/courses/{big.pk}/", f"/courses/{big.pk}/?before={middle}", f"/courses/{big.pk}/badge/remove/"]
+    pages += [f"/courses/{big.pk}/?state={state}" for state in Issuance.State.values]
+    pages += [f"/courses/{big.pk}/issuances/{middle}/"]
+    for page in pages:
+        yield page, partial(_get, client, page)
+
+
+def _client(username: str) -> Any:
+    from django.contrib.auth import get_user_model
+    from django.test import Client
+
+    client = Client()
+    client.force_login(get_user_model().objects.get(username=username))
+    return client
+
+
+def _get(client: Any, url: str) -> Any:
+    response = client.get(url)
+    assert response.status_code == 200, f"{url}: {response.status_code}"
+    return response
+
+
+def _measure(name: str, ask: Callable[[], Any], rounds: int) -> Measured:
+    """Ask several times, each in a transaction that is rolled back, and explain the queries of the last time."""
+    from django.db import connection, transaction
+
+    taken = []
+    queries: list[tuple[str, Any]] = []
+
+    def note(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        if not many and any(f'"{table}"' in sql for table in BIG) and sql.startswith(("SELECT", "UPDATE")):
+            queries.append((sql, params))
+        return execute(sql, params, many, context)
+
+    for _round in range(rounds):
+        with transaction.atomic():
+            started = time.perf_counter()
+            ask()
+            taken.append((time.perf_counter() - started) * 1000)
+            transaction.set_rollback(True)
+    with transaction.atomic():
+        with connection.execute_wrapper(note):
+            ask()
+        transaction.set_rollback(True)
+    measured = Measured(name, statistics.median(taken))
+    for sql, params in queries:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", params)
+            [plan] = cursor.fetchone()[0]
+            cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS) {sql}", params)
+            measured.plans.append((sql, "\n".join(line for (line,) in cursor.fetchall())))
+            measured.scans += _scans(plan["Plan"])
+            transaction.set_rollback(True)
+    return measured
+
+
+def _scans(plan: dict[str, Any]) -> list[str]:
+    """The big tables that this plan reads from one end to the other, with how many rows it met."""
+    met = plan["Actual Loops"] * (plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0))
+    whole = plan["Node Type"] == "Seq Scan" and plan["Relation Name"] in BIG and met > SCANNED_ROWS
+    found = [f"{plan['Relation Name']} ({met:.0f} rows)"] if whole else []
+    return found + [scan for inner in plan.get("Plans", []) for scan in _scans(inner)]
+
+
+def _print(row: Measured, *, plans: bool) -> None:
+    slow = "  OVER THE LIMIT" if row.milliseconds >= LIMIT_MS else ""
+    scans = f"  SEQUENTIAL SCAN of {', '.join(row.scans)}" if row.scans else ""
+    print(f"{row.milliseconds:8.1f} ms  {row.name}{slow}{scans}", flush=True)
+    if plans or not row.ok:
+        for sql, plan in row.plans:
+            if plans or slow or "Seq Scan" in plan:
+                print(f"\n    {sql[:2000]}\n" + "".join(f"      {line}\n" for line in plan.splitlines()), flush=True)
+
+
+if __name__ == "__main__":
+    main()
