@@ -190,7 +190,10 @@ class Issuance(models.Model):
         HELD = "held", _("Held")
         CANCELLED = "cancelled", _("Cancelled")
 
-    course = models.ForeignKey(Course, on_delete=models.PROTECT, related_name="issuances", verbose_name=_("course"))
+    # Course and connection have no indexes of their own: some of those below begin with them.
+    course = models.ForeignKey(
+        Course, on_delete=models.PROTECT, related_name="issuances", db_index=False, verbose_name=_("course")
+    )
     learner = models.ForeignKey(Learner, on_delete=models.PROTECT, related_name="issuances", verbose_name=_("learner"))
     completion = models.ForeignKey(
         Completion, on_delete=models.PROTECT, related_name="issuances", verbose_name=_("completion")
@@ -198,7 +201,6 @@ class Issuance(models.Model):
     mapping = models.ForeignKey(
         CourseBadgeMapping, on_delete=models.SET_NULL, null=True, related_name="issuances", verbose_name=_("mapping")
     )
-    # Without an index of its own: two of those below begin with it.
     connection = models.ForeignKey(
         NavigatrConnection,
         on_delete=models.PROTECT,

@@ -300,6 +300,7 @@ class Migration(migrations.Migration):
                 (
                     "course",
                     models.ForeignKey(
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="issuances",
                         to="moodle_sync.course",

@@ -205,6 +205,7 @@ class Migration(migrations.Migration):
                 (
                     "course",
                     models.ForeignKey(
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="completions",
                         to="moodle_sync.course",
@@ -226,7 +227,8 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "completions",
                 "ordering": ["-pk"],
                 "indexes": [
-                    models.Index(models.OrderBy(models.F("completed_at"), descending=True), name="completion_by_time")
+                    models.Index(fields=["course", "-id"], name="completion_by_course"),
+                    models.Index(models.OrderBy(models.F("completed_at"), descending=True), name="completion_by_time"),
                 ],
                 "constraints": [
                     models.UniqueConstraint(fields=("course", "learner"), name="one_completion_per_course_and_learner"),
