@@ -149,7 +149,7 @@ def pause(connection: NavigatrConnection, *, now: datetime) -> None:
 
     Where a new token has been saved since, only the old one was refused: what was held for it goes on.
     """
-    current = NavigatrConnection.objects.select_for_update().get(pk=connection.pk)
+    current = NavigatrConnection.objects.select_for_update(no_key=True).get(pk=connection.pk)
     if current.state == State.ACTIVE and current.pat != connection.pat:
         resume(current, now=now)
         return

@@ -10,26 +10,28 @@ import logging
 import random
 import traceback
 import uuid
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from queue import Empty, SimpleQueue
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, InterfaceError, OperationalError, transaction
+from django.db import connection as database
 from django.db.models import F
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from navigatr_client import Assertion, NavigatrClient, NavigatrError, NavigatrTokenRefused
 
-from . import connections, meanings
+from . import connections, limits, meanings
 from .backoff import circuit_pause, given_up, next_attempt_at
 from .bulk import update_rows
 from .connections import client_for
@@ -110,10 +112,11 @@ class LookedUp:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Something for a thread to ask Navigatr, and the issuances that it is about."""
+    """Something for a thread to ask Navigatr, the issuances that it is about, and the moment when it may begin."""
 
     rows: list[Issuance]
     ask: Callable[[NavigatrClient], Sent | LookedUp]
+    begin_at: datetime
 
 
 def never() -> bool:
@@ -182,12 +185,23 @@ def due_connections(now: datetime) -> list[NavigatrConnection]:
 
 @dataclass
 class Claimed:
-    """What one claim took: rows to send, rows to look up first, what was decided without a call, and if more wait."""
+    """What one claim took: rows to send, rows to look up first (together), and what was decided without a call.
+
+    `more`: there may be more to take. `limited`: not before the connection's own limits allow it. `begin_at`: when each
+    call may begin, the look-ups first.
+    """
 
     send: list[Issuance]
-    look_up: list[Issuance]
+    look_up: list[list[Issuance]]
     tally: Tally
     more: bool
+    limited: bool = False
+    begin_at: list[datetime] = field(default_factory=list)
+
+    @property
+    def rows(self) -> list[Issuance]:
+        """All that was taken."""
+        return [*chain.from_iterable(self.look_up), *self.send]
 
 
 def claim(connection: NavigatrConnection, claim_id: uuid.UUID, *, limit: int, now: datetime) -> Claimed:
@@ -208,6 +222,9 @@ def claim(connection: NavigatrConnection, claim_id: uuid.UUID, *, limit: int, no
 
 
 def _claim(connection: NavigatrConnection, claim_id: uuid.UUID, limit: int, now: datetime) -> Claimed:
+    limit = limits.places(connection, limit, now)
+    if not limit:
+        return Claimed([], [], Tally(), more=True, limited=True)
     # The environment is asked for as well: ids of staging's badges must never be used in production.
     rows = list(
         Issuance.objects.due(now)
@@ -220,12 +237,12 @@ def _claim(connection: NavigatrConnection, claim_id: uuid.UUID, limit: int, now:
     )
     taken, held = _taken_recipients(connection, rows), _held_badges(connection, rows)
     claimed = Claimed([], [], Tally(), more=len(rows) == limit)
-    readdressed, decided = [], []
+    unknown, readdressed, decided = [], [], []
     for row in rows:
         row.connection = connection
         if row.maybe_sent and row.learner.erased_at is None:
             # It may be in Navigatr already: that is looked up, whatever has changed since.
-            claimed.look_up.append(row)
+            unknown.append(row)
             continue
         if row.mapping and not row.mapping.awards(row):
             # The course was mapped anew while this one was in a worker's hands.
@@ -253,13 +270,15 @@ def _claim(connection: NavigatrConnection, claim_id: uuid.UUID, limit: int, now:
             decided.append(row)
     _write_decisions(decided, claimed.tally, now)
     update_rows(readdressed, ["recipient_key"])
-    Issuance.objects.filter(pk__in=[row.pk for row in (*claimed.send, *claimed.look_up)]).update(
+    claimed.look_up = [list(group) for _badge, group in groupby(sorted(unknown, key=badge_of), key=badge_of)]
+    claimed.begin_at = limits.begin_at(connection, len(claimed.look_up) + len(claimed.send), now)
+    Issuance.objects.filter(pk__in=[row.pk for row in claimed.rows]).update(
         state=State.SENDING,
         claim=claim_id,
         leased_until=now + settings.LEASE,
         first_attempt_at=Coalesce(F("first_attempt_at"), now),
     )
-    for row in (*claimed.send, *claimed.look_up):
+    for row in claimed.rows:
         row.first_attempt_at = row.first_attempt_at or now
     return claimed
 
@@ -569,6 +588,50 @@ def write_settled(
         end_erased(Issuance.objects.filter(pk__in=[row.pk for row in rows]))
 
 
+DATABASE_AWAY = (OperationalError, InterfaceError)
+TRY_THE_DATABASE_EVERY = timedelta(seconds=0.5)
+
+
+@contextmanager
+def database_may_be_away(*, unless: bool = False) -> Iterator[None]:
+    """What happens inside may be left out when the database is away, because it is tried again soon.
+
+    `unless`: nobody would try again, so raise.
+    """
+    try:
+        yield
+    except DATABASE_AWAY as error:
+        if unless:
+            raise
+        log.warning("the database is away (%s); going on without it for a moment", type(error).__name__)
+        database.close()
+
+
+def persist(write: Callable[[], None]) -> None:
+    """Write what Navigatr answered, again and again while the database is away, for as long as the leases hold.
+
+    Raises the database's error after that; then the answers count as unknown and are looked up.
+    """
+    until = monotonic() + settings.LEASE.total_seconds() / 2
+    tries = 0
+    while True:
+        try:
+            write()
+        except IntegrityError:
+            # The connection broke after the commit: these very audit rows stand there already.
+            if not tries:
+                raise
+            return
+        except DATABASE_AWAY:
+            if monotonic() > until:
+                raise
+            tries += 1
+            database.close()
+            sleep(TRY_THE_DATABASE_EVERY.total_seconds())
+        else:
+            return
+
+
 class _Round:
     """One run of `send_due`: threads talk to Navigatr; this thread claims, writes results and renews the leases."""
 
@@ -577,7 +640,9 @@ class _Round:
         self.should_stop = should_stop
         self.claim_id = uuid.uuid4()
         self.tally = Tally()
-        # Tasks for the threads, None to end one; what comes back; and how many claimed rows are not settled yet.
+        # What may not begin yet; tasks for the threads, None to end one; what comes back; and the claimed rows that
+        # are not settled yet.
+        self.scheduled: deque[Task] = deque()
         self.tasks: SimpleQueue[Task | None] = SimpleQueue()
         self.results: SimpleQueue[Sent | LookedUp] = SimpleQueue()
         self.unsettled: dict[int, Issuance] = {}
@@ -594,13 +659,15 @@ class _Round:
             try:
                 self._claim_more(pool)
                 while self.unsettled:
+                    self._begin_what_may()
                     self._settle(self._collect())
                     self._raise_what_ended_a_thread()
                     if not self.halted and self.should_stop():
                         self._halt()
-                    if not self.halted and self.more and self.tasks.qsize() < settings.SEND_BATCH // 2:
-                        self._claim_more(pool)
-                    self._renew_leases()
+                    with database_may_be_away(unless=not self.unsettled):
+                        if not self.halted and self.more and self.tasks.qsize() < settings.SEND_BATCH // 2:
+                            self._claim_more(pool)
+                        self._renew_leases()
             finally:
                 try:
                     self._halt()
@@ -626,23 +693,30 @@ class _Round:
             claimed = claim(self.connection, self.claim_id, limit=limit, now=now)
             self.tally.add(claimed.tally)
             self.more = claimed.more and not self.probing
-            rows = [*claimed.look_up, *claimed.send]
+            rows = claimed.rows
             self.unsettled.update((row.pk, row) for row in rows)
-            for row in claimed.send:
-                self.tasks.put(Task([row], partial(send, row, payload(row))))
-            for _badge, group in groupby(sorted(claimed.look_up, key=badge_of), key=badge_of):
-                together = list(group)
-                self.tasks.put(Task(together, partial(look_up_rows, together)))
+            asks: list[tuple[list[Issuance], Callable[[NavigatrClient], Sent | LookedUp]]] = [
+                *((together, partial(look_up_rows, together)) for together in claimed.look_up),
+                *(([row], partial(send, row, payload(row))) for row in claimed.send),
+            ]
+            self.scheduled.extend(Task(*ask, at) for ask, at in zip(asks, claimed.begin_at, strict=True))
             if rows and self.probing:
                 self.probe = connections.take_probe(self.connection, self.failures, now=now)
                 if self.probe is None:
                     # Another worker's probe is on its way, and one is enough.
                     self._halt()
                     return
+            self._begin_what_may()
             while len(self.threads) < min(len(self.unsettled), settings.SEND_THREADS):
                 self.threads.append(pool.submit(self._work))
-            if rows:
+            if rows or claimed.limited:
                 return
+
+    def _begin_what_may(self) -> None:
+        """Hand the threads those tasks whose time has come."""
+        now = timezone.now()
+        while self.scheduled and self.scheduled[0].begin_at <= now:
+            self.tasks.put(self.scheduled.popleft())
 
     def _work(self) -> None:
         """One thread: a client of its own, task after task, until told to end."""
@@ -680,14 +754,17 @@ class _Round:
                 settled.append((result.row, settle_sent(result, now)))
             else:
                 settled.extend((row, settle_looked_up(row, result, now)) for row in result.rows)
-        write_settled([row for row, _ in settled], [attempt for _, attempt in settled], self.claim_id, now)
+        persist(
+            partial(write_settled, [row for row, _ in settled], [attempt for _, attempt in settled], self.claim_id, now)
+        )
         for row, attempt in settled:
             del self.unsettled[row.pk]
             self.tally.attempts += 1
             self.tally.count(row.state)
             # What was looked up and is not there goes out again in this very round.
             self.more = self.more or attempt.outcome in SEND_AT_ONCE
-        self._see_how_the_connection_does(results, now)
+        with database_may_be_away():
+            self._see_how_the_connection_does(results, now)
 
     def _see_how_the_connection_does(self, results: Sequence[Sent | LookedUp], now: datetime) -> None:
         """Failures that concern everybody stop the round: a refused token, a pause asked for, a run of failures."""
@@ -723,15 +800,18 @@ class _Round:
         if self.halted:
             return
         self.halted = True
-        back: list[int] = []
+        back = [row.pk for task in self.scheduled for row in task.rows]
+        self.scheduled.clear()
         with suppress(Empty):
             while (task := self.tasks.get_nowait()) is not None:
                 back.extend(row.pk for row in task.rows)
-        Issuance.objects.filter(pk__in=back, claim=self.claim_id, state=State.SENDING).update(
-            state=State.QUEUED, claim=None, leased_until=None
-        )
         for pk in back:
             del self.unsettled[pk]
+        # Without the database their leases run out, and they are looked up for nothing.
+        with database_may_be_away():
+            Issuance.objects.filter(pk__in=back, claim=self.claim_id, state=State.SENDING).update(
+                state=State.QUEUED, claim=None, leased_until=None
+            )
 
     def _renew_leases(self) -> None:
         """Keep what is in hand ours while Navigatr is slow."""

@@ -57,6 +57,21 @@ class NavigatrConnection(models.Model):
     send_evidence = models.BooleanField(
         _("send evidence"), default=True, help_text=_("The course's name and address, as evidence of the badge.")
     )
+    calls_per_second = models.PositiveSmallIntegerField(
+        _("most calls per second"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text=_("Over all workers together. Leave empty for no limit."),
+    )
+    calls_at_once = models.PositiveSmallIntegerField(
+        _("most calls at once"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text=_("Over all workers together. Leave empty for no limit."),
+    )
+    next_slot_at = models.DateTimeField(null=True, editable=False)
     state = models.CharField(_("state"), max_length=10, choices=State, default=State.ACTIVE, editable=False)
     not_before = models.DateTimeField(
         _("waits until"), null=True, editable=False, help_text=_("Nothing is sent before this time.")

@@ -143,7 +143,6 @@ if EMBEDDED_BROKER:
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_TIMEZONE = "UTC"
-CELERY_DB_REUSE_MAX = 1000
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # However long the broker is away, workers and beat come back to it by themselves; a page waits for it 2 s at most.
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None

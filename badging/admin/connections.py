@@ -19,7 +19,7 @@ from ..status import connection_reason
 from .forms import ConnectionForm
 from .tools import MOST_SHOWN, TokenAdmin, counted, link, list_link, rows_table
 
-SETTINGS = ("name", "environment", "timeout", "send_score", "send_evidence")
+SETTINGS = ("name", "environment", "timeout", "send_score", "send_evidence", "calls_per_second", "calls_at_once")
 
 
 @admin.register(NavigatrConnection)

@@ -48,7 +48,15 @@ class ConnectionForm(_ConnectionForm):
 
     class Meta:
         model = NavigatrConnection
-        fields = ["name", "environment", "timeout", "send_score", "send_evidence"]
+        fields = [
+            "name",
+            "environment",
+            "timeout",
+            "send_score",
+            "send_evidence",
+            "calls_per_second",
+            "calls_at_once",
+        ]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

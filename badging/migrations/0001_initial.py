@@ -54,6 +54,27 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "calls_per_second",
+                    models.PositiveSmallIntegerField(
+                        blank=True,
+                        help_text="Over all workers together. Leave empty for no limit.",
+                        null=True,
+                        validators=[django.core.validators.MinValueValidator(1)],
+                        verbose_name="most calls per second",
+                    ),
+                ),
+                (
+                    "calls_at_once",
+                    models.PositiveSmallIntegerField(
+                        blank=True,
+                        help_text="Over all workers together. Leave empty for no limit.",
+                        null=True,
+                        validators=[django.core.validators.MinValueValidator(1)],
+                        verbose_name="most calls at once",
+                    ),
+                ),
+                ("next_slot_at", models.DateTimeField(editable=False, null=True)),
+                (
                     "state",
                     models.CharField(
                         choices=[

@@ -377,7 +377,7 @@ def test_an_answer_after_the_lease_ran_out_is_told_and_only_a_success_is_taken(
 def test_a_late_look_up_does_not_undo_what_was_issued(sandbox: Sandbox) -> None:
     row = owe(map_course(sandbox), maybe_sent=True)
     claim_id = uuid.uuid4()
-    [taken] = issuing.claim(row.connection, claim_id, limit=1, now=timezone.now()).look_up
+    [[taken]] = issuing.claim(row.connection, claim_id, limit=1, now=timezone.now()).look_up
     Issuance.objects.filter(pk=row.pk).update(state="issued", assertion_id="7", claim=None, maybe_sent=False)
     with connections.client_for(row.connection) as client:
         found = issuing.look_up_rows([taken], client)

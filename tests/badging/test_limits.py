@@ -1,0 +1,106 @@
+"""A connection's own limits, which hold over all workers together."""
+
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.db import IntegrityError, OperationalError
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from badging import issuing
+from badging.models import Issuance, IssuanceAttempt, NavigatrConnection
+from sandbox import Sandbox
+from tests.badging.world import connect, map_course, owe
+
+pytestmark = pytest.mark.django_db
+State = Issuance.State
+
+
+def test_no_more_are_taken_than_calls_may_run_at_once_whoever_takes_them(sandbox: Sandbox) -> None:
+    mapping = map_course(sandbox, connect(sandbox, calls_at_once=3))
+    for _ in range(5):
+        owe(mapping)
+    now = timezone.now()
+    one = issuing.claim(mapping.connection, uuid.uuid4(), limit=2, now=now)
+    other = issuing.claim(mapping.connection, uuid.uuid4(), limit=500, now=now)
+    third = issuing.claim(mapping.connection, uuid.uuid4(), limit=500, now=now)
+    assert [len(taken.send) for taken in (one, other, third)] == [2, 1, 0]
+    assert third.limited
+
+
+def test_calls_are_spaced_over_all_workers_and_not_promised_far_ahead(sandbox: Sandbox) -> None:
+    mapping = map_course(sandbox, connect(sandbox, calls_per_second=4))
+    for _ in range(9):
+        owe(mapping)
+    now = timezone.now()
+    one = issuing.claim(mapping.connection, uuid.uuid4(), limit=3, now=now)
+    other = issuing.claim(NavigatrConnection.objects.get(), uuid.uuid4(), limit=500, now=now)
+    third = issuing.claim(NavigatrConnection.objects.get(), uuid.uuid4(), limit=500, now=now)
+    quarter = timedelta(seconds=0.25)
+    assert one.begin_at == [now, now + quarter, now + 2 * quarter]
+    assert other.begin_at == [now + 3 * quarter]
+    assert (third.send, third.limited) == ([], True)
+    later = issuing.claim(NavigatrConnection.objects.get(), uuid.uuid4(), limit=500, now=now + timedelta(minutes=1))
+    assert len(later.send) == 4
+
+
+def test_a_limited_connection_sends_all_that_is_due_in_one_round(sandbox: Sandbox) -> None:
+    mapping = map_course(sandbox, connect(sandbox, calls_at_once=2, calls_per_second=50))
+    for _ in range(20):
+        owe(mapping)
+    assert issuing.send_due(mapping.connection).issued == 20
+    assert len(sandbox.navigatr.puts) == 20
+    times = IssuanceAttempt.objects.order_by("at").values_list("at", flat=True)
+    # 20 calls, one each 20 ms: the last may not begin before 0.38 s have passed.
+    assert times[19] - times[0] > timedelta(seconds=0.35)
+
+
+def test_a_stop_hands_back_what_waits_for_its_moment(sandbox: Sandbox) -> None:
+    mapping = map_course(sandbox, connect(sandbox, calls_per_second=1))
+    rows = [owe(mapping) for _ in range(3)]
+    stops = iter([False, False, True])
+    tally = issuing.send_due(mapping.connection, should_stop=lambda: next(stops, True))
+    assert tally.issued <= 1
+    assert not Issuance.objects.filter(state=State.SENDING).exists()
+    assert Issuance.objects.filter(state=State.QUEUED).count() == len(rows) - tally.issued
+
+
+def test_a_write_is_tried_again_while_the_database_is_away() -> None:
+    tries: list[int] = []
+
+    def write() -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            raise OperationalError("the server closed the connection")
+
+    issuing.persist(write)
+    assert len(tries) == 3
+
+
+def test_a_write_that_was_done_when_the_connection_broke_is_not_done_twice() -> None:
+    errors = iter([OperationalError("lost"), IntegrityError("duplicate key")])
+
+    def write() -> None:
+        raise next(errors)
+
+    issuing.persist(write)
+    assert next(errors, None) is None
+
+
+def test_a_database_that_stays_away_ends_the_round(settings: Settings) -> None:
+    settings.LEASE = timedelta(0)
+
+    def write() -> None:
+        raise OperationalError("gone")
+
+    with pytest.raises(OperationalError):
+        issuing.persist(write)
+
+
+def test_a_conflict_is_no_outage() -> None:
+    def write() -> None:
+        raise IntegrityError("conflict")
+
+    with pytest.raises(IntegrityError):
+        issuing.persist(write)
