@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from html.parser import HTMLParser
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
@@ -98,7 +99,7 @@ def parse_page(page: ReportPage, *, site_urls: Collection[str]) -> tuple[list[Re
     if page.name.strip() != AGREED_NAME or page.source != AGREED_SOURCE:
         raise ReportLayoutChanged("its name or source is not the agreed one")
     _check_headers(page.headers)
-    sites = [urlsplit(url) for url in site_urls]
+    sites = tuple(urlsplit(url) for url in site_urls)
     rows: dict[ReportRow, None] = {}
     problems = []
     foreign = 0
@@ -122,12 +123,12 @@ def _check_headers(headers: Sequence[str]) -> None:
             raise ReportLayoutChanged(f'column {number} should be "{agreed}"')
 
 
-def _parse_row(cells: Sequence[str], sites: list[SplitResult]) -> ReportRow:
+def _parse_row(cells: Sequence[str], sites: tuple[SplitResult, ...]) -> ReportRow:
     """One row; raises ValueError, without anything from the row, saying which cell was not understood."""
     if len(cells) != len(AGREED_HEADERS):
         raise ValueError(f"{len(AGREED_HEADERS)} cells expected")
     course, shortname, person, _, firstname, lastname, email, completed, time, _ = cells
-    course_id, fullname = _linked(course, sites, _COURSE_PAGES, "course")
+    course_id, fullname = _linked_course(course, sites)
     user_id, _ = _linked(person, sites, _USER_PAGES, "person")
     if completed.strip() != "Yes":
         raise ValueError('"Completed" is not "Yes"')
@@ -165,7 +166,13 @@ class _Link(HTMLParser):
         self.text += data
 
 
-def _linked(cell: str, sites: list[SplitResult], pages: tuple[str, ...], what: str) -> tuple[int, str]:
+@lru_cache(maxsize=500)
+def _linked_course(cell: str, sites: tuple[SplitResult, ...]) -> tuple[int, str]:
+    """The course's id and name. The same cell stands in thousands of rows; people's cells are not kept in memory."""
+    return _linked(cell, sites, _COURSE_PAGES, "course")
+
+
+def _linked(cell: str, sites: tuple[SplitResult, ...], pages: tuple[str, ...], what: str) -> tuple[int, str]:
     """The id in a cell's only link, and the link's text."""
     try:
         link = _Link(cell)
