@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -146,6 +147,7 @@ class _Driver:
         self.sandbox.start()
         services.wait_until(self._sandbox_answers, what="the sandbox")
         self._command("setup_portal")
+        logging.basicConfig(filename=self.logs / "driver.log")
         django.setup()
         from django.contrib.auth import get_user_model
         from django.test import Client
