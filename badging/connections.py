@@ -49,9 +49,13 @@ class ConnectionTest:
     findings: list[Finding]
 
 
-def client_for(connection: NavigatrConnection) -> NavigatrClient:
-    """A client for the connection's environment. Raises WrongKey, and NavigatrTokenRefused for what is no token."""
-    return NavigatrClient(connection.base_url, connection.pat, timeout=connection.timeout)
+def client_for(connection: NavigatrConnection, *, most_seconds: int | None = None) -> NavigatrClient:
+    """A client for the connection's environment. Raises WrongKey, and NavigatrTokenRefused for what is no token.
+
+    It waits for each answer as long as the connection says, but no longer than `most_seconds`.
+    """
+    timeout = connection.timeout if most_seconds is None else min(connection.timeout, most_seconds)
+    return NavigatrClient(connection.base_url, connection.pat, timeout=timeout)
 
 
 def try_out(connection: NavigatrConnection) -> ConnectionTest:

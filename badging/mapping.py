@@ -25,10 +25,15 @@ class NotMapped(Exception):
     """The choice cannot be saved; the message says why and what to do. Nothing was changed."""
 
 
-def find_badge(connection: NavigatrConnection, *, provider_id: int, badge_id: int) -> tuple[Provider, Badge]:
-    """Ask Navigatr for the chosen provider and badge. Raises NotMapped when they cannot be issued together."""
+def find_badge(
+    connection: NavigatrConnection, *, provider_id: int, badge_id: int, most_seconds: int | None = None
+) -> tuple[Provider, Badge]:
+    """Ask Navigatr for the chosen provider and badge. Raises NotMapped when they cannot be issued together.
+
+    Each call takes as long as the connection says, but no longer than `most_seconds`.
+    """
     try:
-        with connections.client_for(connection) as client:
+        with connections.client_for(connection, most_seconds=most_seconds) as client:
             provider = next((row for row in client.providers() if row.id == provider_id), None)
             if provider is None:
                 raise NotMapped(_("This connection's account may not issue for provider %d.") % provider_id)

@@ -34,6 +34,9 @@ from .notes import notes_on
 Row = TypeVar("Row", bound=models.Model)
 State = Issuance.State
 
+# The longest that a page waits for one answer of Navigatr's, in seconds. A connection's own time-out may be minutes,
+# which is right for sending and too long for a person, and for the few threads that serve everybody's pages.
+LONGEST_WAIT = 10
 COURSES_ON_A_PAGE = 25
 ISSUANCES_ON_A_PAGE = 25
 BADGES_ON_A_PAGE = 24
@@ -195,7 +198,7 @@ def choose_badge(request: HttpRequest, course: Course) -> HttpResponse:
     form = forms.BadgeSearch(request.GET)
     words = form.cleaned_data["q"] if form.is_valid() else ""
     number = max(_number(request.GET.get("page")) or 1, 1)
-    with connections.client_for(connection) as client:
+    with connections.client_for(connection, most_seconds=LONGEST_WAIT) as client:
         provider = next((row for row in client.providers() if row.id == provider_id), None)
         if provider is None:
             raise NotMapped(_("This connection's account may not issue for this provider. Choose another one."))
@@ -232,7 +235,9 @@ def review_badge(request: HttpRequest, course: Course) -> HttpResponse:
     if chosen is None:
         return redirect("choose-provider", course.pk)
     connection = _active_connection(chosen["connection"])
-    provider, badge = find_badge(connection, provider_id=chosen["provider"], badge_id=chosen["badge"])
+    provider, badge = find_badge(
+        connection, provider_id=chosen["provider"], badge_id=chosen["badge"], most_seconds=LONGEST_WAIT
+    )
     mapping = _mapping_of(course)
     form = forms.MappingForm(request.POST if request.method == "POST" else None, mapping=mapping)
     if form.is_valid():
@@ -363,7 +368,7 @@ def _active_connection(pk: int) -> NavigatrConnection:
 
 def _offer(connection: NavigatrConnection) -> Offer:
     try:
-        with connections.client_for(connection) as client:
+        with connections.client_for(connection, most_seconds=LONGEST_WAIT) as client:
             providers = client.providers()
     except (NavigatrError, WrongKey) as error:
         return Offer(connection, [], _explain(error))

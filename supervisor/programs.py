@@ -53,11 +53,12 @@ def _python(*module_and_arguments: str) -> list[str]:
 
 
 def _web(port: int) -> list[str]:
-    # One process with threads: the portal waits for its database, and a second process costs 70 MB.
+    # One process with threads: the portal waits for its database, and a second process costs 70 MB. So many threads
+    # that a few pages waiting for a slow Navigatr (10 s at most, badging/wizard.py) hold up nobody else's.
     # The control socket would be written under the home folder of whoever runs this.
     return _python(
         *("gunicorn", "config.wsgi:application", "--bind", f"127.0.0.1:{port}"),
-        *("--worker-class", "gthread", "--workers", "1", "--threads", "4"),
+        *("--worker-class", "gthread", "--workers", "1", "--threads", "16"),
         *("--no-control-socket", "--log-level", "warning"),
     )
 

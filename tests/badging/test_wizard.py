@@ -18,6 +18,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from badging import wizard
 from badging.meanings import Outcome
 from badging.models import (
     AuditEntry,
@@ -358,6 +359,20 @@ def test_whatever_navigatr_answers_each_step_says_what_to_do_and_changes_nothing
     assert not CourseBadgeMapping.objects.exists()
     staging.refresh_from_db()
     assert staging.state == NavigatrConnection.State.ACTIVE
+
+
+def test_no_page_waits_longer_than_a_person_does_whatever_the_connections_time_out(
+    web: Client, course: Course, staging: NavigatrConnection, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (wizard.LONGEST_WAIT, staging.timeout) == (10, 30)
+    monkeypatch.setattr(wizard, "LONGEST_WAIT", 1)
+    sandbox.faults.on("slow", side=NAVIGATR, call="all", seconds=1.4)
+    for address in (
+        reverse("choose-provider", args=[course.pk]),
+        choose_url(course, staging),
+        review_url(course, staging),
+    ):
+        assert "could not be reached" in text(web.get(address))
 
 
 def test_one_silent_connection_hides_no_other(

@@ -34,6 +34,8 @@ def test_pages_answer_and_sigterm_stops_everything_in_order(data: Path) -> None:
         assert "Sign in as “admin”" in portal.text
         commands = " ".join(running.processes_of(data).values())
         assert all(name in commands for name in ("gunicorn", "worker", "beat", "valkey-server"))
+        # Enough that a few pages waiting for Navigatr hold up nobody else's.
+        assert "--threads 16" in commands
         assert stat.S_IMODE((data / "valkey.sock").stat().st_mode) == 0o600
 
         assert portal.stop(signal.SIGTERM) == 0
