@@ -31,6 +31,6 @@ def check_and_save(site: MoodleSite, *, actor: Any, now: datetime) -> bool:
             sync_courses(site, client)
         except MoodleError as error:
             # The site is usable; the courses come with the next daily check.
-            site.findings.append({"check": "courses", "ok": False, "message": error.advice})
+            site.findings.append({"check": "courses", "ok": False, "message": error.advice, "values": {}})
             site.save(update_fields=["findings"])
     return True

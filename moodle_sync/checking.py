@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
+from django.utils.translation import gettext
 
 from . import records
-from .checks import CheckResult, check
+from .checks import OWN_TEXTS, CheckResult, check
 from .client import MoodleClient
 from .models import Course, MoodleSite
 from .storing import storable
@@ -30,7 +32,8 @@ def check_site(site: MoodleSite, client: MoodleClient, now: datetime) -> CheckRe
     """
     result = check(client, now=now)
     site.findings = [
-        {"check": finding.check, "ok": finding.ok, "message": finding.message} for finding in result.findings
+        {"check": finding.check, "ok": finding.ok, "message": finding.text, "values": dict(finding.values)}
+        for finding in result.findings
     ]
     if result.info is not None:
         site.checked_at = now
@@ -41,6 +44,14 @@ def check_site(site: MoodleSite, client: MoodleClient, now: datetime) -> CheckRe
         site.report_id = result.report.id if result.report else None
         site.clock_skew = result.clock_skew
     return result
+
+
+def finding_text(finding: dict[str, Any]) -> str:
+    """What one of a site's stored findings says, in the language of whoever reads it."""
+    # What an earlier version kept has its values in the message already.
+    values = finding.get("values", {})
+    own = {name: gettext(values[name]) for name in OWN_TEXTS & values.keys()}
+    return gettext(finding["message"]).format(**{**values, **own})
 
 
 def save_check(site: MoodleSite) -> None:

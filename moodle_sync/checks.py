@@ -5,7 +5,8 @@ errors (WEB_SERVICES.md, trap 1).
 """
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -36,6 +37,8 @@ SAMPLE_USERS = 100
 # A course that nobody completes: the front page, which is course 1 in every Moodle.
 FRONT_PAGE = 1
 _FAR_AHEAD = timedelta(days=3650)
+# The values of findings that are texts of the portal's own, to be translated like the text around them.
+OWN_TEXTS = frozenset({"advice", "lost"})
 
 _COURSES = "core_course_get_courses_by_field"
 _USERS = "core_user_get_users_by_field"
@@ -66,15 +69,22 @@ _FUNCTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at. `message` says what is, and if it is not ok, what the Moodle administrator must do.
+    """One thing looked at. `text` says what is, and if it is not ok, what the Moodle administrator must do.
 
+    `values` belong into the braces of `text` and are kept apart from it, as only the bare text can be translated.
     With `needed` False the portal works without it, only with less.
     """
 
     check: str
     ok: bool
-    message: str
+    text: str
+    values: Mapping[str, str | int] = field(default_factory=dict)
     needed: bool = True
+
+    @property
+    def message(self) -> str:
+        """The text with its values, in English."""
+        return self.text.format(**self.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,13 +172,18 @@ def _is_loopback(host: str) -> bool:
 
 def _no_entry(error: MoodleError, address: Finding) -> list[Finding]:
     """What it means that not even the site's own information can be read."""
-    message = f"{error.advice} ({error})"
     if error.status == 403 and isinstance(error, MoodleUnavailable):
-        return [address, Finding("rest", False, message)]
+        return [address, _error("rest", error)]
     if isinstance(error, MoodleTokenRefused):
         rest = Finding("rest", True, gettext_noop("Web services and REST are enabled."))
-        return [address, rest, Finding("token", False, message)]
-    return [Finding("address", False, message)]
+        return [address, rest, _error("token", error)]
+    return [_error("address", error)]
+
+
+def _error(slug: str, error: MoodleError, *, needed: bool = True) -> Finding:
+    """The finding of a call that failed."""
+    values = {"advice": error.advice, "error": str(error)}
+    return Finding(slug, False, gettext_noop("{advice} ({error})"), values, needed=needed)
 
 
 def _siteurl(client: MoodleClient, info: SiteInfo) -> Finding:
@@ -179,7 +194,7 @@ def _siteurl(client: MoodleClient, info: SiteInfo) -> Finding:
         "Moodle knows itself by another address than the one entered ({siteurl}). If that is the same site, nothing "
         "needs to be done; if not, correct the address."
     )
-    return Finding("siteurl", False, message.format(siteurl=info.siteurl), needed=False)
+    return Finding("siteurl", False, message, {"siteurl": info.siteurl}, needed=False)
 
 
 def _clock_skew(server_time: datetime | None, now: datetime) -> timedelta:
@@ -194,7 +209,7 @@ def _clock(skew: timedelta) -> Finding:
         "Moodle's clock differs from the portal's by {seconds} seconds. Set both machines to network time (NTP), or "
         "new completions may be noticed late."
     )
-    return Finding("clock", False, message.format(seconds=round(skew.total_seconds())), needed=False)
+    return Finding("clock", False, message, {"seconds": round(skew.total_seconds())}, needed=False)
 
 
 def _completion_enabled(info: SiteInfo) -> Finding:
@@ -209,7 +224,7 @@ def _completion_enabled(info: SiteInfo) -> Finding:
 def _missing_functions(info: SiteInfo) -> list[tuple[str, Finding]]:
     message = gettext_noop("The service lacks {function}: {lost}. Add it (Server, Web services, External services).")
     return [
-        (feed, Finding(f"function-{name}", False, message.format(function=name, lost=lost), needed=bool(feed)))
+        (feed, Finding(f"function-{name}", False, message, {"function": name, "lost": lost}, needed=bool(feed)))
         for name, feed, lost in _FUNCTIONS
         if name not in info.functions
     ]
@@ -238,7 +253,7 @@ class _Check:
         """The finding of a call that failed; one that every other call would meet too becomes the failure."""
         if isinstance(error, MoodleUnavailable | MoodleTokenRefused):
             self.failure = error
-        return Finding(slug, False, f"{error.advice} ({error})", needed=needed)
+        return _error(slug, error, needed=needed)
 
 
 class _ReportCheck(_Check):
@@ -270,17 +285,17 @@ class _ReportCheck(_Check):
                 "(Reports, Report builder, Custom reports) and put the role of the portal's account into its audience; "
                 "a changed audience takes up to 30 minutes to work."
             )
-            self.findings.append(Finding("report", False, message.format(name=AGREED_NAME)))
+            self.findings.append(Finding("report", False, message, {"name": AGREED_NAME}))
             return
         self.report = found[0]
-        message = gettext_noop('The report "{name}" is there (id {id}).').format(name=AGREED_NAME, id=found[0].id)
-        self.findings.append(Finding("report", True, message))
+        values: dict[str, str | int] = {"name": AGREED_NAME, "id": found[0].id, "count": len(found)}
+        self.findings.append(Finding("report", True, gettext_noop('The report "{name}" is there (id {id}).'), values))
         if len(found) > 1:
             message = gettext_noop(
                 'There are {count} reports called "{name}"; the one with the id {id} is read. Delete or rename the '
                 "others."
-            ).format(count=len(found), name=AGREED_NAME, id=found[0].id)
-            self.findings.append(Finding("report-unique", False, message, needed=False))
+            )
+            self.findings.append(Finding("report-unique", False, message, values, needed=False))
 
     def _read(self, report: Report) -> None:
         try:
@@ -297,11 +312,11 @@ class _ReportCheck(_Check):
             return
         self.usable = True
         message = gettext_noop("The report has the agreed columns. It holds {count} completions.")
-        self.findings.append(Finding("report-readable", True, message.format(count=page.total)))
+        self.findings.append(Finding("report-readable", True, message, {"count": page.total}))
         if problems:
             message = gettext_noop("Some rows of the report cannot be read: {problems}.")
-            message = message.format(problems="; ".join(problems))
-            self.findings.append(Finding("report-rows", False, message, needed=False))
+            values = {"problems": "; ".join(problems)}
+            self.findings.append(Finding("report-rows", False, message, values, needed=False))
         self._filters(later, elsewhere)
         self._emails()
 
@@ -314,8 +329,9 @@ class _ReportCheck(_Check):
         message = gettext_noop(
             "The report lacks the filter: {filters}. Add it (the report's Filters), or every poll reads more than it "
             "needs to."
-        ).format(filters=", ".join(missing))
-        self.findings.append(Finding("report-filters", False, message, needed=False))
+        )
+        values = {"filters": ", ".join(missing)}
+        self.findings.append(Finding("report-filters", False, message, values, needed=False))
 
     def _emails(self) -> None:
         if self.rows and not any("@" in row.email for row in self.rows):
@@ -328,12 +344,12 @@ class _ReportCheck(_Check):
 
 def _version(info: SiteInfo) -> Finding:
     if info.version >= REPORT_VERSION:
-        return Finding("version", True, gettext_noop("Moodle {release}.").format(release=info.release))
+        return Finding("version", True, gettext_noop("Moodle {release}."), {"release": info.release})
     message = gettext_noop(
         "Moodle {release} is older than 4.1, so its reports cannot be read from outside. Update Moodle to use the "
         "report."
     )
-    return Finding("version", False, message.format(release=info.release))
+    return Finding("version", False, message, {"release": info.release})
 
 
 def _custom_reports(info: SiteInfo) -> Finding:
@@ -378,8 +394,9 @@ class _LearnerCheck(_Check):
             message = gettext_noop(
                 "Of the courses looked at, these cannot be seen: {ids}. They are hidden or gone: give the role of the "
                 "portal's account moodle/course:viewhiddencourses, or show them."
-            ).format(ids=", ".join(str(course_id) for course_id in missing))
-            self.extras.append(Finding("courses", False, message, needed=False))
+            )
+            values = {"ids": ", ".join(str(course_id) for course_id in missing)}
+            self.extras.append(Finding("courses", False, message, values, needed=False))
         elif not courses:
             message = gettext_noop(
                 "The account sees no course at all. If there are any, give its role moodle/course:view, and for hidden "
@@ -414,7 +431,7 @@ class _LearnerCheck(_Check):
                 "learners are enrolled there, give the role of the portal's account moodle/user:viewdetails, in the "
                 "system context."
             )
-            self.findings.append(Finding("participants", False, message.format(count=most_seen)))
+            self.findings.append(Finding("participants", False, message, {"count": most_seen}))
         return None
 
     def _hidden(self, course: Course, users: list[EnrolledUser]) -> int:
@@ -454,7 +471,7 @@ def _participants(course: Course, seen: int, hidden: int) -> Finding:
         "Only {count} participants of the course {id} can be seen, and learners are missing. Give the role of the "
         "portal's account moodle/user:viewdetails, in the system context."
     )
-    return Finding("participants", False, message.format(count=seen, id=course.id))
+    return Finding("participants", False, message, {"count": seen, "id": course.id})
 
 
 def _emails(users: list[EnrolledUser]) -> Finding:
@@ -466,4 +483,4 @@ def _emails(users: list[EnrolledUser]) -> Finding:
         'account moodle/site:viewuseridentity, and let the site setting "Show user identity" contain the e-mail '
         "address."
     )
-    return Finding("emails", False, message.format(without=without, count=len(users)))
+    return Finding("emails", False, message, {"without": without, "count": len(users)})

@@ -9,6 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy
 from django.utils.translation import gettext_lazy as _
 
+from moodle_sync.checking import finding_text
 from moodle_sync.client import normalise_url
 from moodle_sync.models import MoodleSite
 from moodle_sync.polling import POLL_LEASE
@@ -155,4 +156,4 @@ def check_and_save(site: MoodleSite, *, actor: Any) -> list[str]:
     finally:
         # Only our own: saving gave it back already, and a poll may have started since.
         known.filter(polling_until=until).update(polling_until=None)
-    return [gettext(finding["message"]) for finding in site.findings if not finding["ok"]]
+    return [finding_text(finding) for finding in site.findings if not finding["ok"]]

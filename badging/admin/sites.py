@@ -10,7 +10,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from moodle_sync.checking import save_check
+from moodle_sync.checking import finding_text, save_check
 from moodle_sync.models import Completion, Course, Learner, MoodleSite
 
 from .. import audit, queueing, tasks
@@ -80,7 +80,7 @@ class SiteAdmin(TokenAdmin):
         """What the last check found, each with what the Moodle administrator must do."""
         good = format_html('<span aria-hidden="true">✓</span><span class="visually-hidden">{}</span>', _("In order:"))
         bad = format_html('<span aria-hidden="true">✗</span><span class="visually-hidden">{}</span>', _("Wrong:"))
-        lines = [(good if finding["ok"] else bad, _(finding["message"])) for finding in obj.findings]
+        lines = [(good if finding["ok"] else bad, finding_text(finding)) for finding in obj.findings]
         return format_html("<ul>{}</ul>", format_html_join("", "<li>{} {}</li>", lines)) if lines else "-"
 
     @admin.display(description=gettext_lazy("deleting"))
@@ -138,7 +138,7 @@ class SiteAdmin(TokenAdmin):
 
     def _tell(self, request: HttpRequest, site: MoodleSite) -> None:
         """That a site can be read, and how; what could be better stands on its page."""
-        wrong = [_(finding["message"]) for finding in site.findings if not finding["ok"]]
+        wrong = [finding_text(finding) for finding in site.findings if not finding["ok"]]
         told = _("%(site)s can be read. Feed %(feed)s.") % {"site": site, "feed": site.get_strategy_display()}
         self.message_user(request, " ".join([told, *wrong]), messages.WARNING if wrong else messages.SUCCESS)
 

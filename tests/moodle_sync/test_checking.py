@@ -1,13 +1,24 @@
 """Checking a site and keeping what was found, and the courses that can be chosen from."""
 
+import struct
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
+from django.utils import translation
 from pytest_django.fixtures import Settings
 
 from moodle_sync import records
-from moodle_sync.checking import check_is_due, check_site, client_for, save_check, store_courses, sync_courses
+from moodle_sync.checking import (
+    check_is_due,
+    check_site,
+    client_for,
+    finding_text,
+    save_check,
+    store_courses,
+    sync_courses,
+)
 from moodle_sync.models import Course, MoodleSite
 from sandbox import MOODLE
 from tests.builders import NOW, make_course, make_site
@@ -48,8 +59,58 @@ def test_check_is_kept_with_the_feed_that_it_chose(polled: Polled) -> None:
     assert (site.strategy, site.report_id, site.wwwroot) == ("A", REPORT, polled.sandbox.moodle_url)
     assert (site.checked_at, site.clock_skew) == (polled.now, timedelta(0))
     assert SET_FILTERS in site.functions
-    assert {"check", "ok", "message"} == set(site.findings[0])
-    assert all(isinstance(finding["message"], str) for finding in site.findings)
+    assert {"check", "ok", "message", "values"} == set(site.findings[0])
+
+
+def test_stored_findings_read_as_they_were_found(polled: Polled) -> None:
+    polled.sandbox.faults.on("missing_function", side=MOODLE, call=COURSES)
+    with client_for(polled.site) as client:
+        result = check_site(polled.site, client, polled.now)
+    save_check(polled.site)
+    stored = MoodleSite.objects.get().findings
+    assert [finding_text(finding) for finding in stored] == [finding.message for finding in result.findings]
+    assert "The report has the agreed columns. It holds 0 completions." in map(finding_text, stored)
+
+
+def test_finding_of_an_earlier_version_reads_as_it_was_kept() -> None:
+    assert finding_text({"check": "version", "ok": True, "message": "Moodle 4.5."}) == "Moodle 4.5."
+
+
+def write_catalogue(folder: Path, texts: dict[str, str]) -> None:
+    """A compiled gettext catalogue (.mo): a header, two tables of lengths and places, then the texts."""
+    pairs = {"": "Content-Type: text/plain; charset=UTF-8\n", **texts}
+    columns = [[text.encode() for text in column] for column in (sorted(pairs), [pairs[key] for key in sorted(pairs)])]
+    place = 28 + 16 * len(pairs)
+    tables, data = b"", b""
+    for text in columns[0] + columns[1]:
+        tables += struct.pack("<2I", len(text), place + len(data))
+        data += text + b"\0"
+    header = struct.pack("<7I", 0x950412DE, 0, len(pairs), 28, 28 + 8 * len(pairs), 0, 0)
+    folder.mkdir(parents=True)
+    (folder / "django.mo").write_bytes(header + tables + data)
+
+
+def test_findings_are_shown_in_the_readers_language(polled: Polled, settings: Settings, tmp_path: Path) -> None:
+    texts = {
+        "The report has the agreed columns. It holds {count} completions.": "{count} achèvements, colonnes convenues.",
+        "The service lacks {function}: {lost}. Add it (Server, Web services, External services).": "{function}: {lost}",
+        "courses cannot be listed to choose from": "les cours cachés",
+        "{advice} ({error})": "{error} : {advice}",
+        "Moodle does not know this token: it is mistyped, was deleted, or has expired. "
+        "Create a new token for the portal's account and service, and enter it here.": "Créez un nouveau jeton.",
+    }
+    write_catalogue(tmp_path / "fr" / "LC_MESSAGES", texts)
+    settings.LOCALE_PATHS = [tmp_path]
+    polled.sandbox.faults.on("missing_function", side=MOODLE, call=COURSES)
+    check(polled)
+    with translation.override("fr"):
+        shown = {finding["check"]: finding_text(finding) for finding in polled.site.findings}
+    assert shown["report-readable"] == "0 achèvements, colonnes convenues."
+    assert shown[f"function-{COURSES}"] == f"{COURSES}: les cours cachés"
+    polled.moodle.token = "renewed"
+    check(polled)
+    with translation.override("fr"):
+        assert finding_text(polled.site.findings[-1]).endswith(": invalidtoken : Créez un nouveau jeton.")
 
 
 def test_site_that_cannot_be_reached_keeps_what_was_known(polled: Polled) -> None:

@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 
 from badging import sites
 from badging.management.base import PortalCommand, check_fields, read_secret
+from moodle_sync.checking import finding_text
 from moodle_sync.client import normalise_url
 from moodle_sync.models import MoodleSite
 
@@ -38,13 +39,17 @@ class Command(PortalCommand):
         site.token = read_secret(options["token_stdin"], _("Moodle web-service token"))
         check_fields(site)
         usable = sites.check_and_save(site, actor=None, now=timezone.now())
-        result = {"ok": usable, "strategy": site.strategy, "findings": site.findings}
-        lines = [f"{'✓' if finding['ok'] else '✗'} {finding['message']}" for finding in site.findings]
+        findings = [
+            {"check": finding["check"], "ok": finding["ok"], "message": finding_text(finding)}
+            for finding in site.findings
+        ]
+        result = {"ok": usable, "strategy": site.strategy, "findings": findings}
+        lines = [f"{'✓' if finding['ok'] else '✗'} {finding['message']}" for finding in findings]
         if usable:
             lines += [_("Saved. Feed: %s.") % site.get_strategy_display()]
             self.say(options, result, *lines)
             return
         if options["json"]:
             self.say(options, result)
-        wrong = [finding["message"] for finding in site.findings if not finding["ok"]]
+        wrong = [finding["message"] for finding in findings if not finding["ok"]]
         raise CommandError("\n".join([_("Not saved. What the Moodle administrator must do:"), *wrong]))
