@@ -7,6 +7,7 @@ import socket
 import stat
 from pathlib import Path
 
+import pytest
 from cryptography.fernet import Fernet
 
 from supervisor import embedded
@@ -146,6 +147,24 @@ def test_a_key_that_cannot_read_the_stored_tokens_is_one_line(data: Path) -> Non
     assert running.manage(data, "shell", "--no-imports", "-c", code).returncode == 0
     line = refused(data, "--port", str(free_port()), FIELD_ENCRYPTION_KEYS=Fernet.generate_key().decode())
     assert "A stored token cannot be read with the keys in FIELD_ENCRYPTION_KEYS" in line
+
+
+@pytest.mark.parametrize("database", ["in the folder", "elsewhere"])
+def test_a_folder_in_service_is_never_given_to_the_sandbox(data: Path, tmp_path: Path, database: str) -> None:
+    elsewhere = tmp_path / "elsewhere.sqlite3"
+    settings = {}
+    if database == "elsewhere":
+        shutil.copy(data / "portal.sqlite3", elsewhere)
+        settings["DATABASE_URL"] = f"sqlite:///{elsewhere}"
+    arguments = ("--port", str(free_port()), "--sandbox")
+    code = (
+        "from badging.models import NavigatrConnection as N; N.objects.create(name='A', environment='production', "
+        "pat='hush')"
+    )
+    assert running.manage(data, "shell", "--no-imports", "-c", code, **settings).returncode == 0
+    line = refused(data, *arguments, **settings)
+    assert f"{data} is in service; name another folder in PORTAL_DATA_DIR for the demo." in line
+    assert not (data / "sandbox_url").exists()
 
 
 def test_a_missing_broker_is_one_line_without_its_password(data: Path) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Callable
 
 import pytest
 from cryptography.fernet import Fernet
@@ -15,7 +16,7 @@ from moodle_sync.models import MoodleSite
 from tests.builders import make_connection, make_site
 from vault import checks, keys
 from vault.fields import EncryptedTextField, Sealed
-from vault.secrets import encrypted_fields, problem, rotate_all
+from vault.secrets import any_stored, encrypted_fields, problem, rotate_all
 
 SECRET = "s3cret-ÜÑÍ-token"
 
@@ -49,6 +50,18 @@ def test_no_secret_stays_empty_and_can_be_asked_for(db: None) -> None:
     assert stored(none) == ""
     assert list(MoodleSite.objects.filter(token="")) == [none]
     assert list(MoodleSite.objects.exclude(token="")) == [one]
+
+
+@pytest.mark.parametrize("make", [lambda: make_site(token=SECRET), lambda: make_connection(pat=SECRET)])
+def test_any_row_of_any_model_with_a_secret_counts_as_stored_whatever_the_keys(
+    db: None, settings: Settings, make: Callable[[], object]
+) -> None:
+    make_site(token="")
+    make_connection(pat="")
+    assert not any_stored()
+    make()
+    settings.FIELD_ENCRYPTION_KEYS = []
+    assert any_stored()
 
 
 def test_update_in_a_query_seals_too(db: None) -> None:

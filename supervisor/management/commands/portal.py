@@ -12,6 +12,7 @@ from django.db import connections
 from django.utils.translation import gettext as _
 
 from supervisor import preflight, processes, programs
+from vault import secrets as stored_secrets
 
 
 class Command(BaseCommand):
@@ -39,6 +40,12 @@ class Command(BaseCommand):
             preflight.check(ports=[port] if sandbox_port is None else [port, sandbox_port])
         except preflight.NotReady as error:
             raise CommandError(str(error)) from error
+        if sandbox and not settings.SANDBOX_URL and stored_secrets.any_stored():
+            # The sandbox would answer for Navigatr, and badges that nobody has would count as issued.
+            raise CommandError(
+                _("%(folder)s is in service; name another folder in PORTAL_DATA_DIR for the demo.")
+                % {"folder": settings.PORTAL_DATA_DIR}
+            )
         chosen = programs.portal_programs(
             data=settings.PORTAL_DATA_DIR,
             port=port,
