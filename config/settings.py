@@ -38,6 +38,14 @@ SECRET_KEY = env("SECRET_KEY", default="") or _secret_file("secret_key") or SECR
 DEBUG = env.bool("DEBUG", default=False)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+# A portal with an https:// address never gives its cookies to plain http. Without one there is only loopback.
+HTTPS = any(origin.startswith("https:") for origin in CSRF_TRUSTED_ORIGINS)
+SESSION_COOKIE_SECURE = HTTPS
+CSRF_COOKIE_SECURE = HTTPS
+# How long browsers shall refuse plain http for the portal's name; 0 leaves it to the web server in front.
+SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=0)
+# Only behind a proxy that sets or removes this header itself: else anybody may claim to come over HTTPS.
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("TRUST_PROXY_HEADER", default=False) else None
 
 # Newest first: the first key writes, all of them read. See `manage.py rotate_keys`.
 FIELD_ENCRYPTION_KEYS = env.list("FIELD_ENCRYPTION_KEYS", default=_secret_file("field_encryption_keys").split())

@@ -1,0 +1,1 @@
+"""The settings and the log, as the programs have them."""
