@@ -144,6 +144,20 @@ STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 
+# To standard error, whatever DEBUG says; the supervisor passes it on. Tracebacks come without the words of exceptions.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"()": "config.logs.LineFormatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+    "loggers": {
+        "django": {"handlers": [], "level": "NOTSET", "propagate": True},
+        # The development server's lines hold query strings, and so what people search for.
+        "django.server": {"handlers": [], "level": "CRITICAL", "propagate": True},
+    },
+}
+
 # Celery carries the news only; the database is the queue's truth. A lost message costs seconds.
 CELERY_BROKER_URL = env("CELERY_BROKER_URL", default="")
 EMBEDDED_BROKER = not CELERY_BROKER_URL
