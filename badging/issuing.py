@@ -236,6 +236,12 @@ def _claim(connection: NavigatrConnection, claim_id: uuid.UUID, limit: int, now:
         .order_by("backfill", "next_attempt_at")[:limit]
     )
     taken, held = _taken_recipients(connection, rows), _held_badges(connection, rows)
+    # Whose mapping was removed while they were in a worker's hands; their course may have been mapped anew.
+    orphans = {row.course_id for row in rows if row.mapping is None}
+    mapped_anew = {
+        mapping.course_id: mapping
+        for mapping in CourseBadgeMapping.objects.filter(course__in=orphans).select_related("connection")
+    }
     claimed = Claimed([], [], Tally(), more=len(rows) == limit)
     unknown, readdressed, decided = [], [], []
     for row in rows:
@@ -244,9 +250,10 @@ def _claim(connection: NavigatrConnection, claim_id: uuid.UUID, limit: int, now:
             # It may be in Navigatr already: that is looked up, whatever has changed since.
             unknown.append(row)
             continue
-        if row.mapping and not row.mapping.awards(row):
+        current = row.mapping or mapped_anew.get(row.course_id)
+        if current and row.learner.erased_at is None and not (row.mapping and current.awards(row)):
             # The course was mapped anew while this one was in a worker's hands.
-            move_to(row.mapping, Issuance.objects.filter(pk=row.pk), now=now)
+            move_to(current, Issuance.objects.filter(pk=row.pk), now=now)
             claimed.more = True
             continue
         decision = _decide(row)

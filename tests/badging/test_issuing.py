@@ -468,7 +468,7 @@ def test_a_least_score_that_is_just_reached_is_sent(sandbox: Sandbox) -> None:
 def test_what_is_due_under_a_disabled_or_removed_mapping_is_not_sent(sandbox: Sandbox) -> None:
     disabled = owe(map_course(sandbox, active=False))
     removed = owe(map_course(sandbox, disabled.connection))
-    Issuance.objects.filter(pk=removed.pk).update(mapping=None)
+    removed.course.mapping.delete()
     send(disabled)
     removed.refresh_from_db()
     assert (disabled.state, disabled.reason) == (State.HELD, Outcome.MAPPING_DISABLED)

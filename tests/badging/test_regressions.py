@@ -1,0 +1,64 @@
+"""Orders of events that once went wrong: found by playing many (test_state_machine.py), kept here in plain words."""
+
+import uuid
+
+import pytest
+from django.utils import timezone
+
+from badging import connections, issuing, mapping, privacy
+from badging.meanings import Outcome
+from badging.models import CourseBadgeMapping, Issuance
+from navigatr_client import Badge, Provider
+from sandbox import Sandbox
+
+from .world import BADGE, OTHER_BADGE, PROVIDER, bring_forward, map_course, owe, send
+
+pytestmark = pytest.mark.django_db
+State = Issuance.State
+
+
+def map_anew(row: Issuance, badge_id: int) -> CourseBadgeMapping:
+    """Map the row's course to a badge, from now on."""
+    return mapping.save_mapping(
+        course=row.course,
+        connection=row.connection,
+        provider=Provider(PROVIDER, "P"),
+        badge=Badge(badge_id, "B", "", "Published", "Internal", "Badge", "", "", (PROVIDER,)),
+        now=timezone.now(),
+    )
+
+
+@pytest.mark.parametrize("badge_id", [BADGE, OTHER_BADGE])
+@pytest.mark.parametrize("fault", ["500_before", "429", "401"])
+def test_what_was_on_its_way_while_its_course_was_mapped_anew_goes_on_under_the_new_mapping(
+    sandbox: Sandbox, fault: str, badge_id: int
+) -> None:
+    row = owe(map_course(sandbox))
+    assert row.mapping is not None
+    claim_id = uuid.uuid4()
+    [taken] = issuing.claim(row.connection, claim_id, limit=1, now=timezone.now()).send
+    mapping.remove_mapping(row.mapping)
+    current = map_anew(row, badge_id)
+    sandbox.faults.on(fault, count=1)
+    with connections.client_for(row.connection) as client:
+        result = issuing.send(taken, issuing.payload(taken), client)
+    attempt = issuing.settle_sent(result, timezone.now())
+    issuing.write_settled([taken], [attempt], claim_id, timezone.now())
+    connections.resume(row.connection, now=timezone.now())
+    bring_forward(row)
+    send(row)
+    assert (row.state, row.badge_id, row.mapping) == (State.ISSUED, badge_id, current)
+
+
+def test_an_erased_learners_unknown_answer_ends_even_when_its_course_was_mapped_anew(sandbox: Sandbox) -> None:
+    row = owe(map_course(sandbox), maybe_sent=True)
+    claim_id = uuid.uuid4()
+    issuing.claim(row.connection, claim_id, limit=1, now=timezone.now())
+    map_anew(row, OTHER_BADGE)
+    privacy.erase_learner(row.learner, now=timezone.now())
+    # What a round that is told to stop does with what no thread has begun.
+    Issuance.objects.update(state=State.QUEUED, claim=None, leased_until=None)
+    claimed = issuing.claim(row.connection, claim_id, limit=2, now=timezone.now())
+    row.refresh_from_db()
+    assert (claimed.rows, claimed.more) == ([], False)
+    assert (row.state, row.reason, row.maybe_sent) == (State.CANCELLED, Outcome.ERASED, False)
