@@ -3,14 +3,34 @@
 from collections.abc import Iterator
 from datetime import datetime
 
+from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from moodle_sync.models import Course, MoodleSite
 
-from .meanings import MEANINGS, Meaning
+from .meanings import MEANINGS, Meaning, Outcome
 from .models import CourseBadgeMapping
 
 ASK_AN_ADMIN = _("Tell a site admin.")
+
+# What has to be done about these is done in the admin.
+_FOR_AN_ADMIN: dict[str, Promise] = {
+    Outcome.TOKEN_REFUSED: _(
+        "A site admin must reconnect Navigatr with a new token; what waits then goes on by itself."
+    ),
+    Outcome.CONNECTION_PAUSED: _("A site admin must reconnect it with a new token; what waits then goes on by itself."),
+    Outcome.CONNECTION_REMOVED: _(
+        "A site admin must reconnect it, and enable its mappings again; what waits then goes on by itself."
+    ),
+    Outcome.MAPPING_DISABLED: _("A site admin must enable the mapping again; what waits then goes on by itself."),
+    Outcome.OUR_BUG: _("Tell a site admin: the server's log says more."),
+}
+
+
+def for_managers(reason: str) -> Meaning | None:
+    """What the reason means, and what to do, told to somebody who cannot enter the admin; None without a reason."""
+    meaning = MEANINGS.get(reason)
+    return meaning and meaning._replace(todo=_FOR_AN_ADMIN.get(reason, meaning.todo))
 
 
 def notes_on(course: Course, mapping: CourseBadgeMapping, now: datetime) -> list[Meaning]:
@@ -23,10 +43,11 @@ def _on_mapping(mapping: CourseBadgeMapping, now: datetime) -> Iterator[Meaning]
     if mapping.badge_problem:
         # It says what to do itself.
         yield Meaning(mapping.badge_problem, "")
-    if reason := mapping.hold_reason:
-        yield MEANINGS[reason]
-    elif connection.not_before and connection.not_before > now and connection.last_outcome:
-        yield MEANINGS[connection.last_outcome]
+    reason = str(mapping.hold_reason or "")
+    if not reason and connection.not_before and connection.not_before > now:
+        reason = connection.last_outcome
+    if meaning := for_managers(reason):
+        yield meaning
 
 
 def _on_course(course: Course) -> Iterator[Meaning]:
@@ -44,4 +65,4 @@ def _on_site(site: MoodleSite) -> Iterator[Meaning]:
         yield Meaning(_("The portal does not read this Moodle site at present."), ASK_AN_ADMIN)
     # Without failed polls the text is about single courses, which are not this manager's to know.
     elif site.failures and site.error:
-        yield Meaning(_("The portal could not read Moodle when it last tried."), site.error)
+        yield Meaning(_("The portal could not read Moodle when it last tried. It tries again by itself."), site.error)

@@ -6,6 +6,7 @@ and reload work: numbers of connection, provider and badge, and nothing personal
 """
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Generic, TypeVar
@@ -23,7 +24,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_safe
 
 from moodle_sync.models import Course
-from navigatr_client import Badge, NavigatrError, Provider
+from navigatr_client import Badge, NavigatrClient, NavigatrError, Provider
 from vault.keys import WrongKey
 
 from . import access, connections, forms, tasks
@@ -43,6 +44,8 @@ BADGES_ON_A_PAGE = 24
 ATTEMPTS_SHOWN = 100
 # A person wants to know how many; past this "more than" says enough, and the database need not count on.
 COUNTED_UP_TO = 1000
+# Connections that one page asks at the same time.
+ASKED_AT_ONCE = 8
 # No number that a page's links hold is longer. Longer ones are made up, and databases choke on them.
 LONGEST_NUMBER = 15
 
@@ -78,7 +81,7 @@ def course_list(request: HttpRequest) -> HttpResponse:
             "filtered": any(chosen.values()),
             "courses": page.rows,
             "page": number,
-            "previous": number - 1,
+            "previous": number - 1 if page.rows else None,
             "next": number + 1 if page.more else None,
         },
     )
@@ -170,8 +173,7 @@ def choose_provider(request: HttpRequest, course: Course) -> HttpResponse:
     if _number(connection) is not None and _number(provider) is not None:
         return redirect(_address("choose-badge", course, connection=connection, provider=provider))
     mapping = _mapping_of(course)
-    active = NavigatrConnection.objects.filter(state=NavigatrConnection.State.ACTIVE)
-    offers = [_offer(connection) for connection in active]
+    offers = _offers(list(NavigatrConnection.objects.filter(state=NavigatrConnection.State.ACTIVE)))
     return render(
         request,
         "courses/provider.html",
@@ -203,6 +205,8 @@ def choose_badge(request: HttpRequest, course: Course) -> HttpResponse:
         if provider is None:
             raise NotMapped(_("This connection's account may not issue for this provider. Choose another one."))
         page = client.badge_page(provider_id, page=number, size=BADGES_ON_A_PAGE, keyword=words)
+    if number > page.pages > 0:
+        return redirect(_address("choose-badge", course, **chosen, q=words, page=page.pages))
     return render(
         request,
         "courses/badge.html",
@@ -366,10 +370,31 @@ def _active_connection(pk: int) -> NavigatrConnection:
     return connection
 
 
-def _offer(connection: NavigatrConnection) -> Offer:
+def _offers(active: list[NavigatrConnection]) -> list[Offer]:
+    """What each connection offers, asked of all at the same time: the page takes as long as the slowest answer."""
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as threads:
+        return [_offer(*asked) for asked in [(connection, _ask(threads, connection)) for connection in active]]
+
+
+def _ask(threads: ThreadPoolExecutor, connection: NavigatrConnection) -> "Future[list[Provider]]":
+    """The connection's providers to come. Its token is read here: the threads know no database."""
     try:
-        with connections.client_for(connection, most_seconds=LONGEST_WAIT) as client:
-            providers = client.providers()
+        client = connections.client_for(connection, most_seconds=LONGEST_WAIT)
+    except (NavigatrError, WrongKey) as error:
+        failed: Future[list[Provider]] = Future()
+        failed.set_exception(error)
+        return failed
+    return threads.submit(_providers, client)
+
+
+def _providers(client: NavigatrClient) -> list[Provider]:
+    with client:
+        return client.providers()
+
+
+def _offer(connection: NavigatrConnection, asked: "Future[list[Provider]]") -> Offer:
+    try:
+        providers = asked.result()
     except (NavigatrError, WrongKey) as error:
         return Offer(connection, [], _explain(error))
     return Offer(connection, [(f"{connection.pk}-{row.id}", row.name) for row in providers])

@@ -58,8 +58,8 @@ class MoodleUnavailable(MoodleError):
     """Try later: nothing is wrong with the question."""
 
     advice = gettext_noop(
-        "Moodle cannot be reached or is too busy. The portal tries again by itself. If this lasts, check that the "
-        "address is right, that Moodle is running, and that its firewall lets the portal in."
+        "Moodle cannot be reached or is too busy. If this lasts, check that the address is right, that Moodle is "
+        "running, and that its firewall lets the portal in."
     )
 
 
@@ -221,11 +221,11 @@ ERRORCODES: dict[str, tuple[type[MoodleError], str]] = {
     ),
     "sitemaintenance": (
         MoodleUnavailable,
-        gettext_noop("Moodle is in maintenance mode. The portal tries again by itself."),
+        gettext_noop("Moodle is in maintenance mode. Try again when it is over."),
     ),
     "upgraderunning": (
         MoodleUnavailable,
-        gettext_noop("Moodle is being upgraded. The portal tries again by itself."),
+        gettext_noop("Moodle is being upgraded. Try again when that is done."),
     ),
     "invalidparameter": (MoodleUnexpected, _QUESTION),
     "invalidrecord": (MoodleGone, ""),

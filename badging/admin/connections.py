@@ -33,6 +33,10 @@ class ConnectionAdmin(TokenAdmin):
     actions = ("test_connection", "remove_connection")
     button_actions = ("test_connection", "remove_connection")
 
+    def buttons_for(self, obj: NavigatrConnection) -> tuple[str, ...]:
+        """None for a removed one: it has no token to test, and is removed already."""
+        return () if obj.state == NavigatrConnection.State.REMOVED else self.button_actions
+
     def get_fieldsets(self, request: HttpRequest, obj: NavigatrConnection | None = None) -> Any:
         """The settings with room for a token for those who may change them; then how it stands."""
         writes = self.has_change_permission(request, obj) if obj else self.has_add_permission(request)
@@ -112,7 +116,7 @@ class ConnectionAdmin(TokenAdmin):
     @admin.action(description=gettext_lazy("Test Connection"), permissions=["change"])
     def test_connection(self, request: HttpRequest, queryset: QuerySet[NavigatrConnection]) -> None:
         """Try the stored tokens; a failing test changes nothing but the note about it."""
-        for connection in self.chosen(request, queryset) or []:
+        for connection in self._with_token(request, self.chosen(request, queryset) or []):
             try:
                 tested = connections.retest(connection, actor=request.user, now=timezone.now())
             except (WrongKey, ImproperlyConfigured) as error:
@@ -125,8 +129,8 @@ class ConnectionAdmin(TokenAdmin):
     @admin.action(description=gettext_lazy("Remove Connection"), permissions=["change"])
     def remove_connection(self, request: HttpRequest, queryset: QuerySet[NavigatrConnection]) -> HttpResponse | None:
         """Ask, then forget the tokens, disable the mappings and hold what waits."""
-        rows = self.chosen(request, queryset)
-        if rows is None:
+        rows = self._with_token(request, self.chosen(request, queryset) or [])
+        if not rows:
             return None
         active = CourseBadgeMapping.objects.filter(connection__in=rows, active=True)
         queued = Issuance.objects.filter(connection__in=rows, state=Issuance.State.QUEUED)
@@ -145,6 +149,14 @@ class ConnectionAdmin(TokenAdmin):
                 request, _("%(name)s was removed; %(held)d badge(s) are held.") % {"name": connection, "held": held}
             )
         return None
+
+    def _with_token(self, request: HttpRequest, rows: list[NavigatrConnection]) -> list[NavigatrConnection]:
+        """Those that are not removed; of the others the user is told."""
+        for row in rows:
+            if row.state == NavigatrConnection.State.REMOVED:
+                told = _("%(name)s has been removed. To use it again, reconnect it with a new token.") % {"name": row}
+                self.message_user(request, told, messages.WARNING)
+        return [row for row in rows if row.state != NavigatrConnection.State.REMOVED]
 
     def _tell(self, request: HttpRequest, connection: NavigatrConnection, tested: connections.ConnectionTest) -> None:
         """What a test came to."""

@@ -1,5 +1,6 @@
 """Issuances, their attempts, and the audit trail."""
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
@@ -21,7 +22,7 @@ class IssuanceAdmin(ReadOnlyAdmin):
     """What is owed to whom, where it stands and what to do. Its state is changed by the two actions only."""
 
     list_display = (
-        "badge_name", "learner_link", "course_link", "state", "reason", "connection", "next_attempt_at", "issued_at",
+        "badge_name", "learner_link", "course_link", "state", "reason", "connection", "next_try", "issued_at",
     )  # fmt: skip
     sortable_by = ()
     list_filter = ("state", EnvironmentFilter, "connection", CourseFilter, ReasonFilter)
@@ -33,7 +34,7 @@ class IssuanceAdmin(ReadOnlyAdmin):
     actions = ("send_again", "cancel")
     button_actions = ("send_again", "cancel")
     fieldsets = (
-        (None, {"fields": ("state", "reason", "what", "todo", "next_attempt_at", "issued_at", "assertion")}),
+        (None, {"fields": ("state", "reason", "what", "todo", "next_try", "issued_at", "assertion")}),
         (
             gettext_lazy("What and for whom"),
             {
@@ -48,12 +49,12 @@ class IssuanceAdmin(ReadOnlyAdmin):
             gettext_lazy("In the queue"),
             {
                 "fields": (
-                    "queued_at", "first_attempt_at", "failures", "leased_until", "maybe_sent", "backfill",
+                    "queued_at", "first_attempt_at", "failures", "leased_until", "answer_unknown", "past_completion",
                 ),
             },
         ),
     )  # fmt: skip
-    readonly_fields = ("what", "todo", "assertion", "attempts")
+    readonly_fields = ("what", "todo", "next_try", "assertion", "attempts", "answer_unknown", "past_completion")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Issuance], search_term: str
@@ -83,6 +84,21 @@ class IssuanceAdmin(ReadOnlyAdmin):
     def todo(self, obj: Issuance) -> Any:
         """What a person does about it."""
         return obj.meaning.todo if obj.meaning else _("Nothing to do.")
+
+    @admin.display(description=gettext_lazy("next try"))
+    def next_try(self, obj: Issuance) -> datetime | None:
+        """When it is tried next, if it waits for that; a time that is kept in any other state means nothing."""
+        return obj.next_attempt_at if obj.state == Issuance.State.QUEUED else None
+
+    @admin.display(description=gettext_lazy("answer unknown"))
+    def answer_unknown(self, obj: Issuance) -> str:
+        """Whether it may have been sent without an answer."""
+        return _("Yes") if obj.maybe_sent else _("No")
+
+    @admin.display(description=gettext_lazy("past completion"))
+    def past_completion(self, obj: Issuance) -> str:
+        """Whether the course had been completed before it was mapped."""
+        return _("Yes") if obj.backfill else _("No")
 
     @admin.display(description=gettext_lazy("assertion"))
     def assertion(self, obj: Issuance) -> str:

@@ -98,7 +98,7 @@ class LearnerAdmin(ReadOnlyAdmin):
     @admin.action(description=gettext_lazy("Erase their personal data"), permissions=["erase"])
     def erase(self, request: HttpRequest, queryset: QuerySet[Learner]) -> HttpResponse | None:
         """Ask, then blank the chosen people for good."""
-        rows = self.chosen(request, queryset)
+        rows = self.chosen(request, queryset.select_related("site"))
         if rows is None:
             return None
         effects = [
@@ -108,7 +108,9 @@ class LearnerAdmin(ReadOnlyAdmin):
             _("Badges already issued live in Navigatr, and the account in Moodle: erase them there too."),
         ]
         title = _("Erase personal data")
-        if page := self.confirmation(request, rows, title=title, effects=effects, label=_("Yes, erase for good")):
+        if page := self.confirmation(
+            request, rows, title=title, effects=effects, label=_("Yes, erase for good"), told=who
+        ):
             return page
         now = timezone.now()
         cancelled = sum(privacy.erase_learner(row, actor=request.user, now=now) for row in rows)
@@ -164,6 +166,12 @@ class CompletionAdmin(ReadOnlyAdmin):
             for row in rows
         ]  # fmt: skip
         return rows_table(Issuance, headers, lines, completion__id__exact=obj.pk)
+
+
+def who(learner: Learner) -> str:
+    """The learner told apart from others of the same name."""
+    told = {"name": learner, "site": learner.site, "id": learner.moodle_id}
+    return _("%(name)s (%(site)s, Moodle id %(id)s)") % told
 
 
 def badge(row: Issuance) -> str:

@@ -1,13 +1,14 @@
 """What the admin's pages share: lists that stay quick with a million rows, read-only rows, and asking first."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.views.main import ERROR_FLAG
 from django.core.paginator import Paginator
 from django.db.models import Model, Q, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -40,6 +41,7 @@ MOST_SHOWN = 50
 # How many people or courses a search may mean before it has to be narrowed.
 MOST_FOUND = 500
 MOST_COUNTED = 1000
+LONGEST_KEY = 18
 
 
 class BoundedPaginator(_Paginator):
@@ -87,28 +89,51 @@ class PortalAdmin(_ModelAdmin):
         paginator.reach = (page + PAGES_AHEAD) * per_page
         return paginator
 
-    def buttons(self, request: HttpRequest) -> list[Button]:
-        """The actions that this user may run on a single row."""
-        allowed = {name: label for _run, name, label in filter(None, self.get_actions(request).values())}
-        return [Button(name, str(allowed[name])) for name in self.button_actions if name in allowed]
+    def buttons_for(self, obj: Any) -> Sequence[str]:
+        """The names of the actions that make sense for this row."""
+        return self.button_actions
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    def buttons(self, request: HttpRequest, obj: Any) -> list[Button]:
+        """The actions that this user may run on this row."""
+        allowed = {name: label for _run, name, label in filter(None, self.get_actions(request).values())}
+        return [Button(name, str(allowed[name])) for name in self.buttons_for(obj) if name in allowed]
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
     ) -> HttpResponse:
         """The page of one row, with its buttons."""
-        context = {
-            "portal_buttons": self.buttons(request),
-            "portal_list_url": reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"),
-        }
-        return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
+        if obj is not None:
+            context |= {
+                "portal_buttons": self.buttons(request, obj),
+                "portal_list_url": reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"),
+            }
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list. A zero byte, which PostgreSQL cannot even compare, is answered as any other made-up filter."""
+        if any("\0" in value for _name, values in request.GET.lists() for value in values):
+            return HttpResponseRedirect(f"{request.path}?{ERROR_FLAG}=1")
+        return super().changelist_view(request, extra_context)
 
     def response_action(
         self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any
     ) -> HttpResponse | None:
-        """Run the action; one that was started on a row's page returns there while the row exists."""
+        """Run the action; one that was started on a row's page returns there while the row exists.
+
+        What is no row's number was made up, and counts as not chosen.
+        """
+        posted = request.POST.copy()
+        posted.setlist(ACTION_CHECKBOX_NAME, [key for key in posted.getlist(ACTION_CHECKBOX_NAME) if is_key(key)])
+        request.POST = QueryDict(posted.urlencode())
         response = super().response_action(request, queryset, *args, **kwargs)
         back = request.POST.get("back", "")
-        if isinstance(response, HttpResponseRedirect) and back and queryset.filter(pk=back).exists():
+        if isinstance(response, HttpResponseRedirect) and is_key(back) and queryset.filter(pk=back).exists():
             return HttpResponseRedirect(
                 reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[back])
             )
@@ -127,9 +152,16 @@ class PortalAdmin(_ModelAdmin):
         return None
 
     def confirmation(
-        self, request: HttpRequest, rows: Iterable[Any], *, title: str, effects: Sequence[str], label: str
+        self,
+        request: HttpRequest,
+        rows: Iterable[Any],
+        *,
+        title: str,
+        effects: Sequence[str],
+        label: str,
+        told: Callable[[Any], str] = str,
     ) -> TemplateResponse | None:
-        """The page that says what will happen; None once the user has read it and said yes."""
+        """The page that says what will happen to which rows, each as `told`; None once the user has said yes to it."""
         if request.POST.get("confirmed") == "yes":
             return None
         context = {
@@ -140,7 +172,7 @@ class PortalAdmin(_ModelAdmin):
             "action_name": request.POST["action"],
             "back": request.POST.get("back", ""),
             "checkbox_name": ACTION_CHECKBOX_NAME,
-            "rows": list(rows),
+            "rows": [(row, told(row)) for row in rows],
             "effects": effects,
             "label": label,
         }
@@ -188,6 +220,11 @@ class ReadOnlyAdmin(PortalAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Nobody may."""
         return False
+
+
+def is_key(text: str) -> bool:
+    """Whether a row may have that number; what is longer, databases choke on."""
+    return text.isascii() and text.isdecimal() and len(text) <= LONGEST_KEY
 
 
 def link(row: Model | None) -> str:

@@ -2,6 +2,8 @@
 
 import getpass
 import json
+import math
+import re
 import sys
 import time
 from argparse import ArgumentTypeError
@@ -19,8 +21,25 @@ from moodle_sync.models import MoodleSite
 from moodle_sync.polling import PollResult
 from vault.keys import WrongKey
 
+# Where argparse repeats what was typed, which may be a token.
+_REPEATED = re.compile(
+    r"(ignored explicit argument|invalid \w+ value|invalid choice):? .*?(?= \(choose from|\Z)", re.DOTALL
+)
+_UNKNOWN = re.compile(r"unrecognized arguments: (.*)", re.DOTALL)
+
 # How long a command waits for a poll of the same site that a worker has under way.
 LONGEST_WAIT = 60
+
+
+class QuietParser(CommandParser):
+    """Names the option that is wrong, and never what was typed after it: that may be a token."""
+
+    def error(self, message: str) -> Any:
+        """End with the message, without values."""
+        if unknown := _UNKNOWN.fullmatch(message):
+            names = [word.partition("=")[0] for word in unknown[1].split() if word.startswith("--")]
+            message = " ".join(["unrecognized arguments", *names])
+        return super().error(_REPEATED.sub(r"\1", message))
 
 
 class PortalCommand(BaseCommand):
@@ -28,6 +47,13 @@ class PortalCommand(BaseCommand):
 
     # Each problem is one line on stderr; Django's own checks run in `make check`.
     requires_system_checks = []
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """A parser that guesses no option from its beginning and repeats no value."""
+        parser = super().create_parser(prog_name, subcommand, **{"allow_abbrev": False, **kwargs})
+        # Django's method names its class and offers no way to another one.
+        parser.__class__ = QuietParser
+        return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Every command takes `--json`."""
@@ -79,6 +105,17 @@ def percent(text: str) -> int:
     if not text.isdecimal() or int(text) > 100:
         raise ArgumentTypeError(_("a whole number from 0 to 100 is needed"))
     return int(text)
+
+
+def seconds(text: str) -> float:
+    """A number of seconds above 0, for argparse."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise ArgumentTypeError(_("a number above 0 is needed"))
+    return number
 
 
 def site_named(name: str) -> MoodleSite:

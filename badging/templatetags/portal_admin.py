@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from moodle_sync.models import MoodleSite
 
-from ..meanings import MEANINGS, Outcome
+from ..meanings import MEANINGS, NOTHING, Outcome
 from ..models import CourseBadgeMapping, Issuance, NavigatrConnection
 from ..status import connection_reason
 
@@ -69,7 +69,10 @@ def _mappings() -> list[Trouble]:
 
 
 def _issuances(*states: Issuance.State) -> list[Trouble]:
-    """Counted by reason among the newest MOST_LOOKED_AT of each state; a "+" says that there are more."""
+    """Counted by reason among the newest MOST_LOOKED_AT of each state; a "+" says that there are more.
+
+    Reasons about which nobody can do anything are left out.
+    """
     found = []
     for state in states:
         reasons = Issuance.objects.filter(state=state).order_by("-pk").values_list("reason", flat=True)
@@ -77,6 +80,8 @@ def _issuances(*states: Issuance.State) -> list[Trouble]:
         more = "+" if len(newest) > MOST_LOOKED_AT else ""
         for reason, count in Counter(newest).most_common():
             meaning = MEANINGS.get(reason)
+            if meaning and meaning.todo == NOTHING:
+                continue
             query = {"state__exact": state, **({"reason": reason} if reason else {})}
             found.append(
                 Trouble(

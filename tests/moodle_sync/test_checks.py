@@ -494,7 +494,7 @@ def test_without_completions_a_participant_serves_to_try_grades(moodle: FakeMood
         ("error_rest_disabled", "rest", "Manage protocols"),
         ("error_webservices_disabled", "rest", "Advanced features"),
         ("error_maintenance_web", "address", "maintenance mode"),
-        ("error_maintenance_cli", "address", "tries again by itself"),
+        ("error_maintenance_cli", "address", "too busy"),
         ("error_upgrade_running", "address", "being upgraded"),
     ],
 )

@@ -8,7 +8,7 @@ from django.core.management.base import CommandParser
 from django.utils.translation import gettext as _
 
 from badging import issuing
-from badging.management.base import PortalCommand
+from badging.management.base import PortalCommand, seconds
 
 
 class Command(PortalCommand):
@@ -19,7 +19,7 @@ class Command(PortalCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """How long to go on."""
         super().add_arguments(parser)
-        parser.add_argument("--timeout", type=float, metavar="S", help="begin nothing new after so many seconds")
+        parser.add_argument("--timeout", type=seconds, metavar="S", help="begin nothing new after so many seconds")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Send, and print what became of it."""

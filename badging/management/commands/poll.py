@@ -3,10 +3,12 @@
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from badging.management.base import PortalCommand, poll_when_free, site_named
 from moodle_sync.models import MoodleSite
+from moodle_sync.polling import PollResult
 
 
 class Command(PortalCommand):
@@ -47,7 +49,15 @@ class Command(PortalCommand):
         )
         for result in results:
             for problem in result.problems:
-                self.stderr.write(f"{result.site}: {problem}")
-        failed = [f"{result.site}: {result.error}" for result in results if result.error]
+                if problem not in result.error:
+                    self.stderr.write(f"{result.site}: {problem}")
+        failed = [f"{result.site}: {_wrong(result)}" for result in results if result.error]
         if failed:
             raise CommandError("\n".join(failed))
+
+
+def _wrong(result: PollResult) -> str:
+    """Why the site was not read: a poll that a worker has under way is told from a site that is switched off."""
+    if result.busy and MoodleSite.objects.filter(name=result.site, polling_until__gt=timezone.now()).exists():
+        return _("A worker is polling this site right now, so nothing was read here. Try again in a minute.")
+    return result.error

@@ -1,0 +1,8 @@
+"""What the course managers' pages tell."""
+
+from django import template
+
+from ..notes import for_managers
+
+register = template.Library()
+register.filter(for_managers)
