@@ -139,11 +139,15 @@ def retest(connection: NavigatrConnection, *, actor: Any, now: datetime) -> Conn
     with transaction.atomic():
         connection.save(update_fields=["tested_at", "test_ok", "test_message"])
         audit.record(AuditEntry.Action.CONNECTION_TESTED, connection, actor=actor, ok=tested.ok)
-        if tested.ok and connection.state != State.REMOVED:
-            NavigatrConnection.objects.filter(pk=connection.pk).update(
-                state=State.ACTIVE, failures=0, not_before=None, last_outcome=""
-            )
-            resume(connection, now=now)
+        # As it stands now: it may have been removed while Navigatr answered.
+        standing = NavigatrConnection.objects.filter(pk=connection.pk).exclude(state=State.REMOVED)
+        if tested.ok:
+            if standing.filter(state=State.PAUSED).exists():
+                audit.record(AuditEntry.Action.CONNECTION_RESUMED, connection, actor=actor)
+            if standing.update(state=State.ACTIVE, failures=0):
+                # A pause that Navigatr asked for is kept.
+                standing.exclude(last_outcome=Outcome.RATE_LIMITED).update(not_before=None, last_outcome="")
+                resume(connection, now=now)
     return tested
 
 

@@ -25,11 +25,12 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, InterfaceError, OperationalError, transaction
 from django.db import connection as database
-from django.db.models import F
+from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from navigatr_client import Assertion, NavigatrClient, NavigatrError, NavigatrTokenRefused
+from vault.keys import WrongKey
 
 from . import connections, limits, meanings
 from .backoff import circuit_pause, given_up, next_attempt_at
@@ -40,7 +41,7 @@ from .mapping import web_address
 from .meanings import Outcome
 from .models import CourseBadgeMapping, Issuance, IssuanceAttempt, NavigatrConnection, recipient_key
 from .privacy import end_erased
-from .queueing import move_to
+from .queueing import move_to, release_held
 from .scrubbing import scrub, storable
 
 log = logging.getLogger(__name__)
@@ -125,13 +126,23 @@ def never() -> bool:
 
 
 def send_all_due(*, should_stop: Callable[[], bool] = never) -> Tally:
-    """Send all that is due, connection after connection, in the foreground; needs no worker and no broker."""
+    """Send all that is due, connection after connection, in the foreground; needs no worker and no broker.
+
+    Raises WrongKey, at the end, when a connection's token cannot be read.
+    """
     tally = Tally()
     sweep(now=timezone.now())
+    unreadable: WrongKey | None = None
     for connection in due_connections(timezone.now()):
         if should_stop():
             break
-        tally.add(send_due(connection, should_stop=should_stop))
+        try:
+            tally.add(send_due(connection, should_stop=should_stop))
+        except WrongKey as error:
+            # The others are sent all the same.
+            unreadable = error
+    if unreadable is not None:
+        raise unreadable
     return tally
 
 
@@ -152,7 +163,8 @@ def send_due(connection: NavigatrConnection, *, should_stop: Callable[[], bool] 
 def sweep(*, now: datetime) -> int:
     """Take back what workers left behind: their leases ran out, so the answers are unknown. Returns how many.
 
-    Also holds what was queued for a connection in the moment when it was paused.
+    Also holds what was queued for a connection in the moment when it was paused, and releases what was held in the
+    moment when what it waited for was on again.
     """
     count = 0
     while lapsed := list(Issuance.objects.lapsed(now).values_list("pk", flat=True)[: settings.SEND_BATCH]):
@@ -171,6 +183,14 @@ def sweep(*, now: datetime) -> int:
         Issuance.objects.filter(connection=connection, state=State.QUEUED).update(
             state=State.HELD, reason=connection.hold_reason or ""
         )
+    # A poll, a claim or an answer of that very moment had still seen it off, and wrote so after the others had gone on.
+    forgotten = Issuance.objects.filter(
+        Q(mapping=None) | Q(mapping__active=True, mapping__connection__state=NavigatrConnection.State.ACTIVE),
+        connection__state=NavigatrConnection.State.ACTIVE,
+        state=State.HELD,
+    ).exclude(reason=Outcome.LEARNER_SUSPENDED)
+    if forgotten.exists():
+        release_held(forgotten, now=now)
     return count
 
 
@@ -472,7 +492,7 @@ def settle_sent(result: Sent, now: datetime) -> IssuanceAttempt:
     row, error = result.row, result.error
     row.score_tried = row.completion.score
     if result.assertion is not None:
-        issued(row, result.assertion, Outcome.ISSUED, now)
+        issued(row, result.assertion, Outcome.PERHAPS_TWICE if row.lookups_refused else Outcome.ISSUED, now)
         outcome = Outcome.ISSUED
     elif isinstance(error, NavigatrError):
         outcome = meanings.of_error(error)
@@ -582,9 +602,17 @@ def write_settled(
                 Issuance.objects.filter(pk=row.pk).exclude(state=State.ISSUED).update(
                     **{name: getattr(row, name) for name in SETTLED_FIELDS}
                 )
+        for attempt in attempts:
+            # A try before this one may have been rolled back after it got its number.
+            attempt.pk = None
         IssuanceAttempt.objects.bulk_create(attempts)
         # What was refused under a mapping that has been changed since goes on under the new one.
-        refused = [row for row in rows if row.state in (State.FAILED, State.NOT_MET) and row.pk in ours]
+        refused = [
+            row
+            for row in rows
+            if row.pk in ours
+            and (row.state in (State.FAILED, State.NOT_MET) or (row.state == State.HELD and not row.maybe_sent))
+        ]
         mappings = CourseBadgeMapping.objects.filter(course__in={row.course_id for row in refused})
         current = {mapping.course_id: mapping for mapping in mappings.select_related("connection")} if refused else {}
         for row in refused:
@@ -614,21 +642,18 @@ def database_may_be_away(*, unless: bool = False) -> Iterator[None]:
         database.close()
 
 
-def persist(write: Callable[[], None]) -> None:
+def persist(write: Callable[[], None], *, is_written: Callable[[], bool]) -> None:
     """Write what Navigatr answered, again and again while the database is away, for as long as the leases hold.
 
-    Raises the database's error after that; then the answers count as unknown and are looked up.
+    `is_written` tells whether a write whose confirmation was lost had been done. Raises the database's error after
+    that; then the answers count as unknown and are looked up.
     """
     until = monotonic() + settings.LEASE.total_seconds() / 2
     tries = 0
     while True:
         try:
-            write()
-        except IntegrityError:
-            # The connection broke after the commit: these very audit rows stand there already.
-            if not tries:
-                raise
-            return
+            if not tries or not is_written():
+                write()
         except DATABASE_AWAY:
             if monotonic() > until:
                 raise
@@ -637,6 +662,12 @@ def persist(write: Callable[[], None]) -> None:
             sleep(TRY_THE_DATABASE_EVERY.total_seconds())
         else:
             return
+
+
+def is_written(attempt: IssuanceAttempt) -> bool:
+    """Whether this very audit row stands in the database, and with it all that was written together with it."""
+    same = IssuanceAttempt.objects.filter(issuance=attempt.issuance, kind=attempt.kind, at=attempt.at)
+    return same.exists()
 
 
 class _Round:
@@ -716,7 +747,7 @@ class _Round:
             self._begin_what_may()
             while len(self.threads) < min(len(self.unsettled), settings.SEND_THREADS):
                 self.threads.append(pool.submit(self._work))
-            if rows or claimed.limited:
+            if self.unsettled or claimed.limited:
                 return
 
     def _begin_what_may(self) -> None:
@@ -761,9 +792,8 @@ class _Round:
                 settled.append((result.row, settle_sent(result, now)))
             else:
                 settled.extend((row, settle_looked_up(row, result, now)) for row in result.rows)
-        persist(
-            partial(write_settled, [row for row, _ in settled], [attempt for _, attempt in settled], self.claim_id, now)
-        )
+        rows, attempts = [row for row, _ in settled], [attempt for _, attempt in settled]
+        persist(partial(write_settled, rows, attempts, self.claim_id, now), is_written=partial(is_written, attempts[0]))
         for row, attempt in settled:
             del self.unsettled[row.pk]
             self.tally.attempts += 1
@@ -816,14 +846,15 @@ class _Round:
             del self.unsettled[pk]
         # Without the database their leases run out, and they are looked up for nothing.
         with database_may_be_away():
-            Issuance.objects.filter(pk__in=back, claim=self.claim_id, state=State.SENDING).update(
-                state=State.QUEUED, claim=None, leased_until=None
-            )
+            mine = Issuance.objects.filter(pk__in=back, claim=self.claim_id, state=State.SENDING)
+            # What was never begun has not begun its week.
+            mine.filter(failures=0, maybe_sent=False).update(first_attempt_at=None)
+            mine.update(state=State.QUEUED, claim=None, leased_until=None)
 
     def _renew_leases(self) -> None:
         """Keep what is in hand ours while Navigatr is slow."""
         if monotonic() - self.renewed > settings.LEASE.total_seconds() / 3:
-            self.renewed = monotonic()
             Issuance.objects.filter(pk__in=list(self.unsettled), claim=self.claim_id, state=State.SENDING).update(
                 leased_until=timezone.now() + settings.LEASE
             )
+            self.renewed = monotonic()

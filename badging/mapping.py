@@ -72,9 +72,12 @@ def save_mapping(
     Learners who hold the course's old badge are asked nothing; what waits, and what failed under the old badge, goes
     on under the new one. With `include_past` the next poll reads the whole course and queues whoever has completed it.
     """
-    # The course is locked as well, so that two people who map it at the same time come one after the other.
-    Course.objects.select_for_update().get(pk=course.pk)
-    mapping = CourseBadgeMapping.objects.select_for_update().filter(course=course).first()
+    mapping = _locked(course)
+    if mapping is None:
+        # Two people who map it at the same time come one after the other. Never both locks from the start: a poll
+        # takes the mapping first and the course second.
+        Course.objects.select_for_update().get(pk=course.pk)
+        mapping = _locked(course)
     action = Action.MAPPING_CHANGED if mapping else Action.MAPPING_SAVED
     if mapping is None:
         mapping = CourseBadgeMapping(course=course, since=now, created_by=actor)
@@ -115,6 +118,11 @@ def save_mapping(
         moved=moved,
     )
     return mapping
+
+
+def _locked(course: Course) -> CourseBadgeMapping | None:
+    """The course's mapping, locked; without its usual order, which would lock the course as well."""
+    return CourseBadgeMapping.objects.select_for_update(of=["self"]).filter(course=course).order_by("pk").first()
 
 
 def see_badge(mapping: CourseBadgeMapping, badge: Badge) -> None:

@@ -17,6 +17,7 @@ class Outcome(models.TextChoices):
 
     # Navigatr answered.
     ISSUED = "issued", _("Issued")
+    PERHAPS_TWICE = "perhaps_twice", _("Issued, a double cannot be excluded")
     FOUND = "found", _("Already issued, found in Navigatr")
     NOT_MET = "not_met", _("Badge requirement not met")
     BAD_SOURCE = "bad_source", _("Badge cannot be issued through the API")
@@ -65,6 +66,13 @@ WAITS = _("Nothing to do: it is tried again by itself.")
 
 MEANINGS: dict[str, Meaning] = {
     Outcome.ISSUED: Meaning(_("Navigatr issued the badge and sent the learner a mail."), NOTHING),
+    Outcome.PERHAPS_TWICE: Meaning(
+        _(
+            "Navigatr issued the badge. An earlier attempt may have issued it too: Navigatr did not let the "
+            "connection's account look."
+        ),
+        _("Look in Navigatr whether the learner has the badge twice, and revoke one if so."),
+    ),
     Outcome.FOUND: Meaning(
         _("An earlier attempt had reached Navigatr: the badge was found there, so it was not sent again."), NOTHING
     ),

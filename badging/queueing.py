@@ -152,6 +152,9 @@ def move_to(mapping: CourseBadgeMapping, rows: IssuanceQuerySet, *, now: datetim
         "lookups_refused": 0,
     }
     target = mapping.connection.environment
+    # Asked of the row that is changed itself, whatever tables the choice joins: PostgreSQL looks again at that row, and
+    # at nothing else, when a worker took it since the statement began.
+    rows = Issuance.objects.filter(pk__in=rows.values("pk")).exclude(state__in=[State.SENDING, State.ISSUED])
     count = rows.filter(maybe_sent=True).update(**afresh)
     rows = rows.filter(maybe_sent=False)
     # A learner who has a row in the other environment already goes on with that one.
@@ -178,7 +181,9 @@ def release_held(rows: IssuanceQuerySet, *, now: datetime) -> int:
     """
     held = Issuance.objects.filter(pk__in=rows.values("pk"), state=State.HELD).exclude(reason=Outcome.LEARNER_SUSPENDED)
     mapped = Q(mapping=None) | Q(mapping__active=True, mapping__connection__state="active")
-    count = held.filter(mapped, connection__state="active").update(
+    ready = held.filter(mapped, connection__state="active")
+    # As in move_to: the state is asked of the row that is changed.
+    count = Issuance.objects.filter(pk__in=ready.values("pk"), state=State.HELD).update(
         state=State.QUEUED, reason="", queued_at=now, next_attempt_at=now
     )
     still = set(held.values_list("mapping", "connection"))
@@ -195,11 +200,9 @@ def requeue_changed_learners(learners: Sequence[int], *, now: datetime) -> int:
     """What waited for a learner's profile goes on once Moodle has it; returns how many."""
     if not learners:
         return 0
-    count = 0
-    for learner in Learner.objects.filter(pk__in=learners).select_related("site"):
-        rows = Issuance.objects.filter(learner=learner)
-        if learner.profile_complete and not learner.deleted:
-            count += requeue(rows.filter(state=State.FAILED, reason__in=MENDED_BY_PROFILE), now=now)
-        if not learner.suspended or learner.site.send_suspended:
-            count += requeue(rows.filter(state=State.HELD, reason=Outcome.LEARNER_SUSPENDED), now=now)
-    return count
+    people = Learner.objects.filter(pk__in=learners).select_related("site")
+    complete = [person.pk for person in people if person.profile_complete and not person.deleted]
+    sendable = [person.pk for person in people if not person.suspended or person.site.send_suspended]
+    failed = Issuance.objects.filter(learner__in=complete, state=State.FAILED, reason__in=MENDED_BY_PROFILE)
+    held = Issuance.objects.filter(learner__in=sendable, state=State.HELD, reason=Outcome.LEARNER_SUSPENDED)
+    return requeue(failed, now=now) + requeue(held, now=now)

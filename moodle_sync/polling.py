@@ -27,7 +27,7 @@ from .storing import OnStored, Storing, WantedCourse
 log = logging.getLogger(__name__)
 
 # A poll that shows no sign of life for so long has died; the next one may start.
-POLL_LEASE = timedelta(minutes=10)
+POLL_LEASE: timedelta = settings.LEASE
 SWEEP_EVERY = timedelta(days=1)
 
 

@@ -57,7 +57,7 @@ def read(
         for problem in problems:
             storing.note(f"{AGREED_NAME}: {problem}")
         last = not page.rows or (number + 1) * per_page >= page.total
-        if last and number == 0 and since is None and not page.rows:
+        if last and number == 0 and since is None and not page.rows and len(course_ids) == len(courses):
             _refuse_sudden_emptiness(course_ids, site)
         seen = [
             Seen(

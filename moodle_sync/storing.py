@@ -1,5 +1,6 @@
 """Writes down what a feed has seen: learners and completions, one batch in one transaction."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,6 +14,9 @@ from .models import Completion, Course, Learner, MoodleSite
 from .records import Grade
 
 MINUTE = timedelta(minutes=1)
+# What Moodle puts in the place of a deleted account's address (WEB_SERVICES.md, trap 4). Any other text without an @ is
+# an address that cannot be used, of a person who is there.
+DELETED_ADDRESS = re.compile(r"[0-9a-f]{32}")
 GRADES_FUNCTION = "gradereport_user_get_grade_items"
 USERS_FUNCTION = "core_user_get_users_by_field"
 BATCH_FUNCTION = "tool_mobile_call_external_functions"
@@ -280,8 +284,7 @@ def profile(seen: Seen) -> dict[str, str | bool]:
         # Half an address would be somebody else's; Moodle's own are at most 100 characters long.
         email = storable(seen.email, 256)
         email = email if len(email) <= 255 else ""
-        # The address of a deleted account is a hash without @ (WEB_SERVICES.md, trap 4); an empty one is just missing.
-        fields["deleted"] = bool(email) and "@" not in email
+        fields["deleted"] = bool(DELETED_ADDRESS.fullmatch(email.strip()))
         fields["email"] = email
         fields["email_key"] = email.lower()
     return fields

@@ -307,11 +307,12 @@ def _all_pages(path: str, fetch: Callable[[int], Page[T]]) -> Iterator[Page[T]]:
     NavigatrUnexpectedAnswer when the server says that there is more but gives nothing new, because a list that ends
     early would look like "none found" and issue a badge twice.
     """
-    seen: set[T] = set()
+    seen: set[object] = set()
     for number in range(1, MOST_PAGES + 1):
         page = fetch(number)
         known = len(seen)
-        seen.update(page.items)
+        # Their numbers only: the entries hold names and addresses, and may change between two pages.
+        seen.update(getattr(item, "id", item) for item in page.items)
         yield page
         if len(seen) == known and (number < page.pages or known < page.total):
             raise NavigatrUnexpectedAnswer("GET", path, status=200, failure=f"page {number} has nothing new")

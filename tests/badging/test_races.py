@@ -1,0 +1,147 @@
+"""What happens when two hands reach for the same row: found by review, each once a way to a doubled or stuck badge."""
+
+import threading
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.db import connection as database
+from django.db import connections as databases
+from django.db import transaction
+from django.utils import timezone
+
+from badging import connections, issuing
+from badging import mapping as mappings
+from badging.meanings import Outcome
+from badging.models import AuditEntry, Issuance, NavigatrConnection
+from badging.queueing import requeue
+from sandbox import Sandbox
+from tests.badging.world import connect, map_course, owe, send
+from tests.builders import make_course
+from tests.services import wait_until
+from vault.fields import Sealed
+from vault.keys import WrongKey
+
+State = Issuance.State
+
+
+def while_a_worker_takes(row: Issuance, act: Callable[[], object]) -> None:
+    """Begin `act` in another session after a worker took the row and before its transaction ended."""
+
+    def in_a_session_of_its_own() -> None:
+        try:
+            act()
+        finally:
+            databases.close_all()
+
+    other = threading.Thread(target=in_a_session_of_its_own)
+    with transaction.atomic():
+        taken = issuing.claim(row.connection, uuid.uuid4(), limit=1, now=timezone.now())
+        assert [sent.pk for sent in taken.send] == [row.pk]
+        other.start()
+        if database.vendor == "postgresql":
+
+            def waits() -> bool:
+                with database.cursor() as cursor:
+                    # What a transaction has seen of the others it sees again and again.
+                    cursor.execute("SELECT pg_stat_clear_snapshot()")
+                    cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+                    return bool(cursor.fetchone()[0])
+
+            wait_until(waits, what="the other session's wait for the row")
+    other.join()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_send_again_never_takes_a_row_out_of_a_workers_hands(sandbox: Sandbox) -> None:
+    row = owe(map_course(sandbox))
+    while_a_worker_takes(row, lambda: mappings.send_again(Issuance.objects.all(), now=timezone.now()))
+    row.refresh_from_db()
+    assert row.state == State.SENDING
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_changed_learner_never_takes_a_row_out_of_a_workers_hands(sandbox: Sandbox) -> None:
+    row = owe(map_course(sandbox))
+    rows = Issuance.objects.filter(learner__email=row.learner.email, state=State.QUEUED)
+    while_a_worker_takes(row, lambda: requeue(rows, now=timezone.now()))
+    row.refresh_from_db()
+    assert row.state == State.SENDING
+
+
+@pytest.mark.django_db
+def test_a_connection_removed_while_it_is_tested_stays_removed(sandbox: Sandbox) -> None:
+    connection = connect(sandbox)
+    before_the_test = NavigatrConnection.objects.get()
+    connections.remove(connection, actor=None)
+    assert connections.retest(before_the_test, actor=None, now=timezone.now()).ok
+    connection.refresh_from_db()
+    assert connection.state == NavigatrConnection.State.REMOVED
+
+
+@pytest.mark.django_db
+def test_a_passing_test_keeps_the_pause_that_navigatr_asked_for_and_ends_the_circuits(sandbox: Sandbox) -> None:
+    connection, later = connect(sandbox), timezone.now() + timedelta(hours=1)
+    connections.rest(connection, timedelta(hours=1), Outcome.RATE_LIMITED, now=timezone.now())
+    connections.retest(NavigatrConnection.objects.get(), actor=None, now=timezone.now())
+    assert not connections.may_send(connection, timezone.now())
+    NavigatrConnection.objects.update(last_outcome=Outcome.UNAVAILABLE, not_before=later, failures=12)
+    connections.retest(NavigatrConnection.objects.get(), actor=None, now=timezone.now())
+    assert connections.may_send(connection, timezone.now())
+
+
+@pytest.mark.django_db
+def test_resuming_by_itself_is_written_down(sandbox: Sandbox) -> None:
+    connections.retest(connect(sandbox, state=NavigatrConnection.State.PAUSED), actor=None, now=timezone.now())
+    assert AuditEntry.objects.filter(action=AuditEntry.Action.CONNECTION_RESUMED).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_refused_token_of_the_old_connection_holds_nothing_that_moved_to_a_new_one(sandbox: Sandbox) -> None:
+    mapping = map_course(sandbox, connect(sandbox, pat="revoked-since"))
+    row = owe(mapping)
+    taken = issuing.claim(mapping.connection, claim_id := uuid.uuid4(), limit=1, now=timezone.now())
+    mapping.connection = connect(sandbox)
+    mapping.save()
+    with connections.client_for(row.connection) as client:
+        result = issuing.send(taken.send[0], issuing.payload(taken.send[0]), client)
+    attempt = issuing.settle_sent(result, timezone.now())
+    issuing.write_settled([taken.send[0]], [attempt], claim_id, timezone.now())
+    row.refresh_from_db()
+    assert (row.state, row.connection) == (State.QUEUED, mapping.connection)
+    assert send(row).issued == 1
+
+
+@pytest.mark.django_db
+def test_what_is_handed_back_unbegun_has_not_begun_its_week(sandbox: Sandbox) -> None:
+    mapping = map_course(sandbox, connect(sandbox, calls_per_second=1))
+    for _ in range(3):
+        owe(mapping)
+    stops = iter([False, False, True])
+    issuing.send_due(mapping.connection, should_stop=lambda: next(stops, True))
+    waiting = Issuance.objects.filter(state=State.QUEUED)
+    assert waiting
+    assert set(waiting.values_list("first_attempt_at", flat=True)) == {None}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_unreadable_token_stops_no_other_connection(sandbox: Sandbox) -> None:
+    lost = owe(map_course(sandbox))
+    NavigatrConnection.objects.filter(pk=lost.connection_id).update(pat=Sealed("not readable"))
+    fine = owe(map_course(sandbox, course=make_course(lost.course.site)))
+    with pytest.raises(WrongKey):
+        issuing.send_all_due()
+    fine.refresh_from_db()
+    assert fine.state == State.ISSUED
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_badge_sent_again_without_a_look_up_says_that_a_double_cannot_be_excluded(sandbox: Sandbox) -> None:
+    row = owe(map_course(sandbox))
+    sandbox.faults.on("lookup_403")
+    sandbox.faults.plan([row.learner.email], "500_before")
+    send(row)
+    Issuance.objects.update(next_attempt_at=timezone.now())
+    send(row)
+    assert (row.state, row.reason) == (State.ISSUED, Outcome.PERHAPS_TWICE)
