@@ -1,31 +1,47 @@
 """Moodle sites as the portal's people connect them: checked first, saved when there is a way to read them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
+from django.utils.translation import gettext_noop
 
-from moodle_sync.checking import check_site, client_for, sync_courses
+from moodle_sync.checking import CHECKED_FIELDS, check_site, client_for, sync_courses
 from moodle_sync.errors import MoodleError
 from moodle_sync.models import MoodleSite
+from moodle_sync.polling import POLL_LEASE
 
 from . import audit
 from .models import AuditEntry
+
+# What a person enters, and what a check finds: all that is written here, so that a poll's own notes are never undone.
+ENTERED_FIELDS = ["name", "url", "token", "enabled", "poll_interval", "send_suspended"]
+
+
+class BeingPolled(Exception):
+    """The site is being polled right now, and its report's filters belong to the poll; nothing was changed."""
 
 
 def check_and_save(site: MoodleSite, *, actor: Any, now: datetime) -> bool:
     """Check a site with the address and token in memory; save it, and its courses, when a feed is usable.
 
-    The findings are on `site` in either case; False: nothing was saved. Raises WrongKey, and ValueError for a token or
-    address that cannot be one.
+    The findings are on `site` in either case; False: nothing was saved. While a known site is being checked it is not
+    polled. Raises BeingPolled, WrongKey, and ValueError for a token or address that cannot be one.
     """
-    with client_for(site) as client:
+    with _unpolled(site, now), client_for(site) as client:
         result = check_site(site, client, now)
         if result.failure is not None or not result.strategy:
             return False
+        _warn_of_a_twin(site)
         site.failures, site.error, site.next_poll_at = 0, "", None
         with transaction.atomic():
-            site.save()
+            if site.pk:
+                site.save(update_fields=[*ENTERED_FIELDS, *CHECKED_FIELDS, "failures", "error", "next_poll_at"])
+            else:
+                site.save()
             audit.record(AuditEntry.Action.SITE_SAVED, site, actor=actor, strategy=site.strategy)
         try:
             sync_courses(site, client)
@@ -34,3 +50,28 @@ def check_and_save(site: MoodleSite, *, actor: Any, now: datetime) -> bool:
             site.findings.append({"check": "courses", "ok": False, "message": error.advice, "values": {}})
             site.save(update_fields=["findings"])
     return True
+
+
+@contextmanager
+def _unpolled(site: MoodleSite, now: datetime) -> Iterator[None]:
+    """Keep polls away from a known site for a while. Raises BeingPolled."""
+    known = MoodleSite.objects.filter(pk=site.pk)
+    free = Q(polling_until=None) | Q(polling_until__lte=now)
+    until = now + POLL_LEASE
+    if site.pk and not known.filter(free).update(polling_until=until):
+        raise BeingPolled
+    try:
+        yield
+    finally:
+        known.filter(polling_until=until).update(polling_until=None)
+
+
+def _warn_of_a_twin(site: MoodleSite) -> None:
+    """Say when the same Moodle is connected already: its people would be known twice, and fail as each other's."""
+    twin = MoodleSite.objects.exclude(pk=site.pk).filter(wwwroot=site.wwwroot).first()
+    if twin is not None:
+        text = gettext_noop(
+            "The same Moodle is already connected as “{name}”. Its learners would be known twice, and the second of "
+            "each two would wait for a person. Use that one, and delete this one."
+        )
+        site.findings.append({"check": "twin", "ok": False, "message": text, "values": {"name": twin.name}})

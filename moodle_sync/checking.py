@@ -54,13 +54,15 @@ def finding_text(finding: dict[str, Any]) -> str:
     return gettext(finding["message"]).format(**{**values, **own})
 
 
+# What `check_site` changes.
+CHECKED_FIELDS = (
+    "findings", "checked_at", "wwwroot", "functions", "strategy", "report_id", "clock_skew", "swept_at"
+)  # fmt: skip
+
+
 def save_check(site: MoodleSite) -> None:
     """Save what `check_site` changed, and nothing else, so that an admin's edit meanwhile survives."""
-    site.save(
-        update_fields=[
-            "findings", "checked_at", "wwwroot", "functions", "strategy", "report_id", "clock_skew", "swept_at"
-        ]
-    )  # fmt: skip
+    site.save(update_fields=CHECKED_FIELDS)
 
 
 def check_is_due(site: MoodleSite, now: datetime) -> bool:

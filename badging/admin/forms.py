@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.core.exceptions import ImproperlyConfigured
-from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy
 from django.utils.translation import gettext_lazy as _
@@ -12,7 +11,6 @@ from django.utils.translation import gettext_lazy as _
 from moodle_sync.checking import finding_text
 from moodle_sync.client import normalise_url
 from moodle_sync.models import MoodleSite
-from moodle_sync.polling import POLL_LEASE
 from vault.keys import WrongKey
 
 from .. import connections, sites
@@ -138,22 +136,13 @@ class SiteForm(_SiteForm):
 def check_and_save(site: MoodleSite, *, actor: Any) -> list[str]:
     """Check a site and save it when it can be read. Returns what is in the way, each with what to do, or [].
 
-    While a known site is being checked it is not polled, as the report's filters belong to the token; a poll that runs
-    is not disturbed. Never raises for what Moodle answers or for a stored token that cannot be decrypted.
+    Never raises for what Moodle answers or for a stored token that cannot be decrypted.
     """
-    now = timezone.now()
-    known = MoodleSite.objects.filter(pk=site.pk)
-    free = Q(polling_until=None) | Q(polling_until__lte=now)
-    until = now + POLL_LEASE
-    if site.pk and not known.filter(free).update(polling_until=until):
-        return [gettext("This site is being polled right now. Try again in a minute.")]
-    site.polling_until = None
     try:
-        if sites.check_and_save(site, actor=actor, now=now):
+        if sites.check_and_save(site, actor=actor, now=timezone.now()):
             return []
+    except sites.BeingPolled:
+        return [gettext("This site is being polled right now. Try again in a minute.")]
     except (WrongKey, ImproperlyConfigured, ValueError) as error:
         return [gettext(str(error))]
-    finally:
-        # Only our own: saving gave it back already, and a poll may have started since.
-        known.filter(polling_until=until).update(polling_until=None)
     return [finding_text(finding) for finding in site.findings if not finding["ok"]]

@@ -16,7 +16,7 @@ from django.db.models import Model
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from badging import queueing
+from badging import queueing, sites
 from moodle_sync.models import MoodleSite
 from moodle_sync.polling import PollResult
 from vault.keys import WrongKey
@@ -125,6 +125,18 @@ def site_named(name: str) -> MoodleSite:
         known = ", ".join(MoodleSite.objects.values_list("name", flat=True)) or _("none")
         raise CommandError(_("There is no Moodle site “%(name)s”. Known: %(known)s.") % {"name": name, "known": known})
     return site
+
+
+def check_when_free(site: MoodleSite) -> bool:
+    """`sites.check_and_save`; a poll that a worker has under way is waited for first."""
+    until = time.monotonic() + LONGEST_WAIT
+    while True:
+        try:
+            return sites.check_and_save(site, actor=None, now=timezone.now())
+        except sites.BeingPolled as error:
+            if time.monotonic() > until:
+                raise CommandError(_("The site is being polled all the time. Try again later.")) from error
+            time.sleep(0.2)
 
 
 def poll_when_free(site: MoodleSite) -> PollResult:

@@ -6,6 +6,7 @@ import pytest
 
 from moodle_sync.models import Course, MoodleSite
 from sandbox import MOODLE, Sandbox
+from tests.builders import NOW, make_site
 
 from .calling import manage, succeed
 from .conftest import CONNECT_MOODLE
@@ -111,3 +112,19 @@ def test_courses_that_cannot_be_listed_do_not_stand_in_the_way(sandbox: Sandbox)
     arguments = (*CONNECT_MOODLE, "--url", sandbox.moodle_url)
     assert succeed("connect_moodle", *arguments, stdin=sandbox.moodle_token)["ok"]
     assert not MoodleSite.objects.get().courses.exists()
+
+
+def test_the_same_moodle_under_a_second_name_is_told(sandbox: Sandbox) -> None:
+    make_site(name="One", url="http://elsewhere.example", wwwroot=sandbox.moodle_url)
+    answer = succeed("connect_moodle", *CONNECT_MOODLE, "--url", sandbox.moodle_url, stdin=sandbox.moodle_token)
+    [twin] = [finding for finding in answer["findings"] if finding["check"] == "twin"]
+    assert not twin["ok"]
+    assert "already connected as “One”" in twin["message"]
+
+
+def test_reconnecting_keeps_what_polls_have_noted(sandbox: Sandbox) -> None:
+    succeed("connect_moodle", *CONNECT_MOODLE, "--url", sandbox.moodle_url, stdin=sandbox.moodle_token)
+    MoodleSite.objects.update(watermark=NOW, last_poll_at=NOW, polling_until=None)
+    succeed("connect_moodle", *CONNECT_MOODLE, "--url", sandbox.moodle_url, stdin=sandbox.moodle_token)
+    site = MoodleSite.objects.get()
+    assert (site.watermark, site.last_poll_at, site.polling_until) == (NOW, NOW, None)

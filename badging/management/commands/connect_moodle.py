@@ -4,11 +4,9 @@ from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from badging import sites
-from badging.management.base import PortalCommand, check_fields, read_secret
+from badging.management.base import PortalCommand, check_fields, check_when_free, read_secret
 from moodle_sync.checking import finding_text
 from moodle_sync.client import normalise_url
 from moodle_sync.models import MoodleSite
@@ -38,7 +36,7 @@ class Command(PortalCommand):
             site.poll_interval = timedelta(seconds=options["poll_seconds"])
         site.token = read_secret(options["token_stdin"], _("Moodle web-service token"))
         check_fields(site)
-        usable = sites.check_and_save(site, actor=None, now=timezone.now())
+        usable = check_when_free(site)
         findings = [
             {"check": finding["check"], "ok": finding["ok"], "message": finding_text(finding)}
             for finding in site.findings
