@@ -25,12 +25,13 @@ SCHEDULE = [
 def create_groups_and_schedule(sender: Any = None, **kwargs: Any) -> None:
     """Runs after each migration; adds what is missing and changes nothing that is there."""
     apps = ["moodle_sync", "badging", "django_celery_beat"]
-    for label in apps:
+    for label in [*apps, "auth"]:
         # Django makes an app's permissions in a receiver of the same signal, which may come after this one.
         create_permissions(registry.get_app_config(label), verbosity=0)
     permissions = Permission.objects.filter(content_type__app_label__in=apps)
     wanted = {
-        SITE_ADMINS: permissions,
+        # They choose course managers among the users. Making users is left to superusers: who may, could make more.
+        SITE_ADMINS: permissions | Permission.objects.filter(content_type__app_label="auth", codename="view_user"),
         COURSE_MANAGERS: Permission.objects.none(),
         DATA_PROTECTION_OFFICERS: permissions.filter(content_type__app_label__in=VIEW_ALL).filter(
             codename__startswith="view_"

@@ -16,6 +16,7 @@ def names(group: str) -> set[str]:
 
 def test_the_groups_may_do_what_they_are_for() -> None:
     admins = names(setup.SITE_ADMINS)
+    assert {name for name in admins if name.endswith(("_user", "_group", "_permission"))} == {"view_user"}
     assert {"change_navigatrconnection", "change_moodlesite", "change_periodictask", "erase_learner"} <= admins
     assert names(setup.COURSE_MANAGERS) == set()
     officers = names(setup.DATA_PROTECTION_OFFICERS)
