@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..meanings import Outcome
 from ..models import CourseBadgeMapping, Environment, Issuance, NavigatrConnection
+from .tools import is_key
 
 MOST_COURSES = 50
 
@@ -24,14 +25,19 @@ class CourseFilter(admin.SimpleListFilter):
         mappings = CourseBadgeMapping.objects.select_related("course").order_by("course__fullname", "pk")
         courses = {str(row.course_id): str(row.course) for row in mappings[:MOST_COURSES]}
         chosen = self.value()
-        if chosen and chosen.isdecimal() and chosen not in courses:
+        if chosen and self.number is not None and chosen not in courses:
             courses[chosen] = str(_("Course number %(pk)s") % {"pk": chosen})
         return list(courses.items())
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """The rows of the course."""
+        return queryset if self.number is None else queryset.filter(course=self.number)
+
+    @property
+    def number(self) -> int | None:
+        """The id that was chosen, or None for anything that is no id."""
         chosen = self.value()
-        return queryset.filter(course=int(chosen)) if chosen and chosen.isdecimal() else queryset
+        return int(chosen) if chosen and is_key(chosen) else None
 
 
 class EnvironmentFilter(admin.SimpleListFilter):

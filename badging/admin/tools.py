@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.views.main import ERROR_FLAG
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ERROR_FLAG, ChangeList
 from django.core.paginator import Paginator
+from django.db import DataError
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.template.loader import render_to_string
@@ -59,6 +61,17 @@ class BoundedPaginator(_Paginator):
         return min(seen, self.reach)
 
 
+class PortalChangeList(ChangeList):
+    """A list whose address was made up: Django's own answer to that, where it forgets what databases refuse."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super().__init__(*args, **kwargs)
+        except (OverflowError, DataError) as error:
+            # A number that no column holds.
+            raise IncorrectLookupParameters from error
+
+
 class Button(NamedTuple):
     """One button on the page of a row: it runs an action of the list on this row alone."""
 
@@ -78,6 +91,10 @@ class PortalAdmin(_ModelAdmin):
     change_form_template = "admin/portal_change_form.html"
     # Actions that the page of a single row offers as buttons too.
     button_actions: Sequence[str] = ()
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """The list that stands every address."""
+        return PortalChangeList
 
     def get_paginator(
         self, request: HttpRequest, queryset: Any, per_page: int, orphans: int = 0, allow_empty_first_page: bool = True

@@ -496,12 +496,45 @@ def test_too_many_mappings_and_connections_are_refused(site_admin: Client) -> No
 
 def test_a_course_manager_is_chosen_from_searched_users_and_courses(site_admin: Client) -> None:
     course, user = make_course(fullname="Fire Safety"), User.objects.create_user("mo")
-    query = {"app_label": "badging", "model_name": "coursemanager", "field_name": "course", "term": "fire"}
-    found = site_admin.get(reverse("admin:autocomplete"), query).json()
-    assert found["results"] == [{"id": str(course.pk), "text": "Fire Safety"}]
+    for field, term, row, name in (("course", "fire", course, "Fire Safety"), ("user", "mo", user, "mo")):
+        query = {"app_label": "badging", "model_name": "coursemanager", "field_name": field, "term": term}
+        found = site_admin.get(reverse("admin:autocomplete"), query).json()
+        assert found["results"] == [{"id": str(row.pk), "text": name}]
     site_admin.post(reverse("admin:badging_coursemanager_add"), {"user": user.pk, "course": course.pk})
     assert CourseManager.objects.get().course == course
     assert "mo" in site_admin.get(listed("moodle_sync_course")).content.decode()
+
+
+def test_a_site_admin_sees_users_and_can_neither_make_nor_change_them(site_admin: Client) -> None:
+    user = User.objects.create_user("mo")
+    assert "Save" not in site_admin.get(reverse("admin:auth_user_change", args=[user.pk])).content.decode()
+    changed = site_admin.post(reverse("admin:auth_user_change", args=[user.pk]), {"is_superuser": "on"})
+    assert changed.status_code == 403
+    assert site_admin.get(reverse("admin:auth_user_add")).status_code == 403
+
+
+@pytest.mark.parametrize("number", ["9" * 23, "9" * 5000])
+@pytest.mark.parametrize("model", MODELS)
+def test_a_number_that_no_column_holds_is_a_made_up_filter_and_no_server_error(
+    site_admin: Client, model: str, number: str
+) -> None:
+    make_issuance(make_mapping(), make_completion())
+    for name in (
+        *("id", "course", "connection", "site", "learner", "issuance__exact", "completion__in", "user", "actor"),
+        *("connection__id__exact", "site__id__exact", "course__site__id__exact", "at__gte", "p", "q", "reason"),
+    ):
+        for query in ({name: number}, {name: number, "e": "1"}):
+            done = site_admin.get(listed(model, **query))
+            assert done.status_code in (200, 302, 400), name
+            if done.status_code == 302:
+                assert done["Location"].endswith("?e=1")
+
+
+def test_a_course_number_that_no_column_holds_is_no_choice_of_the_filter(site_admin: Client) -> None:
+    make_issuance()
+    page = site_admin.get(listed("badging_issuance", course="9" * 23))
+    assert page.status_code == 200
+    assert "Course number 9" not in page.content.decode()
 
 
 # Connections
