@@ -1,8 +1,12 @@
 """What Navigatr's official Moodle plugin (1.2.0) was measured to get wrong, and that the portal does not."""
 
+import re
 from decimal import Decimal
 
 import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from badging import connections, issuing, queueing
@@ -25,7 +29,8 @@ from tests.badging.world import (
     send,
     told,
 )
-from tests.builders import make_completion, make_learner
+from tests.builders import make_completion, make_course, make_learner
+from tests.commands.calling import manage
 
 pytestmark = pytest.mark.django_db
 
@@ -109,15 +114,30 @@ def test_removing_a_connection_spends_nothing_that_waits(sandbox: Sandbox) -> No
     assert row.state == "issued"
 
 
-def test_all_badges_can_be_chosen_and_not_only_the_first_fifty(sandbox: Sandbox) -> None:
-    with NavigatrClient(sandbox.navigatr_url, sandbox.pat) as client:
-        found = client.badges(DEMO_PROVIDER_ID)
+def test_all_badges_can_be_chosen_and_not_only_the_first_fifty(sandbox: Sandbox, client: Client) -> None:
+    with NavigatrClient(sandbox.navigatr_url, sandbox.pat) as navigatr:
+        found = navigatr.badges(DEMO_PROVIDER_ID)
     published = [
         badge
         for badge in sandbox.navigatr.badges.values()
         if (badge.provider_id, badge.status, badge.source) == (DEMO_PROVIDER_ID, "Published", "Internal")
     ]
     assert len(found) == len(published) > 100
+    connection, course = connect(sandbox), make_course()
+    client.force_login(User.objects.create_superuser("admin"))
+    chosen = {"connection": connection.pk, "provider": DEMO_PROVIDER_ID}
+    address = reverse("choose-badge", args=[course.pk])
+    offered: set[int] = set()
+    number = 1
+    while True:
+        page = client.get(address, chosen | {"page": number}).content.decode()
+        here = {int(badge) for badge in re.findall(r"[?&;]badge=(\d+)", page)}
+        assert not here & offered
+        offered |= here
+        number += 1
+        if f"page={number}" not in page:
+            break
+    assert offered == {badge.id for badge in published}
 
 
 def test_every_attempt_has_a_row_of_its_own(sandbox: Sandbox) -> None:
@@ -168,11 +188,23 @@ def test_ids_of_staging_are_never_used_in_production(sandbox: Sandbox) -> None:
 
 
 def test_testing_a_connection_saves_nothing_that_failed(sandbox: Sandbox) -> None:
-    connection = connect(sandbox)
-    connection.pat = "wrong"
-    assert not connections.try_out(connection).ok
-    saved = NavigatrConnection.objects.get()
-    assert (saved.pat, saved.state) == (sandbox.pat, "active")
+    connection = NavigatrConnection(name="College", environment="staging", pat=sandbox.pat)
+    connections.save_tested(connection, connections.try_out(connection), actor=None, now=timezone.now())
+    kept = ("Priya Admin", sandbox.pat, f"…{sandbox.pat[-4:]}", "active")
+
+    def saved() -> tuple[str, str, str, str]:
+        row = NavigatrConnection.objects.get()
+        return (row.account, row.pat, row.pat_hint, row.state)
+
+    assert saved() == kept
+    connection.pat, connection.pat_hint, connection.account, connection.state = "wrong", "…rong", "Nobody", "paused"
+    assert not connections.retest(connection, actor=None, now=timezone.now()).ok
+    assert saved() == kept
+    # The note of the test is all that is written.
+    assert NavigatrConnection.objects.get().test_ok is False
+    arguments = ("--name", "College", "--environment", "staging", "--pat-stdin")
+    assert manage("connect_navigatr", *arguments, stdin="wrong").code == 1
+    assert saved() == kept
 
 
 def test_a_re_import_or_a_changed_address_gives_no_second_badge(sandbox: Sandbox) -> None:
