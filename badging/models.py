@@ -35,7 +35,7 @@ class ConnectionQuerySet(models.QuerySet["NavigatrConnection"]):
 class NavigatrConnection(models.Model):
     """One Navigatr account that badges are issued with.
 
-    Personal data: the name of the account's owner, as Navigatr tells it.
+    Personal data: the name of the account's owner, as Navigatr tells it, in `account` and in `test_message`.
     """
 
     class State(models.TextChoices):
@@ -429,4 +429,4 @@ class CourseManager(models.Model):
         constraints = [models.UniqueConstraint(fields=["user", "course"], name="manages_a_course_once")]
 
     def __str__(self) -> str:
-        return f"{self.user} – {self.course}"
+        return f"{self.user} – {self.course.full_label}"

@@ -95,7 +95,8 @@ class MoodleSite(models.Model):
 class Course(models.Model):
     """One course of a Moodle site.
 
-    Personal data: none.
+    Personal data: `untracked` holds Moodle user ids, pseudonyms without Moodle's own data: of participants whose
+    completion Moodle does not track.
     """
 
     site = models.ForeignKey(MoodleSite, on_delete=models.PROTECT, related_name="courses", verbose_name=_("site"))
@@ -121,6 +122,11 @@ class Course(models.Model):
 
     def __str__(self) -> str:
         return self.fullname or self.shortname or f"#{self.moodle_id}"
+
+    @property
+    def full_label(self) -> str:
+        """The name, told apart from courses of the same name: "Data Protection (GDPR26 · Moodle)"."""
+        return f"{self} ({' · '.join(filter(None, [self.shortname, self.site.name]))})"
 
     @property
     def url(self) -> str:
