@@ -4,14 +4,17 @@
 mode 0600 and are read here when the environment does not name them.
 """
 
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import environ
 from csp.constants import NONE as CSP_NONE
 from csp.constants import SELF as CSP_SELF
+from django.core.exceptions import ImproperlyConfigured
 
 from supervisor import embedded
 
@@ -19,6 +22,52 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = environ.Env()
 env.read_env(BASE_DIR / ".env")
+
+
+YES = ("true", "yes", "on", "1", "y", "t", "ok")
+NO = ("false", "no", "off", "0", "n", "f")
+DATABASES_SPOKEN = ("postgres", "postgresql", "psql", "pgsql", "sqlite")
+
+
+# Whatever is wrong is one sentence that names the setting (manage.py prints it), and never repeats its value.
+def _number(name: str, default: int, *, least: int = 1, most: int = 1_000_000) -> int:
+    """The setting as a whole number within these bounds, which keep sums of times from running over."""
+    try:
+        number = int(env(name, default="") or default)
+    except ValueError:
+        number = least - 1
+    if not least <= number <= most:
+        raise ImproperlyConfigured(f"{name} must be a whole number from {least} to {most}.")
+    return number
+
+
+def _switch(name: str) -> bool:
+    """The setting as yes or no; no when it is not set."""
+    word = env(name, default="").strip().lower()
+    if word not in ("", *YES, *NO):
+        raise ImproperlyConfigured(f"{name} must be true or false.")
+    return word in YES
+
+
+def _time_zone(name: str) -> str:
+    """The setting as the name of a time zone."""
+    try:
+        return ZoneInfo(env(name, default="") or "UTC").key
+    except (KeyError, ValueError, OSError):
+        raise ImproperlyConfigured(f"{name} must be the name of a time zone, such as Europe/London.") from None
+
+
+def _database(name: str) -> dict[str, Any]:
+    """The setting as a database that the portal can use."""
+    database: dict[str, Any] = {}
+    # What env.db() does not know it prints, with the password.
+    if env(name).partition("://")[0] in DATABASES_SPOKEN:
+        with suppress(ValueError):
+            database = env.db(name)
+    if not database.get("NAME"):
+        raise ImproperlyConfigured(f"{name} must look like postgres://user:password@host:5432/name.")
+    return database
+
 
 # Where the embedded parts (SQLite, Valkey, keys) keep their data.
 PORTAL_DATA_DIR = Path(env("PORTAL_DATA_DIR", default=str(BASE_DIR / "var"))).absolute()
@@ -35,7 +84,7 @@ def _secret_file(name: str) -> str:
 
 SECRET_KEY_NOT_SET = "not-set-run-make-setup"  # noqa: S105 - vault.checks refuses it
 SECRET_KEY = env("SECRET_KEY", default="") or _secret_file("secret_key") or SECRET_KEY_NOT_SET
-DEBUG = env.bool("DEBUG", default=False)
+DEBUG = _switch("DEBUG")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 # A portal with an https:// address never gives its cookies to plain http. Without one there is only loopback.
@@ -43,9 +92,9 @@ HTTPS = any(origin.startswith("https:") for origin in CSRF_TRUSTED_ORIGINS)
 SESSION_COOKIE_SECURE = HTTPS
 CSRF_COOKIE_SECURE = HTTPS
 # How long browsers shall refuse plain http for the portal's name; 0 leaves it to the web server in front.
-SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=0)
+SECURE_HSTS_SECONDS = _number("SECURE_HSTS_SECONDS", 0, least=0, most=100_000_000)
 # Only behind a proxy that sets or removes this header itself: else anybody may claim to come over HTTPS.
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("TRUST_PROXY_HEADER", default=False) else None
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _switch("TRUST_PROXY_HEADER") else None
 
 # Newest first: the first key writes, all of them read. See `manage.py rotate_keys`.
 FIELD_ENCRYPTION_KEYS = env.list("FIELD_ENCRYPTION_KEYS", default=_secret_file("field_encryption_keys").split())
@@ -99,7 +148,7 @@ TEMPLATES = [
 
 # The embedded database's path is not written as a URL: it may hold blanks and percent signs.
 DATABASES: dict[str, dict[str, Any]] = {
-    "default": env.db("DATABASE_URL")
+    "default": _database("DATABASE_URL")
     if env("DATABASE_URL", default="")
     else {"ENGINE": "django.db.backends.sqlite3", "NAME": str(PORTAL_DATA_DIR / "portal.sqlite3")}
 }
@@ -133,7 +182,7 @@ LANGUAGE_CODE = "en-gb"
 # Every text is marked for translation; a language is offered when its translation is there.
 LANGUAGES = [("en-gb", "English")]
 LOCALE_PATHS = [BASE_DIR / "locale"]
-TIME_ZONE = env("TIME_ZONE", default="UTC")
+TIME_ZONE = _time_zone("TIME_ZONE")
 USE_I18N = True
 USE_TZ = True
 
@@ -203,19 +252,19 @@ CONTENT_SECURITY_POLICY = {
 }
 
 # How long a failed issuance waits before it is tried again: 60 s × 4^(n-1), at most a day, given up after a week.
-RETRY_FIRST = timedelta(seconds=env.int("RETRY_FIRST_SECONDS", default=60))
-RETRY_FACTOR = env.int("RETRY_FACTOR", default=4)
-RETRY_LONGEST = timedelta(seconds=env.int("RETRY_LONGEST_SECONDS", default=86400))
-RETRY_GIVE_UP = timedelta(days=env.int("RETRY_GIVE_UP_DAYS", default=7))
+RETRY_FIRST = timedelta(seconds=_number("RETRY_FIRST_SECONDS", 60))
+RETRY_FACTOR = _number("RETRY_FACTOR", 4)
+RETRY_LONGEST = timedelta(seconds=_number("RETRY_LONGEST_SECONDS", 86400))
+RETRY_GIVE_UP = timedelta(days=_number("RETRY_GIVE_UP_DAYS", 7))
 # How long a worker may hold an issuance without a sign of life.
-LEASE = timedelta(seconds=env.int("LEASE_SECONDS", default=300))
+LEASE = timedelta(seconds=_number("LEASE_SECONDS", 300))
 # After so many failed calls in a row a connection rests: 30 s, doubling with each failed probe up to 10 minutes.
-CIRCUIT_THRESHOLD = env.int("CIRCUIT_THRESHOLD", default=10)
-CIRCUIT_FIRST_PAUSE = timedelta(seconds=env.int("CIRCUIT_FIRST_PAUSE_SECONDS", default=30))
-CIRCUIT_LONGEST_PAUSE = timedelta(seconds=env.int("CIRCUIT_LONGEST_PAUSE_SECONDS", default=600))
+CIRCUIT_THRESHOLD = _number("CIRCUIT_THRESHOLD", 10)
+CIRCUIT_FIRST_PAUSE = timedelta(seconds=_number("CIRCUIT_FIRST_PAUSE_SECONDS", 30))
+CIRCUIT_LONGEST_PAUSE = timedelta(seconds=_number("CIRCUIT_LONGEST_PAUSE_SECONDS", 600))
 # How many calls at once go to one Navigatr connection, and how many issuances a worker takes in hand.
-SEND_THREADS = env.int("SEND_THREADS", default=64)
-SEND_BATCH = env.int("SEND_BATCH", default=500)
+SEND_THREADS = _number("SEND_THREADS", 64)
+SEND_BATCH = _number("SEND_BATCH", 500)
 # The most calls that one polling round makes to a Moodle without the report.
-MOODLE_CALLS_PER_ROUND = env.int("MOODLE_CALLS_PER_ROUND", default=1000)
-MOODLE_TIMEOUT = env.int("MOODLE_TIMEOUT_SECONDS", default=30)
+MOODLE_CALLS_PER_ROUND = _number("MOODLE_CALLS_PER_ROUND", 1000)
+MOODLE_TIMEOUT = _number("MOODLE_TIMEOUT_SECONDS", 30)
