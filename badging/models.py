@@ -306,7 +306,24 @@ class AppendOnly(Exception):
     """An audit row was to be changed or deleted."""
 
 
-class IssuanceAttempt(models.Model):
+class AppendOnlyModel(models.Model):
+    """A row that is written once and never changed or deleted: what happened stays as it happened."""
+
+    class Meta:
+        abstract = True
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Insert; a row that stands is never changed (the database refuses it too)."""
+        if self.pk is not None:
+            raise AppendOnly
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> Any:
+        """Refused: the audit trail is kept."""
+        raise AppendOnly
+
+
+class IssuanceAttempt(AppendOnlyModel):
     """One audit row: an attempt to issue, a look-up, or a decision not to call. Never changed, never deleted.
 
     Personal data: none; Navigatr's own words are scrubbed of the learner's name and address before they are kept.
@@ -344,23 +361,13 @@ class IssuanceAttempt(models.Model):
     def __str__(self) -> str:
         return f"{self.at:%Y-%m-%d %H:%M:%S} {self.get_outcome_display()}"
 
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        """Insert; a row that stands is never changed (the database refuses it too)."""
-        if self.pk is not None:
-            raise AppendOnly
-        super().save(*args, **kwargs)
-
-    def delete(self, *args: Any, **kwargs: Any) -> Any:
-        """Refused: the audit trail is kept."""
-        raise AppendOnly
-
     @property
     def meaning(self) -> Meaning:
         """What happened and what to do, in plain words."""
         return MEANINGS[self.outcome]
 
 
-class AuditEntry(models.Model):
+class AuditEntry(AppendOnlyModel):
     """What a person (or a command) did: connected, mapped, removed, exported, erased.
 
     Personal data: which user of the portal did it. Learners are named by their id only.
@@ -399,16 +406,6 @@ class AuditEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_action_display()}: {self.subject}"
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        """Insert; a row that stands is never changed."""
-        if self.pk is not None:
-            raise AppendOnly
-        super().save(*args, **kwargs)
-
-    def delete(self, *args: Any, **kwargs: Any) -> Any:
-        """Refused: the audit trail is kept."""
-        raise AppendOnly
 
 
 class CourseManager(models.Model):

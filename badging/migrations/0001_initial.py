@@ -107,6 +107,7 @@ class Migration(migrations.Migration):
                         blank=True,
                         choices=[
                             ("issued", "Issued"),
+                            ("perhaps_twice", "Issued, a double cannot be excluded"),
                             ("found", "Already issued, found in Navigatr"),
                             ("not_met", "Badge requirement not met"),
                             ("bad_source", "Badge cannot be issued through the API"),
@@ -260,6 +261,7 @@ class Migration(migrations.Migration):
                         blank=True,
                         choices=[
                             ("issued", "Issued"),
+                            ("perhaps_twice", "Issued, a double cannot be excluded"),
                             ("found", "Already issued, found in Navigatr"),
                             ("not_met", "Badge requirement not met"),
                             ("bad_source", "Badge cannot be issued through the API"),
@@ -463,6 +465,7 @@ class Migration(migrations.Migration):
                     models.CharField(
                         choices=[
                             ("issued", "Issued"),
+                            ("perhaps_twice", "Issued, a double cannot be excluded"),
                             ("found", "Already issued, found in Navigatr"),
                             ("not_met", "Badge requirement not met"),
                             ("bad_source", "Badge cannot be issued through the API"),
