@@ -498,8 +498,9 @@ def test_a_course_manager_is_chosen_from_searched_users_and_courses(site_admin: 
     course, user = make_course(fullname="Fire Safety"), User.objects.create_user("mo")
     for field, term, row, name in (("course", "fire", course, "Fire Safety"), ("user", "mo", user, "mo")):
         query = {"app_label": "badging", "model_name": "coursemanager", "field_name": field, "term": term}
-        found = site_admin.get(reverse("admin:autocomplete"), query).json()
-        assert found["results"] == [{"id": str(row.pk), "text": name}]
+        (found,) = site_admin.get(reverse("admin:autocomplete"), query).json()["results"]
+        assert found["id"] == str(row.pk)
+        assert found["text"].startswith(name)
     site_admin.post(reverse("admin:badging_coursemanager_add"), {"user": user.pk, "course": course.pk})
     assert CourseManager.objects.get().course == course
     assert "mo" in site_admin.get(listed("moodle_sync_course")).content.decode()
