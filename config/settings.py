@@ -104,7 +104,7 @@ INSTALLED_APPS = [
     "moodle_sync",
     "badging",
     "supervisor",
-    "django.contrib.admin",
+    "config.apps.PortalAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

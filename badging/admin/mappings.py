@@ -1,7 +1,8 @@
 """Which badge each course awards, and who looks after it."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -11,9 +12,17 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from moodle_sync.models import Course
+
 from .. import mapping
 from ..models import CourseBadgeMapping, CourseManager, Issuance
-from .tools import PortalAdmin, ReadOnlyAdmin, counted, link, list_link
+from .tools import PortalAdmin, ReadOnlyAdmin, counted, link_to, list_link
+
+# Only the type checker's Django is generic.
+if TYPE_CHECKING:
+    _CourseField = forms.ModelChoiceField[Course]
+else:
+    _CourseField = forms.ModelChoiceField
 
 
 @admin.register(CourseBadgeMapping)
@@ -134,6 +143,14 @@ class MappingAdmin(ReadOnlyAdmin):
         return None
 
 
+class CourseField(_CourseField):
+    """A choice of a course."""
+
+    def label_from_instance(self, obj: Course) -> str:
+        """The course with its short name and site."""
+        return obj.full_label
+
+
 @admin.register(CourseManager)
 class CourseManagerAdmin(PortalAdmin):
     """Who may map and change the badge of which course."""
@@ -146,10 +163,16 @@ class CourseManagerAdmin(PortalAdmin):
     search_fields = ("user__username", "user__email", "course__fullname", "course__shortname")
     search_help_text = gettext_lazy("User or course")
 
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """The chosen course is told apart from others of the same name, as in the search for it."""
+        if db_field.name == "course":
+            kwargs["form_class"] = CourseField
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
     @admin.display(description=gettext_lazy("course"), ordering="course__fullname")
     def course_link(self, obj: CourseManager) -> str:
         """The course, with a link."""
-        return link(obj.course)
+        return link_to(obj.course, obj.course.full_label)
 
     @admin.display(description=gettext_lazy("site"))
     def site(self, obj: CourseManager) -> Any:

@@ -169,7 +169,9 @@ class CourseAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Course]:
         """With each course's managers in one query."""
         managers = CourseManager.objects.select_related("user").order_by("pk")
-        rows: QuerySet[Course] = super().get_queryset(request).prefetch_related(Prefetch("managers", managers))
+        rows: QuerySet[Course] = (
+            super().get_queryset(request).select_related("site").prefetch_related(Prefetch("managers", managers))
+        )
         return rows
 
     @admin.display(description=gettext_lazy("course"))
