@@ -155,7 +155,6 @@ class CourseAdmin(ReadOnlyAdmin):
     list_display = ("fullname_or_id", "shortname", "site", "moodle_id", "mapping_link", "managers_list", "no_error")
     sortable_by = ()
     list_filter = ("site",)
-    list_select_related = ("site", "mapping")
     search_fields = ("fullname", "shortname", "=moodle_id")
     search_help_text = gettext_lazy("Name, short name or Moodle id")
     fields = (
@@ -170,7 +169,10 @@ class CourseAdmin(ReadOnlyAdmin):
         """With each course's managers in one query."""
         managers = CourseManager.objects.select_related("user").order_by("pk")
         rows: QuerySet[Course] = (
-            super().get_queryset(request).select_related("site").prefetch_related(Prefetch("managers", managers))
+            super()
+            .get_queryset(request)
+            .select_related("site", "mapping")
+            .prefetch_related(Prefetch("managers", managers))
         )
         return rows
 
