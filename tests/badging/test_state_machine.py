@@ -476,7 +476,9 @@ class Story(RuleBasedStateMachine):
         mappings = {row.course_id: row for row in CourseBadgeMapping.objects.select_related("connection")}
         rows = list(Issuance.objects.select_related("learner", "completion"))
         for row in rows:
-            assert self.explains(row, rows, mappings.get(row.course_id), helped), (row, self.story_of(row))
+            assert self.explains(row, rows, mappings.get(row.course_id), helped), [
+                self.story_of(other) for other in (row, *rows)
+            ]
         have = {(row.course_id, row.learner.moodle_id, row.environment) for row in rows}
         erased = set(Learner.objects.filter(erased_at__isnull=False).values_list("moodle_id", flat=True))
         for course in self.courses:
@@ -512,17 +514,24 @@ class Story(RuleBasedStateMachine):
                 score, least = row.completion.score, current.min_score if current else None
                 return least is not None and (score is None or score < least)
             case State.FAILED, Outcome.DUPLICATE_RECIPIENT:
-                address = row.learner.email.casefold()
-                return any(
-                    entry.body["recipient_email"].casefold() == address
-                    and entry.body["recipient_lastname"] != row.learner.lastname
-                    for entry in self.navigatr[row.environment].puts
-                )
+                return self.another_has_or_may_have_it(row, others)
             case State.FAILED, Outcome.GAVE_UP:
                 return row.failures > 0 and (not helped or current is None)
             case state, reason if (state, reason) in REFUSALS.values():
                 return last is not None and last.outcome == reason and (not helped or current is None)
         return False
+
+    def another_has_or_may_have_it(self, row: Issuance, others: list[Issuance]) -> bool:
+        """Somebody else was sent the badge at this address, or nobody could find out whether they were."""
+        key = recipient_key(row.learner.email)
+        sent = [entry.body for entry in self.navigatr[row.environment].puts]
+        return any(
+            recipient_key(body["recipient_email"]) == key and body["recipient_lastname"] != row.learner.lastname
+            for body in sent
+        ) or any(
+            other.state == State.FAILED and other.maybe_sent and key == other.recipient_key and other.pk != row.pk
+            for other in others
+        )
 
     def goes_on_elsewhere(self, row: Issuance, rows: list[Issuance], current: CourseBadgeMapping) -> bool:
         """The course now awards a badge of the other environment, where the learner has a row."""
@@ -559,7 +568,8 @@ class Story(RuleBasedStateMachine):
     def story_of(self, row: Issuance) -> list[str]:
         """Where it stands, and how it came there, for whoever reads a failure."""
         told = [f"{attempt.at:%d %H:%M} {attempt.outcome}" for attempt in row.attempts.order_by("pk")]
-        return [row.state, row.reason, f"{row.environment} {row.badge_id}", *told]
+        where = f"{row.environment} {row.badge_id} of {row.learner} at {row.learner.email}"
+        return [where, row.state, row.reason, "perhaps sent" if row.maybe_sent else "", *told]
 
     def calls_for(self, person: str) -> list[Entry]:
         return [
