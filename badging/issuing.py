@@ -391,8 +391,9 @@ def _already_taken(row: Issuance, holder: Holder, now: datetime) -> tuple[State,
     if state not in (State.ISSUED, State.FAILED):
         row.next_attempt_at = now + STEP_ASIDE
         return State.QUEUED, Outcome(row.reason or Outcome.DUPLICATE_RECIPIENT)
-    if learner_id == row.learner_id and state == State.ISSUED:
-        return State.CANCELLED, Outcome.ALREADY_HOLDS
+    if learner_id == row.learner_id:
+        issued_already = state == State.ISSUED
+        return (State.CANCELLED, Outcome.ALREADY_HOLDS) if issued_already else (State.FAILED, Outcome.MAY_HOLD)
     return State.FAILED, Outcome.DUPLICATE_RECIPIENT
 
 

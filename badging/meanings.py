@@ -39,6 +39,7 @@ class Outcome(models.TextChoices):
     LEARNER_DELETED = "learner_deleted", _("Learner deleted in Moodle")
     LEARNER_SUSPENDED = "learner_suspended", _("Learner suspended in Moodle")
     DUPLICATE_RECIPIENT = "duplicate", _("Another learner with this address already has this badge")
+    MAY_HOLD = "may_hold", _("The learner may already have this badge")
     ALREADY_HOLDS = "already_holds", _("The learner already has this badge")
     BELOW_MIN_SCORE = "below_min_score", _("Score below the mapping's least score")
     NO_SCORE = "no_score", _("No score in Moodle yet")
@@ -149,6 +150,10 @@ MEANINGS: dict[str, Meaning] = {
             "Check in Moodle whether the two accounts are one person. If they are, nothing is to do; if not, give each "
             "its own address in Moodle, and the badge is sent by itself."
         ),
+    ),
+    Outcome.MAY_HOLD: Meaning(
+        _("The same badge was sent to this learner for another course, and whether it arrived is not known."),
+        _("Settle the other course's issuance first: look in Navigatr, or use “Send again” there. Then do so here."),
     ),
     Outcome.ALREADY_HOLDS: Meaning(
         _("The learner already has this badge, through another course. Each learner gets each badge once."), NOTHING

@@ -492,6 +492,15 @@ def test_two_learners_with_one_address_get_one_badge_and_the_second_waits_for_a_
     assert len(sandbox.navigatr.assertions) == 1
 
 
+def test_a_learner_whose_other_course_may_have_sent_the_badge_waits_for_a_person(sandbox: Sandbox) -> None:
+    mapping = map_course(sandbox)
+    first = owe(mapping, state="failed", reason="gave_up", maybe_sent=True)
+    second = owe(map_course(sandbox, mapping.connection, make_course(mapping.course.site)), first.learner)
+    send(second)
+    assert (second.state, second.reason) == (State.FAILED, Outcome.MAY_HOLD)
+    assert sandbox.navigatr.puts == []
+
+
 def test_a_second_learner_waits_for_a_person_where_nobody_knows_if_the_first_has_it(sandbox: Sandbox) -> None:
     mapping = map_course(sandbox)
     owe(mapping, person={"email": "shared@example.org"}, state="failed", reason="lookup_refused", maybe_sent=True)

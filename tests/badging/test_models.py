@@ -154,6 +154,6 @@ def test_every_row_has_a_name_for_lists() -> None:
     assert str(row.mapping) == f"{row.course} → Safeguarding"
     assert str(row.connection) == "Navigatr 1 (Staging)"
     assert str(attempt) == "2026-11-23 12:30:00 Issued"
-    assert str(CourseManager(user=user, course=row.course)) == f"mina – {row.course}"
+    assert str(CourseManager(user=user, course=row.course)) == f"mina – {row.course} (C2 · Moodle 1)"
     audit.record(AuditEntry.Action.CANCELLED, "3 issuances")
     assert str(AuditEntry.objects.get()) == "Cancelled by hand: 3 issuances"

@@ -515,6 +515,8 @@ class Story(RuleBasedStateMachine):
                 return least is not None and (score is None or score < least)
             case State.FAILED, Outcome.DUPLICATE_RECIPIENT:
                 return self.another_has_or_may_have_it(row, others)
+            case State.FAILED, Outcome.MAY_HOLD:
+                return any(o.maybe_sent and o.learner_id == row.learner_id for o in others)
             case State.FAILED, Outcome.GAVE_UP:
                 return row.failures > 0 and (not helped or current is None)
             case state, reason if (state, reason) in REFUSALS.values():
