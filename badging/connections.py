@@ -152,13 +152,15 @@ def retest(connection: NavigatrConnection, *, actor: Any, now: datetime) -> Conn
 
 
 @transaction.atomic
-def pause(connection: NavigatrConnection, *, now: datetime) -> None:
+def pause(connection: NavigatrConnection, *, now: datetime, asked_at: datetime) -> None:
     """Its token was refused: nothing more is sent with it, and everything that waits is held, no tries used up.
 
-    Where a new token has been saved since, only the old one was refused: what was held for it goes on.
+    `asked_at` is when the refused call began. Where a new token has been saved, or the token has passed a test, since
+    then, the refusal is news of the past: what was held for it goes on.
     """
     current = NavigatrConnection.objects.select_for_update(no_key=True).get(pk=connection.pk)
-    if current.state == State.ACTIVE and current.pat != connection.pat:
+    passed_since = bool(current.test_ok and current.tested_at and current.tested_at > asked_at)
+    if current.state == State.ACTIVE and (current.pat != connection.pat or passed_since):
         resume(current, now=now)
         return
     if current.state == State.ACTIVE:

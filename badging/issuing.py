@@ -155,7 +155,7 @@ def send_due(connection: NavigatrConnection, *, should_stop: Callable[[], bool] 
     try:
         client_for(connection).close()
     except NavigatrTokenRefused:
-        connections.pause(connection, now=timezone.now())
+        connections.pause(connection, now=timezone.now(), asked_at=timezone.now())
         return Tally()
     return _Round(connection, should_stop).run()
 
@@ -814,7 +814,7 @@ class _Round:
             outcome = meanings.of_error(error) if error is not None else None
             if outcome is Outcome.TOKEN_REFUSED:
                 self._halt()
-                connections.pause(self.connection, now=now)
+                connections.pause(self.connection, now=now, asked_at=result.at)
             elif outcome is Outcome.RATE_LIMITED and error is not None:
                 self._halt()
                 connections.rest(self.connection, error.retry_after or settings.RETRY_FIRST, outcome, now=now)

@@ -162,5 +162,5 @@ def test_a_longer_rest_is_kept() -> None:
 def test_a_pause_that_is_told_twice_is_written_once() -> None:
     connection = make_connection()
     for _ in range(2):
-        connections.pause(connection, now=NOW)
+        connections.pause(connection, now=NOW, asked_at=NOW)
     assert AuditEntry.objects.count() == 1

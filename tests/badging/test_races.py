@@ -39,8 +39,8 @@ def while_a_worker_takes(row: Issuance, act: Callable[[], object]) -> None:
     with transaction.atomic():
         taken = issuing.claim(row.connection, uuid.uuid4(), limit=1, now=timezone.now())
         assert [sent.pk for sent in taken.send] == [row.pk]
-        other.start()
         if database.vendor == "postgresql":
+            other.start()
 
             def waits() -> bool:
                 with database.cursor() as cursor:
@@ -50,6 +50,9 @@ def while_a_worker_takes(row: Issuance, act: Callable[[], object]) -> None:
                     return bool(cursor.fetchone()[0])
 
             wait_until(waits, what="the other session's wait for the row")
+    if database.vendor == "sqlite":
+        # One writer at a time: there the other can only come after.
+        other.start()
     other.join()
 
 
@@ -145,3 +148,15 @@ def test_a_badge_sent_again_without_a_look_up_says_that_a_double_cannot_be_exclu
     Issuance.objects.update(next_attempt_at=timezone.now())
     send(row)
     assert (row.state, row.reason) == (State.ISSUED, Outcome.PERHAPS_TWICE)
+
+
+@pytest.mark.django_db
+def test_a_refusal_told_late_does_not_pause_what_has_passed_a_test_since(sandbox: Sandbox) -> None:
+    connection, asked_at = connect(sandbox), timezone.now()
+    connections.retest(connection, actor=None, now=timezone.now())
+    connections.pause(connection, now=timezone.now(), asked_at=asked_at)
+    connection.refresh_from_db()
+    assert connection.state == NavigatrConnection.State.ACTIVE
+    connections.pause(connection, now=timezone.now(), asked_at=timezone.now())
+    connection.refresh_from_db()
+    assert connection.state == NavigatrConnection.State.PAUSED

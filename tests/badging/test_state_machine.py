@@ -277,7 +277,7 @@ class Story(RuleBasedStateMachine):
         rows, attempts = [row for row, _ in settled], [attempt for _, attempt in settled]
         issuing.write_settled(rows, attempts, worker.claim_id, now)
         if pauses and any(isinstance(result.error, NavigatrTokenRefused) for result in worker.results):
-            connections.pause(worker.connection, now=now)
+            connections.pause(worker.connection, now=now, asked_at=now)
 
     @rule(passing=st.sampled_from([MINUTE, MINUTE, HOUR, HOUR, WEEK_AND_A_DAY]), sends=st.booleans())
     def time_passes(self, passing: timedelta, sends: bool) -> None:

@@ -312,7 +312,11 @@ class _Driver:
         self._command("connect_navigatr", *arguments, stdin=self.info["pat"])
 
     def map_anew(self, course: int) -> None:
-        """The course awards another badge from now on."""
+        """The course awards another badge from now on. A person who finds the connection paused reconnects it first."""
+        from badging.models import NavigatrConnection
+
+        if NavigatrConnection.objects.exclude(state=NavigatrConnection.State.ACTIVE).exists():
+            self.reconnect()
         self._map(course, FIRST_OTHER_BADGE + course)
 
     def disable(self, course: int) -> None:
