@@ -25,7 +25,7 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, InterfaceError, OperationalError, transaction
 from django.db import connection as database
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -184,13 +184,14 @@ def sweep(*, now: datetime) -> int:
             state=State.HELD, reason=connection.hold_reason or ""
         )
     # A poll, a claim or an answer of that very moment had still seen it off, and wrote so after the others had gone on.
-    forgotten = Issuance.objects.filter(
-        Q(mapping=None) | Q(mapping__active=True, mapping__connection__state=NavigatrConnection.State.ACTIVE),
-        connection__state=NavigatrConnection.State.ACTIVE,
-        state=State.HELD,
-    ).exclude(reason=Outcome.LEARNER_SUSPENDED)
-    if forgotten.exists():
-        release_held(forgotten, now=now)
+    active = NavigatrConnection.State.ACTIVE
+    held = Issuance.objects.filter(state=State.HELD, connection__state=active)
+    held = held.exclude(reason=Outcome.LEARNER_SUSPENDED)
+    # From the few mappings to their held rows, not through all rows that are held for good reason.
+    switched_on = CourseBadgeMapping.objects.filter(active=True, connection__state=active)
+    forgotten = list(switched_on.filter(Exists(held.filter(mapping=OuterRef("pk")))).values_list("pk", flat=True))
+    if forgotten or held.filter(mapping=None).exists():
+        release_held(held.filter(Q(mapping=None) | Q(mapping__in=forgotten)), now=now)
     return count
 
 

@@ -277,6 +277,8 @@ class Issuance(models.Model):
             ),
             # What the sweep asks.
             models.Index(fields=["leased_until"], condition=Q(state="sending"), name="lapsed_first"),
+            # What the sweep asks as well: what is held although its mapping is on.
+            models.Index(fields=["mapping", "reason"], condition=Q(state="held"), name="held_by_mapping"),
             # What the lists filter by, newest first.
             models.Index(fields=["state", "-id"], name="issuance_by_state"),
             models.Index(fields=["course", "-id"], name="issuance_by_course"),

@@ -551,6 +551,12 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="issuance",
+            index=models.Index(
+                condition=models.Q(("state", "held")), fields=["mapping", "reason"], name="held_by_mapping"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="issuance",
             index=models.Index(fields=["state", "-id"], name="issuance_by_state"),
         ),
         migrations.AddIndex(
