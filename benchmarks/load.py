@@ -140,7 +140,12 @@ def _fill(count: int) -> None:
     second = NavigatrConnection.objects.create(name="Other", environment="production", pat="token")
     # Somebody else is polling it, so that a poll asks the database and no Moodle.
     site = MoodleSite.objects.create(
-        name="M", url="https://moodle.example", token="token", swept_at=now, polling_until=now + timedelta(days=1)
+        send_suspended=False,
+        name="M",
+        url="https://moodle.example",
+        token="token",
+        swept_at=now,
+        polling_until=now + timedelta(days=1),
     )
     with connection.cursor() as cursor:
         cursor.execute(
