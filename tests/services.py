@@ -34,6 +34,15 @@ def free_port() -> int:
         return port
 
 
+def two_free_ports() -> int:
+    """A loopback port that nobody listens on at this moment, nor on the one after it."""
+    while True:
+        port = free_port()
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port + 1))
+            return port
+
+
 @contextmanager
 def postgres() -> Iterator[str]:
     """Run a throw-away PostgreSQL server; yields a DATABASE_URL that any process of this machine can use.

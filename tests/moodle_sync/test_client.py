@@ -113,8 +113,8 @@ ERRORS = [
     ("error_webservices_disabled", MoodleUnavailable, "HTTP 403, web services or REST are off", "Enable web services"),
     ("error_rest_disabled", MoodleUnavailable, "HTTP 403, web services or REST are off", "REST"),
     ("error_maintenance_web", MoodleUnavailable, "sitemaintenance", "maintenance"),
-    ("error_maintenance_cli", MoodleUnavailable, "HTTP 503", "tries again"),
-    ("maintenance_after_cli_enable", MoodleUnavailable, "HTTP 503", "tries again"),
+    ("error_maintenance_cli", MoodleUnavailable, "HTTP 503", "cannot be reached"),
+    ("maintenance_after_cli_enable", MoodleUnavailable, "HTTP 503", "cannot be reached"),
     ("error_upgrade_running", MoodleUnavailable, "upgraderunning", "upgraded"),
     ("error_bad_protocol_path", MoodleUnexpected, "HTTP 404", "front page"),
     ("format_missing_xml", MoodleUnexpected, "HTTP 200, not JSON but XML", "not Moodle's web service"),
@@ -235,11 +235,11 @@ STATUSES = [
     (401, MoodleUnexpected, "in front of Moodle"),
     (403, MoodleUnexpected, "in front of Moodle"),
     (404, MoodleUnexpected, "front page"),
-    (408, MoodleUnavailable, "tries again"),
-    (429, MoodleUnavailable, "tries again"),
-    (500, MoodleUnavailable, "tries again"),
-    (502, MoodleUnavailable, "tries again"),
-    (504, MoodleUnavailable, "tries again"),
+    (408, MoodleUnavailable, "cannot be reached"),
+    (429, MoodleUnavailable, "cannot be reached"),
+    (500, MoodleUnavailable, "cannot be reached"),
+    (502, MoodleUnavailable, "cannot be reached"),
+    (504, MoodleUnavailable, "cannot be reached"),
 ]
 
 

@@ -11,7 +11,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from supervisor import embedded
-from tests.services import free_port, wait_until
+from tests.services import free_port, two_free_ports, wait_until
 
 from . import running
 
@@ -156,7 +156,7 @@ def test_a_folder_in_service_is_never_given_to_the_sandbox(data: Path, tmp_path:
     if database == "elsewhere":
         shutil.copy(data / "portal.sqlite3", elsewhere)
         settings["DATABASE_URL"] = f"sqlite:///{elsewhere}"
-    arguments = ("--port", str(free_port()), "--sandbox")
+    arguments = ("--port", str(two_free_ports()), "--sandbox")
     code = (
         "from badging.models import NavigatrConnection as N; N.objects.create(name='A', environment='production', "
         "pat='hush')"

@@ -6,18 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.opening import wait_for_pages
-from tests.services import free_port, wait_until
+from tests.services import free_port, two_free_ports, wait_until
 
 from . import running
 
 EMAIL = "zoe.bauer@example.org"
-
-
-def two_free_ports() -> int:
-    """A free port whose follower is free as well."""
-    while running.status_of(f"http://127.0.0.1:{(port := free_port()) + 1}/"):
-        pass
-    return port
 
 
 def control(port: int, path: str, **arguments: Any) -> Any:
