@@ -494,8 +494,8 @@ def settle_sent(result: Sent, now: datetime) -> IssuanceAttempt:
     row, error = result.row, result.error
     row.score_tried = row.completion.score
     if result.assertion is not None:
-        issued(row, result.assertion, Outcome.PERHAPS_TWICE if row.lookups_refused else Outcome.ISSUED, now)
-        outcome = Outcome.ISSUED
+        outcome = Outcome.PERHAPS_TWICE if row.lookups_refused else Outcome.ISSUED
+        issued(row, result.assertion, outcome, now)
     elif isinstance(error, NavigatrError):
         outcome = meanings.of_error(error)
         if outcome is Outcome.TOKEN_REFUSED:

@@ -69,7 +69,7 @@ def compare(
     for course, learner, outcome in IssuanceAttempt.objects.filter(
         kind__in=[IssuanceAttempt.Kind.SEND, IssuanceAttempt.Kind.LOOKUP]
     ).values_list("issuance__course__moodle_id", "issuance__learner__moodle_id", "outcome"):
-        if outcome in (Outcome.ISSUED, Outcome.FOUND):
+        if outcome in (Outcome.ISSUED, Outcome.PERHAPS_TWICE, Outcome.FOUND):
             ended_well.add((course, learner))
     for course, learner in IssuanceAttempt.objects.filter(kind=IssuanceAttempt.Kind.SEND).values_list(
         "issuance__course__moodle_id", "issuance__learner__moodle_id"
