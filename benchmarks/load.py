@@ -58,7 +58,8 @@ INSERT INTO badging_issuance (course_id, learner_id, completion_id, mapping_id, 
         leased_until, maybe_sent, lookups_refused, score_tried, recipient_key, assertion_id, assertion_url, issued_at)
     SELECT m.course_id, learner_id, completion, m.id, connection_id, 'staging', provider_id, badge_id, badge_name,
         state,
-        CASE state WHEN 'not_met' THEN 'below_min_score' WHEN 'held' THEN 'learner_suspended' WHEN 'issued' THEN 'issued'
+        CASE state WHEN 'not_met' THEN 'below_min_score' WHEN 'held' THEN 'learner_suspended'
+            WHEN 'issued' THEN 'issued'
             WHEN 'failed' THEN (ARRAY['profile_incomplete', 'learner_deleted', 'rejected'])[1 + completion % 3]
             WHEN 'cancelled' THEN 'by_hand' ELSE '' END,
         completion % 2 = 0, completed_at, CASE state WHEN 'queued' THEN now() END, 0, completed_at,

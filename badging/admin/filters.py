@@ -14,6 +14,10 @@ from .tools import is_key
 MOST_COURSES = 50
 
 
+# How an issued badge came to be issued; the list of attempts finds them by their outcome.
+ISSUED = (Outcome.ISSUED, Outcome.PERHAPS_TWICE, Outcome.FOUND)
+
+
 class CourseFilter(admin.SimpleListFilter):
     """By mapped course: the first MOST_COURSES by name, and the one chosen. Others are found by search."""
 
@@ -66,7 +70,7 @@ class ReasonFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         """Every reason but that it was issued."""
-        return [choice for choice in Outcome.choices if choice[0] not in (Outcome.ISSUED, Outcome.FOUND)]
+        return [choice for choice in Outcome.choices if choice[0] not in ISSUED]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """The rows with this reason."""
