@@ -53,7 +53,7 @@ TURN_SECONDS = 0.1
 LOOK_SECONDS = 2.0
 MOST_TRIES, RETRY_SECONDS = 60, 1.0
 # Longer than the ten minutes for which a site stays taken by a poll whose worker was killed.
-LONGEST_SETTLING = 240
+LONGEST_SETTLING = 420
 LISTENING_SECONDS = 5.0
 LEDGER_LENGTH = 50_000
 DAY = 86_400
