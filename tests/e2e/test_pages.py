@@ -88,8 +88,11 @@ def complaints() -> list[str]:
 
 
 @pytest.fixture
-def page(browser: Browser, live_server: Any, complaints: list[str]) -> Iterator[Page]:
-    """A fresh window on the portal; at its end nothing may stand in the console."""
+def page(browser: Browser, live_server: Any, sandbox: Sandbox, complaints: list[str]) -> Iterator[Page]:
+    """A fresh window on the portal; at its end nothing may stand in the console.
+
+    The sandbox outlives it: pictures of badges may still be on their way when a test ends.
+    """
     context = browser.new_context(base_url=live_server.url, viewport={"width": 1280, "height": 800})
     context.set_default_timeout(15_000)
     page = context.new_page()
