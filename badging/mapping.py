@@ -18,7 +18,6 @@ from .queueing import move_to, release_held, requeue
 
 State = Issuance.State
 Action = AuditEntry.Action
-UNSENT = [State.QUEUED, State.HELD, State.FAILED, State.NOT_MET]
 
 
 class NotMapped(Exception):
@@ -150,9 +149,7 @@ def remove_mapping(mapping: CourseBadgeMapping, *, actor: Any = None) -> int:
     """
     mapping = CourseBadgeMapping.objects.select_for_update().get(pk=mapping.pk)
     rows = Issuance.objects.filter(course=mapping.course_id)
-    cancelled = rows.filter(state__in=UNSENT, maybe_sent=False).update(
-        state=State.CANCELLED, reason=Outcome.MAPPING_REMOVED, next_attempt_at=None
-    )
+    cancelled = rows.unsent().update(state=State.CANCELLED, reason=Outcome.MAPPING_REMOVED, next_attempt_at=None)
     audit.record(
         Action.MAPPING_REMOVED,
         mapping.course,
@@ -201,9 +198,7 @@ def send_again(rows: IssuanceQuerySet, *, actor: Any = None, now: datetime) -> i
 @transaction.atomic
 def cancel(rows: IssuanceQuerySet, *, actor: Any = None) -> int:
     """Cancel by hand what waits or has failed and cannot have been sent; returns how many."""
-    count = rows.filter(state__in=UNSENT, maybe_sent=False).update(
-        state=State.CANCELLED, reason=Outcome.BY_HAND, next_attempt_at=None
-    )
+    count = rows.unsent().update(state=State.CANCELLED, reason=Outcome.BY_HAND, next_attempt_at=None)
     audit.record(Action.CANCELLED, _("%(count)d issuance(s)") % {"count": count}, actor=actor, count=count)
     return count
 

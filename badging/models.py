@@ -184,6 +184,11 @@ class IssuanceQuerySet(models.QuerySet["Issuance"]):
         """Ones that are still to be sent and that no worker has in hand."""
         return self.filter(state__in=[Issuance.State.QUEUED, Issuance.State.HELD])
 
+    def unsent(self) -> "IssuanceQuerySet":
+        """Ones that cannot be in Navigatr, that no worker has in hand, and that have not ended well or by hand."""
+        states = [Issuance.State.QUEUED, Issuance.State.HELD, Issuance.State.FAILED, Issuance.State.NOT_MET]
+        return self.filter(state__in=states, maybe_sent=False)
+
     def perhaps_sent(self) -> "IssuanceQuerySet":
         """Ones that stand in Navigatr, or may: never to be sent to the same person again unseen."""
         return self.filter(PERHAPS_SENT)

@@ -129,9 +129,9 @@ class MappingAdmin(ReadOnlyAdmin):
         if rows is None:
             return None
         courses = [row.course_id for row in rows]
-        waiting = Issuance.objects.filter(course__in=courses, maybe_sent=False).waiting()
+        unsent = Issuance.objects.filter(course__in=courses).unsent()
         effects = [
-            _("%(count)s badge(s) that were not sent yet are cancelled.") % {"count": counted(waiting)},
+            _("%(count)s badge(s) that were not sent yet are cancelled.") % {"count": counted(unsent)},
             _("Badges whose answer is unknown stay until Navigatr has been asked. Issued badges stay as they are."),
             _("The course awards no badge until it is mapped again."),
         ]
