@@ -66,10 +66,11 @@ check: install-dev
 	find . -path ./.venv -prune -o -name '*.html' -exec .venv/bin/djade --check --target-version 5.2 {} +
 	$(VENV_PYTHON) manage.py makemigrations --check --dry-run --skip-checks
 
+# Extras stay in the file: where a package asks for coverage[toml], pip 23 looks past a bare coverage==… to the newest.
 requirements:
-	$(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 \
+	$(UV) pip compile --quiet --universal --generate-hashes --no-strip-extras --no-header --python-version 3.11 \
 		pyproject.toml -o requirements.txt
-	$(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 \
+	$(UV) pip compile --quiet --universal --generate-hashes --no-strip-extras --no-header --python-version 3.11 \
 		pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 
 # Keeps var/, the portal's data.
