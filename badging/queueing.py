@@ -1,5 +1,6 @@
 """From a completion to a queued issuance, and what a changed learner, score or mapping does to what waits."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -13,6 +14,8 @@ from .meanings import Outcome
 from .models import CourseBadgeMapping, Issuance, IssuanceQuerySet, NavigatrConnection, recipient_key
 
 State = Issuance.State
+
+MOVED_AT_ONCE = 500
 
 # What a better profile in Moodle mends by itself.
 MENDED_BY_PROFILE = [Outcome.PROFILE_INCOMPLETE, Outcome.DUPLICATE_RECIPIENT, Outcome.LEARNER_DELETED]
@@ -129,16 +132,26 @@ def requeue(rows: IssuanceQuerySet, *, now: datetime) -> int:
     What may have been sent stays under the badge it may have been sent as, and is looked up first. Rows of a course
     without a mapping, or of an erased learner, are left alone. Rows whose mapping or connection is off become held.
     """
-    count = 0
+    by_course: dict[int, list[int]] = defaultdict(list)
     movable = rows.exclude(state__in=[State.SENDING, State.ISSUED]).filter(learner__erased_at=None)
-    courses = movable.values_list("course_id", flat=True).distinct()
-    for mapping in CourseBadgeMapping.objects.filter(course__in=list(courses)).select_related("connection"):
-        count += move_to(mapping, movable.filter(course=mapping.course_id), now=now)
-    return count
+    for course, pk in movable.order_by("pk").values_list("course_id", "pk"):
+        by_course[course].append(pk)
+    mappings = CourseBadgeMapping.objects.filter(course__in=list(by_course)).select_related("connection")
+    return sum(_move(mapping, by_course[mapping.course_id], now) for mapping in mappings)
 
 
 def move_to(mapping: CourseBadgeMapping, rows: IssuanceQuerySet, *, now: datetime) -> int:
     """Queue these rows of the mapping's course anew, for the mapping's badge; returns how many."""
+    return _move(mapping, list(rows.order_by("pk").values_list("pk", flat=True)), now)
+
+
+def _move(mapping: CourseBadgeMapping, pks: Sequence[int], now: datetime) -> int:
+    """`move_to` for rows that have been chosen, a batch at a time.
+
+    By their numbers and not by a query inside the UPDATE: PostgreSQL, where its statistics are out of date, compares
+    every row of such a query with every row of the table. And what is asked of the row that is changed itself
+    (its state), PostgreSQL asks once more when a worker took the row since the statement began.
+    """
     hold = mapping.hold_reason
     afresh = {
         "state": State.HELD if hold else State.QUEUED,
@@ -152,47 +165,57 @@ def move_to(mapping: CourseBadgeMapping, rows: IssuanceQuerySet, *, now: datetim
         "lookups_refused": 0,
     }
     target = mapping.connection.environment
-    # Asked of the row that is changed itself, whatever tables the choice joins: PostgreSQL looks again at that row, and
-    # at nothing else, when a worker took it since the statement began.
-    rows = Issuance.objects.filter(pk__in=rows.values("pk")).exclude(state__in=[State.SENDING, State.ISSUED])
-    count = rows.filter(maybe_sent=True).update(**afresh)
-    rows = rows.filter(maybe_sent=False)
-    # A learner who has a row in the other environment already goes on with that one.
-    taken = Issuance.objects.filter(course=mapping.course_id, environment=target).values("learner_id")
-    rows.exclude(environment=target).filter(learner__in=taken).update(
-        state=State.CANCELLED, reason=Outcome.MAPPING_REMOVED, next_attempt_at=None
-    )
-    rows = rows.filter(Q(environment=target) | ~Q(learner__in=taken))
-    return count + rows.update(
-        **afresh,
-        first_attempt_at=None,
-        connection=mapping.connection,
-        environment=target,
-        provider_id=mapping.provider_id,
-        badge_id=mapping.badge_id,
-        badge_name=mapping.badge_name,
-    )
+    count = 0
+    for start in range(0, len(pks), MOVED_AT_ONCE):
+        free = ~Q(state__in=[State.SENDING, State.ISSUED])
+        rows = Issuance.objects.filter(free, pk__in=pks[start : start + MOVED_AT_ONCE])
+        count += rows.filter(maybe_sent=True).update(**afresh)
+        rows = rows.filter(maybe_sent=False)
+        # A learner who has a row in the other environment already goes on with that one.
+        coming = list(rows.exclude(environment=target).values_list("learner_id", flat=True))
+        there = Issuance.objects.filter(course=mapping.course_id, environment=target, learner__in=coming)
+        taken = list(there.values_list("learner_id", flat=True)) if coming else []
+        rows.exclude(environment=target).filter(learner__in=taken).update(
+            state=State.CANCELLED, reason=Outcome.MAPPING_REMOVED, next_attempt_at=None
+        )
+        count += rows.filter(Q(environment=target) | ~Q(learner__in=taken)).update(
+            **afresh,
+            first_attempt_at=None,
+            connection=mapping.connection,
+            environment=target,
+            provider_id=mapping.provider_id,
+            badge_id=mapping.badge_id,
+            badge_name=mapping.badge_name,
+        )
+    return count
 
 
 def release_held(rows: IssuanceQuerySet, *, now: datetime) -> int:
-    """Queue those held rows whose mapping and connection are on again, keeping their tries; returns how many.
+    """Queue what is held under the mappings and connections of these rows, if both are on again; returns how many.
 
-    Those that still wait say for what. A row whose mapping was removed meanwhile may have been sent, and is looked up.
+    Their tries are kept. Those that still wait say for what. A row whose mapping was removed meanwhile may have been
+    sent, and is looked up.
     """
-    held = Issuance.objects.filter(pk__in=rows.values("pk"), state=State.HELD).exclude(reason=Outcome.LEARNER_SUSPENDED)
-    mapped = Q(mapping=None) | Q(mapping__active=True, mapping__connection__state="active")
-    ready = held.filter(mapped, connection__state="active")
-    # As in move_to: the state is asked of the row that is changed.
-    count = Issuance.objects.filter(pk__in=ready.values("pk"), state=State.HELD).update(
-        state=State.QUEUED, reason="", queued_at=now, next_attempt_at=now
-    )
-    still = set(held.values_list("mapping", "connection"))
-    mappings = CourseBadgeMapping.objects.select_related("connection").in_bulk([pk for pk, _ in still if pk])
-    connections = NavigatrConnection.objects.in_bulk([pk for _, pk in still])
-    for mapping, connection in still:
-        reason = (mappings[mapping].hold_reason if mapping else None) or connections[connection].hold_reason
-        if reason is not None:
-            held.filter(mapping=mapping, connection=connection).exclude(reason=reason).update(reason=reason)
+    held = Issuance.objects.filter(state=State.HELD).exclude(reason=Outcome.LEARNER_SUSPENDED)
+    chosen = rows.filter(state=State.HELD).exclude(reason=Outcome.LEARNER_SUSPENDED)
+    places = set(chosen.order_by().values_list("mapping", "connection").distinct())
+    mappings = CourseBadgeMapping.objects.select_related("connection").in_bulk([pk for pk, _ in places if pk])
+    connections = NavigatrConnection.objects.in_bulk([pk for _, pk in places])
+    together: dict[tuple[int, Outcome | None], list[int | None]] = defaultdict(list)
+    for mapping, connection in places:
+        # One that was removed in this moment has left its rows to the next sweep.
+        if mapping is None or mapping in mappings:
+            hold = (mappings[mapping].hold_reason if mapping else None) or connections[connection].hold_reason
+            together[connection, hold].append(mapping)
+    count = 0
+    for (connection, hold), under in together.items():
+        # Columns of the row that is changed, and no query inside the UPDATE: see `_move`.
+        mapped = Q(mapping__in=[pk for pk in under if pk is not None])
+        own = held.filter(mapped | Q(mapping=None) if None in under else mapped, connection=connection)
+        if hold is None:
+            count += own.update(state=State.QUEUED, reason="", queued_at=now, next_attempt_at=now)
+        else:
+            own.exclude(reason=hold).update(reason=hold)
     return count
 
 
