@@ -6,6 +6,9 @@ with a lease.
 
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 from celery import shared_task
@@ -22,11 +25,30 @@ from .models import NavigatrConnection
 
 log = logging.getLogger(__name__)
 
+# How long one connection may send in one go before its sender goes to the end of the line: a worker has fewer threads
+# than there may be connections with a long queue, and polls wait for the same threads.
+TURN_SECONDS = 30.0
+
 _stopping = threading.Event()
-# The connections that this process is sending for: one sender each, so that a long queue of one connection, for which
-# every sweep starts another sender, leaves room for the others and for the polls.
-_sending: set[int] = set()
-_sending_lock = threading.Lock()
+_under_way: set[str] = set()
+_under_way_lock = threading.Lock()
+
+
+@contextmanager
+def _alone(job: str) -> Iterator[bool]:
+    """Whether no other thread of this process is at the same job; until the end of the block it is this one's.
+
+    Ticks go on while a job takes long, and each would take another thread, until none is left for anything else.
+    """
+    with _under_way_lock:
+        mine = job not in _under_way
+        _under_way.add(job)
+    try:
+        yield mine
+    finally:
+        if mine:
+            with _under_way_lock:
+                _under_way.discard(job)
 
 
 @worker_shutting_down.connect
@@ -52,27 +74,30 @@ def poll_site(site_id: int) -> None:
 
 @shared_task(ignore_result=True)
 def send_sweep() -> None:
-    """Take back what dead workers held, and start a sender for each connection with something due."""
-    now = timezone.now()
-    issuing.sweep(now=now)
-    for connection in issuing.due_connections(now):
-        send_due.apply_async((connection.pk,), expires=30)
+    """Take back what dead workers held, and start a sender for each connection with something due.
+
+    Twice at a time is harmless.
+    """
+    with _alone("sweep") as alone:
+        if not alone:
+            return
+        now = timezone.now()
+        issuing.sweep(now=now)
+        for connection in issuing.due_connections(now):
+            send_due.apply_async((connection.pk,), expires=30)
 
 
 @shared_task(ignore_result=True)
 def send_due(connection_id: int) -> None:
-    """Send what is due of one connection. Twice at a time is harmless: each claims its own rows."""
-    with _sending_lock:
-        if connection_id in _sending:
+    """Send what is due of one connection, for one turn. Twice at a time is harmless: each claims its own rows."""
+    with _alone(f"sending {connection_id}") as alone:
+        connection = NavigatrConnection.objects.filter(pk=connection_id).first() if alone else None
+        if connection is None:
             return
-        _sending.add(connection_id)
-    try:
-        connection = NavigatrConnection.objects.filter(pk=connection_id).first()
-        if connection is not None:
-            issuing.send_due(connection, should_stop=_stopping.is_set)
-    finally:
-        with _sending_lock:
-            _sending.discard(connection_id)
+        until = monotonic() + TURN_SECONDS
+        issuing.send_due(connection, should_stop=lambda: _stopping.is_set() or monotonic() >= until)
+    if monotonic() >= until and not _stopping.is_set():
+        nudge()
 
 
 @shared_task(ignore_result=True)

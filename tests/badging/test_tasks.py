@@ -10,7 +10,7 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from badging import queueing, tasks
-from badging.models import NavigatrConnection
+from badging.models import Issuance, NavigatrConnection
 from moodle_sync.models import MoodleSite
 from moodle_sync.polling import PollResult
 from sandbox import Sandbox
@@ -139,3 +139,38 @@ def test_a_worker_that_shuts_down_begins_nothing_new(sandbox: Sandbox) -> None:
         tasks._stopping.clear()
     row.refresh_from_db()
     assert row.state == "queued"
+
+
+def test_a_sweep_or_sender_that_takes_long_takes_no_second_thread(at_once: None, sandbox: Sandbox) -> None:
+    row = owe(map_course(sandbox))
+    with tasks._alone("sweep"):
+        tasks.send_sweep()
+    with tasks._alone(f"sending {row.connection_id}"):
+        tasks.send_sweep()
+    row.refresh_from_db()
+    assert row.state == "queued"
+    tasks.send_sweep()
+    row.refresh_from_db()
+    assert row.state == "issued"
+
+
+def test_a_long_queue_is_sent_in_turns_and_goes_on_behind_what_waits(
+    sandbox: Sandbox, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.SEND_THREADS = 1
+    mapping = map_course(sandbox)
+    for _ in range(4):
+        owe(mapping)
+    sandbox.faults.on("slow", seconds=0.1)
+    monkeypatch.setattr(tasks, "TURN_SECONDS", 0.05)
+    sent: list[tuple[str, int]] = []
+
+    def note(task: Any) -> Any:
+        return lambda *_args, **_options: sent.append((task.name, len(sandbox.navigatr.puts)))
+
+    monkeypatch.setattr(tasks.send_sweep, "apply_async", note(tasks.send_sweep))
+    tasks.send_due(mapping.connection_id)
+    [(name, calls)] = sent
+    assert name == "badging.tasks.send_sweep"
+    assert 0 < calls < 4
+    assert Issuance.objects.filter(state="queued", claim=None).count() == 4 - calls
