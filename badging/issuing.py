@@ -52,6 +52,8 @@ Kind = IssuanceAttempt.Kind
 # Results are written together: at most so many, at most so long after they came.
 WRITE_EVERY = 250
 WRITE_AFTER_SECONDS = 0.25
+# The client's own time-out for making a connection comes before that for the answer.
+CONNECTING = timedelta(seconds=5)
 # How long an issuance steps aside while the same badge is on its way to the same address.
 STEP_ASIDE = timedelta(seconds=60)
 
@@ -109,6 +111,14 @@ class LookedUp:
     duration: timedelta
     findings: dict[int, Finding]
     error: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotBegun:
+    """A thread did not begin with these, because they may belong to another worker by now."""
+
+    rows: list[Issuance]
+    error: None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,12 +313,17 @@ def _claim(connection: NavigatrConnection, claim_id: uuid.UUID, limit: int, now:
     Issuance.objects.filter(pk__in=[row.pk for row in claimed.rows]).update(
         state=State.SENDING,
         claim=claim_id,
-        leased_until=now + settings.LEASE,
+        leased_until=now + lease_of(connection),
         first_attempt_at=Coalesce(F("first_attempt_at"), now),
     )
     for row in claimed.rows:
         row.first_attempt_at = row.first_attempt_at or now
     return claimed
+
+
+def lease_of(connection: NavigatrConnection) -> timedelta:
+    """How long an issuance is a worker's own: what it begins within LEASE has then been answered or given up."""
+    return settings.LEASE + timedelta(seconds=connection.timeout) + CONNECTING
 
 
 def _write_decisions(rows: Sequence[Issuance], tally: Tally, now: datetime) -> None:
@@ -684,14 +699,15 @@ class _Round:
         # are not settled yet.
         self.scheduled: deque[Task] = deque()
         self.tasks: SimpleQueue[Task | None] = SimpleQueue()
-        self.results: SimpleQueue[Sent | LookedUp] = SimpleQueue()
+        self.results: SimpleQueue[Sent | LookedUp | NotBegun] = SimpleQueue()
         self.unsettled: dict[int, Issuance] = {}
         self.threads: list[Future[None]] = []
         self.more = True
         self.halted = False
         self.failures = connection.failures
         self.probe: datetime | None = None
-        self.renewed = monotonic()
+        # Nothing is begun from then on: without a renewal its lease may run out before the answer comes.
+        self.begin_until = timezone.now() + settings.LEASE
 
     def run(self) -> Tally:
         """Claim, send and settle until nothing is due, the connection rests, or it is told to stop."""
@@ -762,7 +778,8 @@ class _Round:
         """One thread: a client of its own, task after task, until told to end."""
         with client_for(self.connection) as client:
             while (task := self.tasks.get()) is not None:
-                self.results.put(task.ask(client))
+                in_time = timezone.now() < self.begin_until
+                self.results.put(task.ask(client) if in_time else NotBegun(task.rows))
 
     def _raise_what_ended_a_thread(self) -> None:
         """A thread that ended before it was told to has failed; what it had in hand is looked up after the lease."""
@@ -770,10 +787,10 @@ class _Round:
             if thread.done():
                 thread.result()
 
-    def _collect(self) -> list[Sent | LookedUp]:
+    def _collect(self) -> list[Sent | LookedUp | NotBegun]:
         """The results that came within a moment, up to one write's worth; at once when one may concern the others."""
         until = monotonic() + WRITE_AFTER_SECONDS
-        results: list[Sent | LookedUp] = []
+        results: list[Sent | LookedUp | NotBegun] = []
         outstanding = len(self.unsettled)
         while len(results) < min(WRITE_EVERY, outstanding) and (left := until - monotonic()) > 0:
             with suppress(Empty):
@@ -783,8 +800,13 @@ class _Round:
                     break
         return results
 
-    def _settle(self, results: Sequence[Sent | LookedUp]) -> None:
+    def _settle(self, collected: Sequence[Sent | LookedUp | NotBegun]) -> None:
         """Write new states and audit rows of these results in one transaction, then see how the connection does."""
+        not_begun = [result for result in collected if isinstance(result, NotBegun)]
+        if not_begun:
+            self._halt()
+            self._hand_back(not_begun)
+        results = [result for result in collected if not isinstance(result, NotBegun)]
         if not results:
             return
         now = timezone.now()
@@ -839,11 +861,16 @@ class _Round:
         if self.halted:
             return
         self.halted = True
-        back = [row.pk for task in self.scheduled for row in task.rows]
+        back = [*self.scheduled]
         self.scheduled.clear()
         with suppress(Empty):
             while (task := self.tasks.get_nowait()) is not None:
-                back.extend(row.pk for row in task.rows)
+                back.append(task)
+        self._hand_back(back)
+
+    def _hand_back(self, unbegun: Sequence[Task | NotBegun]) -> None:
+        """Let others take these; those that others have taken already stay theirs."""
+        back = [row.pk for task in unbegun for row in task.rows]
         for pk in back:
             del self.unsettled[pk]
         # Without the database their leases run out, and they are looked up for nothing.
@@ -854,9 +881,16 @@ class _Round:
             mine.update(state=State.QUEUED, claim=None, leased_until=None)
 
     def _renew_leases(self) -> None:
-        """Keep what is in hand ours while Navigatr is slow."""
-        if monotonic() - self.renewed > settings.LEASE.total_seconds() / 3:
+        """Keep what is in hand ours while Navigatr is slow.
+
+        What could not be renewed in time, as the database was away or this machine stood still, may be another's: then
+        nothing more is begun.
+        """
+        now = timezone.now()
+        if now >= self.begin_until:
+            self._halt()
+        elif now > self.begin_until - settings.LEASE * 2 / 3:
             Issuance.objects.filter(pk__in=list(self.unsettled), claim=self.claim_id, state=State.SENDING).update(
-                leased_until=timezone.now() + settings.LEASE
+                leased_until=now + lease_of(self.connection)
             )
-            self.renewed = monotonic()
+            self.begin_until = now + settings.LEASE

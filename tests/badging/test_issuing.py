@@ -4,10 +4,11 @@ import logging
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+import time_machine
 from django.db import IntegrityError, close_old_connections
 from django.db import connection as database
 from django.db import connections as databases
@@ -694,17 +695,47 @@ def test_leases_are_renewed_while_navigatr_is_slow(sandbox: Sandbox, settings: A
     settings.LEASE = timedelta(seconds=0.6)
     row = owe(map_course(sandbox, connect(sandbox, timeout=5)))
     sandbox.faults.on("slow", seconds=1.2)
-    before = timezone.now()
-    seen: list[Any] = []
+    seen: set[datetime] = set()
 
     def watch() -> bool:
-        seen.append(Issuance.objects.values_list("leased_until", flat=True).get())
+        seen.update(Issuance.objects.exclude(leased_until=None).values_list("leased_until", flat=True))
         return False
 
     issuing.send_due(row.connection, should_stop=watch)
     row.refresh_from_db()
     assert row.state == State.ISSUED
-    assert max(until for until in seen if until) > before + timedelta(seconds=1)
+    assert max(seen) - min(seen) > timedelta(seconds=0.5)
+
+
+def test_a_lease_outlasts_whatever_is_begun_under_it(sandbox: Sandbox, settings: Any) -> None:
+    row = owe(map_course(sandbox, connect(sandbox, timeout=300)))
+    now = timezone.now()
+    issuing.claim(row.connection, issuing.uuid.uuid4(), limit=1, now=now)
+    row.refresh_from_db()
+    assert row.leased_until is not None
+    assert row.leased_until >= now + settings.LEASE + timedelta(seconds=300)
+
+
+def test_a_worker_that_stood_still_begins_nothing_that_may_be_anothers_by_now(sandbox: Sandbox, settings: Any) -> None:
+    settings.SEND_THREADS = 1
+    mapping = map_course(sandbox)
+    for _ in range(5):
+        owe(mapping)
+    sandbox.faults.on("slow", seconds=0.2)
+    stood_still = []
+    with time_machine.travel(timezone.now(), tick=True) as clock:
+
+        def stand_still_once() -> bool:
+            if sandbox.navigatr.puts and not stood_still:
+                clock.shift(settings.LEASE)
+                stood_still.append(len(sandbox.navigatr.puts))
+            return False
+
+        issuing.send_due(mapping.connection, should_stop=stand_still_once)
+    assert len(sandbox.navigatr.puts) == stood_still[0] < 5
+    assert Issuance.objects.filter(state=State.ISSUED).count() == stood_still[0]
+    handed_back = Issuance.objects.filter(state=State.QUEUED)
+    assert set(handed_back.values_list("claim", "leased_until", "maybe_sent", "failures")) == {(None, None, False, 0)}
 
 
 def test_more_than_one_batch_is_sent_in_a_round_today_before_a_back_fill(sandbox: Sandbox, settings: Any) -> None:
