@@ -162,9 +162,24 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 else:
     DATABASES["default"].setdefault("CONN_MAX_AGE", 60)
     DATABASES["default"].setdefault("CONN_HEALTH_CHECKS", True)
-    # PostgreSQL's default is for turning disks. On any other it has lists read a whole table backwards, where an index
-    # knows the few rows: a course's newest badges among a million (benchmarks/load.py). `?options=` in the URL wins.
-    DATABASES["default"].setdefault("OPTIONS", {}).setdefault("options", "-c random_page_cost=1.1")
+    # PostgreSQL's default cost of a page is for turning disks. On any other it has lists read a whole table backwards,
+    # where an index knows the few rows: a course's newest badges among a million (benchmarks/load.py). The time-outs
+    # are for a host that is gone or stands still: the rows that it had locked are free again within a minute or two,
+    # not in hours, and whoever waits for an answer of a lost server is told so. What the URL says wins.
+    server = {
+        "random_page_cost": "1.1",
+        "idle_in_transaction_session_timeout": "60s",
+        "tcp_keepalives_idle": "30",
+        "tcp_keepalives_interval": "10",
+        "tcp_keepalives_count": "3",
+    }
+    DATABASES["default"]["OPTIONS"] = {
+        "options": " ".join(f"-c {name}={value}" for name, value in server.items()),
+        "connect_timeout": 10,
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+    } | DATABASES["default"].get("OPTIONS", {})
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

@@ -4,6 +4,8 @@ from django.contrib import admin
 from django.contrib.auth import views as auth
 from django.urls import include, path, reverse_lazy
 
+handler500 = "config.errors.server_error"
+
 urlpatterns = [
     path("", include("badging.urls")),
     path(

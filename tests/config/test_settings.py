@@ -42,3 +42,21 @@ def test_cookies_and_headers_follow_how_the_portal_is_reached(
     data_folder: Path, environment: dict[str, str], expected: list[Any]
 ) -> None:
     assert read(data_folder, **environment) == expected
+
+
+def test_a_host_that_is_gone_keeps_no_rows_locked_and_the_url_has_the_last_word(
+    data_folder: Path, postgres_url: str
+) -> None:
+    code = (
+        "import django, json; django.setup()\n"
+        "from django.db import connection\n"
+        "names = ('idle_in_transaction_session_timeout', 'random_page_cost')\n"
+        "with connection.cursor() as cursor:\n"
+        "    print(json.dumps([cursor.execute(f'SHOW {name}').fetchone()[0] for name in names]))\n"
+    )
+    told = []
+    for url in (postgres_url, f"{postgres_url}?options=-c%20random_page_cost%3D3&connect_timeout=7"):
+        env = running.environment(data_folder, DATABASE_URL=url, DJANGO_SETTINGS_MODULE="config.settings")
+        done = subprocess.run([sys.executable, "-c", code], cwd=running.ROOT, env=env, capture_output=True, check=True)
+        told.append(json.loads(done.stdout))
+    assert told == [["1min", "1.1"], ["0", "3"]]

@@ -1,0 +1,21 @@
+"""The page in place of one that failed."""
+
+import sys
+
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.views import defaults
+
+RETRY_AFTER_SECONDS = "10"
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Django's `handler500`: a database that is away for a moment is told as that (503), and anything else as a fault.
+
+    Neither page asks the database for anything. Django has written the error to the log by then.
+    """
+    if isinstance(sys.exception(), (OperationalError, InterfaceError)):
+        page = render_to_string("503.html")
+        return HttpResponse(page, status=503, headers={"Retry-After": RETRY_AFTER_SECONDS})
+    return defaults.server_error(request)

@@ -1,0 +1,37 @@
+"""What a page says when it cannot be made."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import InterfaceError, OperationalError
+from django.db import connection as database
+from django.test import Client
+from django.urls import reverse
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "says"),
+    [
+        (OperationalError, 503, "database does not answer"),
+        (InterfaceError, 503, "database does not answer"),
+        (ZeroDivisionError, 500, "Something went wrong in the portal"),
+    ],
+)
+@pytest.mark.parametrize("page", ["admin:badging_issuance_changelist", "home"])
+def test_a_database_that_is_away_is_told_as_that_on_a_page_that_asks_it_nothing(
+    page: str, error: type[Exception], status: int, says: str
+) -> None:
+    client = Client(raise_request_exception=False)
+    client.force_login(get_user_model().objects.create_superuser("admin"))
+
+    def away(*_arguments: Any) -> Any:
+        raise error
+
+    with database.execute_wrapper(away):
+        answer = client.get(reverse(page))
+    assert answer.status_code == status
+    assert says in answer.content.decode()
+    assert ("Retry-After" in answer.headers) == (status == 503)
