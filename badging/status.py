@@ -26,6 +26,8 @@ def status(now: datetime) -> dict[str, Any]:
     due = Issuance.objects.due(now)
     oldest = due.order_by("next_attempt_at").values_list("next_attempt_at", flat=True).first()
     return {
+        # Each completion that is owed a badge has one issuance, and that one state.
+        "completions": sum(states.values()),
         "issuances": states,
         "due": due.count(),
         "oldest_due_seconds": None if oldest is None else int((now - oldest).total_seconds()),

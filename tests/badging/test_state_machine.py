@@ -370,8 +370,10 @@ class Story(RuleBasedStateMachine):
     def rows_are_one_each_and_add_up(self) -> None:
         rows = list(Issuance.objects.all())
         assert len({(row.course_id, row.learner_id, row.environment) for row in rows}) == len(rows)
-        states = status(timezone.now())["issuances"]
-        assert states == {state.value: sum(row.state == state for row in rows) for state in State}
+        told = status(timezone.now())
+        assert told["issuances"] == {state.value: sum(row.state == state for row in rows) for state in State}
+        owed = {(row.completion_id, row.environment) for row in rows}
+        assert told["completions"] == len(owed) == sum(told["issuances"].values())
         for row in rows:
             assert (row.state == State.SENDING) == (row.claim is not None) == (row.leased_until is not None)
             assert row.state == State.QUEUED or row.next_attempt_at is None or row.state in (State.SENDING, State.HELD)

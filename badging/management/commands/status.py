@@ -18,7 +18,8 @@ class Command(PortalCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Print it."""
         now = status(timezone.now())
-        lines = [f"{Issuance.State(state).label}: {count}" for state, count in now["issuances"].items()]
+        lines = [_("Completions owed a badge: %d, of them") % now["completions"]]
+        lines += [f"  {Issuance.State(state).label}: {count}" for state, count in now["issuances"].items()]
         lines.append(_("Due: %s") % now["due"])
         if now["oldest_due_seconds"] is not None:
             lines.append(_("Oldest due for %d s") % now["oldest_due_seconds"])
