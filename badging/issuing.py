@@ -721,7 +721,7 @@ class _Round:
                     if not self.halted and self.should_stop():
                         self._halt()
                     with database_may_be_away(unless=not self.unsettled):
-                        if not self.halted and self.more and self.tasks.qsize() < settings.SEND_BATCH // 2:
+                        if not self.halted and self._has_room():
                             self._claim_more(pool)
                         self._renew_leases()
             finally:
@@ -737,6 +737,11 @@ class _Round:
         """After a run of failures one issuance goes first, to see whether Navigatr is back."""
         tripped: bool = self.failures >= settings.CIRCUIT_THRESHOLD
         return tripped
+
+    def _has_room(self) -> bool:
+        """Whether more may be taken: the threads soon have nothing to do, and a crash would leave few answers unknown."""
+        few = self.tasks.qsize() < settings.SEND_BATCH // 2 and len(self.unsettled) < 2 * settings.SEND_BATCH
+        return self.more and few
 
     def _claim_more(self, pool: ThreadPoolExecutor) -> None:
         """Take more into hand; several claims in a row when one only decided things without a call."""
