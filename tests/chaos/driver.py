@@ -18,6 +18,7 @@ from typing import Any
 import django
 from cryptography.fernet import Fernet
 
+from sandbox.navigatr import LEDGER_LENGTH
 from supervisor.programs import portal_programs
 from tests import services
 
@@ -32,7 +33,7 @@ from .plan import (
     Plan,
     draw,
 )
-from .servers import ROOT, Postgres, Process, Valkey
+from .servers import ROOT, SLOW_SECONDS, Postgres, Process, Valkey
 
 CONNECTION, SITE = "College", "Moodle"
 # The portal's own waits, shortened so that a run sees many of them end.
@@ -55,7 +56,6 @@ MOST_TRIES, RETRY_SECONDS = 60, 1.0
 # Longer than the ten minutes for which a site stays taken by a poll whose worker was killed.
 LONGEST_SETTLING = 420
 LISTENING_SECONDS = 5.0
-LEDGER_LENGTH = 50_000
 DAY = 86_400
 
 
@@ -237,7 +237,7 @@ class _Driver:
             if not hanging:
                 return
             if time.monotonic() > until:
-                raise Amiss(f"not settled after {LONGEST_SETTLING:.0f} s: {hanging}")
+                raise Amiss(f"not settled after {LONGEST_SETTLING:.0f} s: {hanging}; {self.database.under_way()}")
 
     def _hanging(self) -> str:
         """What is not at its end yet, or ""."""
@@ -438,6 +438,8 @@ class _Driver:
         )
         for line in verdict.wrong:
             print(line)
+        slow = self.database.slow_statements()
+        failed = self.counts["page 500"]
         happened = ", ".join(f"{count} × {name}" for name, count in sorted(self.counts.items()) if name != "complete")
         print(f"happened: {happened}")
         for title, value in (
@@ -450,8 +452,12 @@ class _Driver:
             ("lost", verdict.lost),
             ("doubled", verdict.doubled),
             ("audit rows missing", verdict.audit_missing),
+            ("status off by", verdict.off_by),
+            (f"statements over {SLOW_SECONDS} s", len(slow)),
+            ("pages that failed", failed),
             ("longest delay", f"{verdict.longest_delay:.1f} s"),
             ("duration", f"{breaking:.0f} s and {settling:.0f} s until all was settled"),
         ):
-            print(f"{title:<20}{value}")
-        return 0 if verdict.passed else 1
+            print(f"{title:<22}{value}")
+        print(*slow, sep="\n", end="" if not slow else "\n")
+        return 0 if verdict.passed and not slow and not failed else 1

@@ -17,6 +17,8 @@ from supervisor.processes import dying_with_parent
 from tests import services
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+# A statement of the portal that takes longer has gone wrong, however busy the machine is.
+SLOW_SECONDS = 10
 
 
 class Process:
@@ -84,6 +86,7 @@ class Postgres:
         create = ["--no-sync", "--no-locale", "-E", "UTF8", "-A", "trust", "-U", "portal"]
         services._run_as(self._user, [binaries / "initdb", *create, "-D", data])
         options = ["--listen_addresses=127.0.0.1", f"--port={port}", "--unix_socket_directories="]
+        options.append(f"--log_min_duration_statement={SLOW_SECONDS}s")
         command: list[str | Path] = [binaries / "postgres", "-D", data, *options, "--max_connections=300"]
         self.url = f"postgres://portal@127.0.0.1:{port}/postgres"
         self._server = Process(
@@ -100,6 +103,20 @@ class Postgres:
             psycopg.connect(self.url).close()
             return True
         return False
+
+    def slow_statements(self) -> list[str]:
+        """Those that took longer than SLOW_SECONDS, waits for others' locks included, as PostgreSQL logged them."""
+        lines = self._server.log.read_text(errors="replace").splitlines()
+        return [line for line in lines if " LOG:  duration: " in line]
+
+    def under_way(self) -> list[tuple[float, str, str]]:
+        """What it is working at: for how many seconds, what it waits for, and the beginning of the statement."""
+        with suppress(psycopg.Error), psycopg.connect(self.url) as session:
+            return session.execute(
+                "SELECT round(extract(epoch FROM now() - query_start), 1)::float, coalesce(wait_event, ''),"
+                " left(query, 300) FROM pg_stat_activity WHERE state <> 'idle' AND pid <> pg_backend_pid()"
+            ).fetchall()
+        return []
 
     def stop(self) -> None:
         """PostgreSQL's immediate stop: every session is cut off, and nothing is tidied up."""

@@ -6,8 +6,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils import timezone
+
 from badging.meanings import Outcome
 from badging.models import Issuance, IssuanceAttempt
+from badging.status import status
 
 # A course's Moodle id and a learner's.
 Pair = tuple[int, int]
@@ -26,13 +29,14 @@ class Verdict:
     lost: int
     doubled: int
     audit_missing: int
+    off_by: int
     longest_delay: float
     wrong: list[str]
 
     @property
     def passed(self) -> bool:
-        """Nothing lost, nothing doubled, nothing untold."""
-        return (self.lost, self.doubled, self.audit_missing) == (0, 0, 0)
+        """Nothing lost, nothing doubled, nothing untold, and `status` adds up to the completions that were taken up."""
+        return (self.lost, self.doubled, self.audit_missing, self.off_by) == (0, 0, 0, 0)
 
 
 def compare(
@@ -95,4 +99,6 @@ def compare(
         if missing:
             untold += missing
             wrong.append(f"{where}; {asked[pair]} call(s), {told[pair]} told by the audit")
-    return Verdict(len(owed), len(assertions), sum(asked.values()), lost, doubled, untold, longest, wrong)
+    states = status(timezone.now())["issuances"]
+    off_by = sum(states.values()) - len(rows.keys() & owed.keys())
+    return Verdict(len(owed), len(assertions), sum(asked.values()), lost, doubled, untold, off_by, longest, wrong)
