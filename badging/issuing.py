@@ -739,7 +739,7 @@ class _Round:
         return tripped
 
     def _has_room(self) -> bool:
-        """Whether more may be taken: the threads soon have nothing to do, and a crash would leave few answers unknown."""
+        """Whether to take more: the threads soon have nothing to do, and a crash would leave few answers unknown."""
         few = self.tasks.qsize() < settings.SEND_BATCH // 2 and len(self.unsettled) < 2 * settings.SEND_BATCH
         return self.more and few
 

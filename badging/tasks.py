@@ -13,6 +13,7 @@ from typing import Any
 
 from celery import shared_task
 from celery.signals import worker_shutting_down
+from django.db.models import F
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
@@ -28,8 +29,11 @@ log = logging.getLogger(__name__)
 # How long one connection may send in one go before its sender goes to the end of the line: a worker has fewer threads
 # than there may be connections with a long queue, and polls wait for the same threads.
 TURN_SECONDS = 30.0
+# Polls of slow sites leave at least half of a worker's threads (supervisor/programs.py) to sending.
+POLLS_AT_ONCE = 4
 
 _stopping = threading.Event()
+_polls = threading.BoundedSemaphore(POLLS_AT_ONCE)
 _under_way: set[str] = set()
 _under_way_lock = threading.Lock()
 
@@ -59,16 +63,29 @@ def _stop_sending(**kwargs: Any) -> None:
 
 @shared_task(ignore_result=True)
 def poll_due() -> None:
-    """Start a poll for each Moodle site whose time has come; a site that is being polled is left out."""
-    for pk in MoodleSite.objects.due(timezone.now()).values_list("pk", flat=True):
+    """Start a poll for each Moodle site whose time has come, the one that waits longest first.
+
+    A site that is being polled is left out.
+    """
+    due = MoodleSite.objects.due(timezone.now()).order_by(F("next_poll_at").asc(nulls_first=True))
+    for pk in due.values_list("pk", flat=True):
         poll_site.apply_async((pk,), expires=60)
 
 
 @shared_task(ignore_result=True)
 def poll_site(site_id: int) -> None:
-    """One round for one site. Twice at a time is harmless: the second finds it taken."""
-    site = MoodleSite.objects.filter(pk=site_id).first()
-    if site is not None and queueing.poll(site, now=timezone.now()).queued:
+    """One round for one site. Twice at a time is harmless: the second finds it taken.
+
+    Where too many are under way it stays due, and the next tick starts it.
+    """
+    if not _polls.acquire(blocking=False):
+        return
+    try:
+        site = MoodleSite.objects.filter(pk=site_id).first()
+        queued = queueing.poll(site, now=timezone.now()).queued if site is not None else 0
+    finally:
+        _polls.release()
+    if queued:
         nudge()
 
 

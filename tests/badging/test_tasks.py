@@ -1,5 +1,6 @@
 """Celery's doors: each tick becomes one call of a verb, and a lost broker loses nothing."""
 
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -51,7 +52,7 @@ def test_the_tick_polls_each_site_whose_time_has_come(at_once: None, polled: lis
     make_site(name="Being polled", polling_until=now + timedelta(minutes=1))
     make_site(name="Off", enabled=False)
     tasks.poll_due()
-    assert sorted(polled) == ["Due", "New"]
+    assert polled == ["New", "Due"]
 
 
 def test_a_poll_that_queues_something_is_followed_by_sending(
@@ -61,6 +62,19 @@ def test_a_poll_that_queues_something_is_followed_by_sending(
     assert tasks.nudge_poll(row.course.site_id)
     row.refresh_from_db()
     assert row.state == "issued"
+
+
+def test_polls_leave_threads_to_sending_and_a_site_that_was_left_out_is_polled_by_a_later_tick(
+    at_once: None, polled: list[str]
+) -> None:
+    make_site(name="Due")
+    with ExitStack() as under_way:
+        for _ in range(tasks.POLLS_AT_ONCE):
+            under_way.enter_context(tasks._polls)
+        tasks.poll_due()
+        assert polled == []
+    tasks.poll_due()
+    assert polled == ["Due"]
 
 
 def test_a_site_or_connection_that_is_gone_is_no_error(at_once: None, polled: list[str]) -> None:
