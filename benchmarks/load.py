@@ -168,7 +168,7 @@ def _questions() -> Iterator[tuple[str, Callable[[], Any]]]:
     """What the portal asks all the time, by name."""
     from django.utils import timezone
 
-    from badging import issuing, queueing
+    from badging import claiming, issuing, queueing
     from badging.models import NavigatrConnection
     from badging.status import status
     from moodle_sync.models import Completion, MoodleSite
@@ -179,7 +179,7 @@ def _questions() -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "status", lambda: status(now)
     yield "sweep", lambda: issuing.sweep(now=now)
     yield "due connections", lambda: issuing.due_connections(now)
-    yield "claim of 500", lambda: issuing.claim(connection, uuid.uuid4(), limit=500, now=now)
+    yield "claim of 500", lambda: claiming.claim(connection, uuid.uuid4(), limit=500, now=now)
     yield "poll, before Moodle is asked", lambda: queueing.poll(site, now=now)
     yield "poll, 500 known completions", lambda: queueing.queue_completions(newest, now=now)
     yield from _admin_pages()

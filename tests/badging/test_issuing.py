@@ -15,7 +15,7 @@ from django.db import connections as databases
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
-from badging import connections, issuing, privacy
+from badging import claiming, connections, issuing, privacy, sending, settling, tally
 from badging import mapping as mappings
 from badging.meanings import Outcome
 from badging.models import AuditEntry, Issuance, IssuanceAttempt, NavigatrConnection, recipient_key
@@ -154,7 +154,7 @@ def test_a_token_replaced_meanwhile_is_not_paused_by_the_old_ones_refusal(sandbo
 @pytest.mark.parametrize("pat", ["", "two words"])
 def test_what_cannot_be_a_token_pauses_the_connection_before_anything_is_taken(sandbox: Sandbox, pat: str) -> None:
     row = owe(map_course(sandbox, connect(sandbox, pat=pat)))
-    assert send(row) == issuing.Tally()
+    assert send(row) == tally.Tally()
     assert (row.state, row.reason) == (State.HELD, Outcome.CONNECTION_PAUSED)
     assert attempts(row) == []
 
@@ -328,7 +328,7 @@ def test_a_kill_between_the_call_and_the_audit_row_never_issues_twice(sandbox: S
     row = owe(map_course(sandbox))
     kill_while_sending(row)
     with connections.client_for(row.connection) as client:
-        client.issue(row.badge_id, **issuing.payload(row))
+        client.issue(row.badge_id, **sending.payload(row))
     assert issuing.sweep(now=timezone.now()) == 1
     row.refresh_from_db()
     assert (row.state, row.reason, row.maybe_sent) == (State.QUEUED, Outcome.LEASE_RAN_OUT, True)
@@ -361,14 +361,14 @@ def test_an_answer_after_the_lease_ran_out_is_told_and_only_a_success_is_taken(
 ) -> None:
     row = owe(map_course(sandbox))
     claim_id = uuid.uuid4()
-    [taken] = issuing.claim(row.connection, claim_id, limit=1, now=timezone.now()).send
+    [taken] = claiming.claim(row.connection, claim_id, limit=1, now=timezone.now()).send
     issuing.sweep(now=timezone.now() + timedelta(hours=1))
     if fault:
         sandbox.faults.on(fault)
     with connections.client_for(row.connection) as client:
-        late = issuing.send(taken, issuing.payload(taken), client)
-    attempt = issuing.settle_sent(late, timezone.now())
-    issuing.write_settled([taken], [attempt], claim_id, timezone.now())
+        late = sending.send(taken, sending.payload(taken), client)
+    attempt = settling.settle_sent(late, timezone.now())
+    settling.write_settled([taken], [attempt], claim_id, timezone.now())
     row.refresh_from_db()
     assert (row.state, row.reason) == (state, reason)
     assert told(row)[0] == ("send", "lease_ran_out")
@@ -378,12 +378,12 @@ def test_an_answer_after_the_lease_ran_out_is_told_and_only_a_success_is_taken(
 def test_a_late_look_up_does_not_undo_what_was_issued(sandbox: Sandbox) -> None:
     row = owe(map_course(sandbox), maybe_sent=True)
     claim_id = uuid.uuid4()
-    [[taken]] = issuing.claim(row.connection, claim_id, limit=1, now=timezone.now()).look_up
+    [[taken]] = claiming.claim(row.connection, claim_id, limit=1, now=timezone.now()).look_up
     Issuance.objects.filter(pk=row.pk).update(state="issued", assertion_id="7", claim=None, maybe_sent=False)
     with connections.client_for(row.connection) as client:
-        found = issuing.look_up_rows([taken], client)
-    attempt = issuing.settle_looked_up(taken, found, timezone.now())
-    issuing.write_settled([taken], [attempt], claim_id, timezone.now())
+        found = sending.look_up_rows([taken], client)
+    attempt = settling.settle_looked_up(taken, found, timezone.now())
+    settling.write_settled([taken], [attempt], claim_id, timezone.now())
     row.refresh_from_db()
     assert (row.state, row.assertion_id) == (State.ISSUED, "7")
 
@@ -585,13 +585,13 @@ def test_what_was_not_issued_under_the_old_badge_is_sent_as_the_new_one(sandbox:
 def test_a_refusal_under_a_mapping_changed_meanwhile_goes_on_under_the_new_one(sandbox: Sandbox) -> None:
     row = owe(map_course(sandbox))
     claim_id = uuid.uuid4()
-    [taken] = issuing.claim(row.connection, claim_id, limit=1, now=timezone.now()).send
+    [taken] = claiming.claim(row.connection, claim_id, limit=1, now=timezone.now()).send
     remap(row)
     sandbox.faults.on("404", count=1)
     with connections.client_for(row.connection) as client:
-        result = issuing.send(taken, issuing.payload(taken), client)
-    attempt = issuing.settle_sent(result, timezone.now())
-    issuing.write_settled([taken], [attempt], claim_id, timezone.now())
+        result = sending.send(taken, sending.payload(taken), client)
+    attempt = settling.settle_sent(result, timezone.now())
+    settling.write_settled([taken], [attempt], claim_id, timezone.now())
     row.refresh_from_db()
     assert (row.state, row.badge_id) == (State.QUEUED, OTHER_BADGE)
     send(row)
@@ -602,7 +602,7 @@ def test_staging_and_production_never_meet(sandbox: Sandbox) -> None:
     staging = owe(map_course(sandbox))
     # However it may have come about: a row of one environment under a connection to the other is never taken.
     NavigatrConnection.objects.update(environment="production", pat=sandbox.production_pat)
-    assert send(staging) == issuing.Tally()
+    assert send(staging) == tally.Tally()
     assert staging.state == State.QUEUED
     assert sandbox.production.puts == sandbox.navigatr.puts == []
 
@@ -686,7 +686,7 @@ def test_a_request_to_stop_hands_back_what_was_not_begun(sandbox: Sandbox, setti
 
 def test_a_stop_that_comes_first_begins_nothing(sandbox: Sandbox) -> None:
     row = owe(map_course(sandbox))
-    assert issuing.send_all_due(should_stop=lambda: True) == issuing.Tally()
+    assert issuing.send_all_due(should_stop=lambda: True) == tally.Tally()
     row.refresh_from_db()
     assert row.state == State.QUEUED
 
@@ -710,7 +710,7 @@ def test_leases_are_renewed_while_navigatr_is_slow(sandbox: Sandbox, settings: A
 def test_a_lease_outlasts_whatever_is_begun_under_it(sandbox: Sandbox, settings: Any) -> None:
     row = owe(map_course(sandbox, connect(sandbox, timeout=300)))
     now = timezone.now()
-    issuing.claim(row.connection, issuing.uuid.uuid4(), limit=1, now=now)
+    claiming.claim(row.connection, uuid.uuid4(), limit=1, now=now)
     row.refresh_from_db()
     assert row.leased_until is not None
     assert row.leased_until >= now + settings.LEASE + timedelta(seconds=300)
@@ -825,14 +825,14 @@ def test_a_learner_erased_while_sending_does_not_come_back(
 ) -> None:
     row = owe(map_course(sandbox))
     claim_id = uuid.uuid4()
-    [taken] = issuing.claim(row.connection, claim_id, limit=1, now=timezone.now()).send
+    [taken] = claiming.claim(row.connection, claim_id, limit=1, now=timezone.now()).send
     privacy.erase_learner(row.learner, now=timezone.now())
     if fault:
         sandbox.faults.on(fault)
     with connections.client_for(row.connection) as client:
-        result = issuing.send(taken, issuing.payload(taken), client)
-    attempt = issuing.settle_sent(result, timezone.now())
-    issuing.write_settled([taken], [attempt], claim_id, timezone.now())
+        result = sending.send(taken, sending.payload(taken), client)
+    attempt = settling.settle_sent(result, timezone.now())
+    settling.write_settled([taken], [attempt], claim_id, timezone.now())
     row.refresh_from_db()
     assert (row.state, row.reason, row.recipient_key, row.maybe_sent) == (state, reason, "", False)
     assert row.learner.erased_at is not None
@@ -920,7 +920,7 @@ def test_a_claim_costs_the_same_whatever_the_number_of_rows(
     # Savepoint and its release, the rows, their courses, sites, mappings and connections, who holds the badge by
     # address and by person, the lease.
     with django_assert_max_num_queries(10):
-        claimed = issuing.claim(mapping.connection, uuid.uuid4(), limit=500, now=timezone.now())
+        claimed = claiming.claim(mapping.connection, uuid.uuid4(), limit=500, now=timezone.now())
     assert len(claimed.send) == len(rows)
 
 
@@ -931,8 +931,8 @@ def test_a_claim_that_others_win_each_time_is_left_to_the_next_sweep(
     owe(mapping, state="issued", assertion_id="1", recipient_key=recipient_key("shared@example.org"))
     row = owe(mapping, person={"email": "shared@example.org"})
     # What another worker has written but not committed cannot be seen, only run into.
-    monkeypatch.setattr(issuing, "_taken_recipients", lambda *_: {})
-    assert send(row) == issuing.Tally()
+    monkeypatch.setattr(claiming, "_taken_recipients", lambda *_: {})
+    assert send(row) == tally.Tally()
     assert row.state == State.QUEUED
 
 

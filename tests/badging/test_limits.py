@@ -8,7 +8,7 @@ from django.db import IntegrityError, OperationalError
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from badging import issuing
+from badging import claiming, issuing, settling
 from badging.models import Issuance, IssuanceAttempt, NavigatrConnection
 from sandbox import Sandbox
 from tests.badging.world import connect, map_course, owe
@@ -22,9 +22,9 @@ def test_no_more_are_taken_than_calls_may_run_at_once_whoever_takes_them(sandbox
     for _ in range(5):
         owe(mapping)
     now = timezone.now()
-    one = issuing.claim(mapping.connection, uuid.uuid4(), limit=2, now=now)
-    other = issuing.claim(mapping.connection, uuid.uuid4(), limit=500, now=now)
-    third = issuing.claim(mapping.connection, uuid.uuid4(), limit=500, now=now)
+    one = claiming.claim(mapping.connection, uuid.uuid4(), limit=2, now=now)
+    other = claiming.claim(mapping.connection, uuid.uuid4(), limit=500, now=now)
+    third = claiming.claim(mapping.connection, uuid.uuid4(), limit=500, now=now)
     assert [len(taken.send) for taken in (one, other, third)] == [2, 1, 0]
     assert third.limited
 
@@ -34,14 +34,14 @@ def test_calls_are_spaced_over_all_workers_and_not_promised_far_ahead(sandbox: S
     for _ in range(9):
         owe(mapping)
     now = timezone.now()
-    one = issuing.claim(mapping.connection, uuid.uuid4(), limit=3, now=now)
-    other = issuing.claim(NavigatrConnection.objects.get(), uuid.uuid4(), limit=500, now=now)
-    third = issuing.claim(NavigatrConnection.objects.get(), uuid.uuid4(), limit=500, now=now)
+    one = claiming.claim(mapping.connection, uuid.uuid4(), limit=3, now=now)
+    other = claiming.claim(NavigatrConnection.objects.get(), uuid.uuid4(), limit=500, now=now)
+    third = claiming.claim(NavigatrConnection.objects.get(), uuid.uuid4(), limit=500, now=now)
     quarter = timedelta(seconds=0.25)
     assert one.begin_at == [now, now + quarter, now + 2 * quarter]
     assert other.begin_at == [now + 3 * quarter]
     assert (third.send, third.limited) == ([], True)
-    later = issuing.claim(NavigatrConnection.objects.get(), uuid.uuid4(), limit=500, now=now + timedelta(minutes=1))
+    later = claiming.claim(NavigatrConnection.objects.get(), uuid.uuid4(), limit=500, now=now + timedelta(minutes=1))
     assert len(later.send) == 4
 
 
@@ -74,7 +74,7 @@ def test_a_write_is_tried_again_while_the_database_is_away() -> None:
         if len(tries) < 3:
             raise OperationalError("the server closed the connection")
 
-    issuing.persist(write, is_written=lambda: False)
+    settling.persist(write, is_written=lambda: False)
     assert len(tries) == 3
 
 
@@ -85,7 +85,7 @@ def test_a_write_that_was_done_when_the_connection_broke_is_not_done_twice() -> 
         tries.append(1)
         raise OperationalError("lost after the commit")
 
-    issuing.persist(write, is_written=lambda: bool(tries))
+    settling.persist(write, is_written=lambda: bool(tries))
     assert len(tries) == 1
 
 
@@ -96,7 +96,7 @@ def test_a_database_that_stays_away_ends_the_round(settings: Settings) -> None:
         raise OperationalError("gone")
 
     with pytest.raises(OperationalError):
-        issuing.persist(write, is_written=lambda: False)
+        settling.persist(write, is_written=lambda: False)
 
 
 def test_a_conflict_is_no_outage() -> None:
@@ -104,4 +104,4 @@ def test_a_conflict_is_no_outage() -> None:
         raise IntegrityError("conflict")
 
     with pytest.raises(IntegrityError):
-        issuing.persist(write, is_written=lambda: False)
+        settling.persist(write, is_written=lambda: False)

@@ -11,7 +11,7 @@ from django.db import connections as databases
 from django.db import transaction
 from django.utils import timezone
 
-from badging import connections, issuing
+from badging import claiming, connections, issuing, sending, settling
 from badging import mapping as mappings
 from badging.meanings import Outcome
 from badging.models import AuditEntry, Issuance, NavigatrConnection
@@ -37,7 +37,7 @@ def while_a_worker_takes(row: Issuance, act: Callable[[], object]) -> None:
 
     other = threading.Thread(target=in_a_session_of_its_own)
     with transaction.atomic():
-        taken = issuing.claim(row.connection, uuid.uuid4(), limit=1, now=timezone.now())
+        taken = claiming.claim(row.connection, uuid.uuid4(), limit=1, now=timezone.now())
         assert [sent.pk for sent in taken.send] == [row.pk]
         if database.vendor == "postgresql":
             other.start()
@@ -104,13 +104,13 @@ def test_resuming_by_itself_is_written_down(sandbox: Sandbox) -> None:
 def test_a_refused_token_of_the_old_connection_holds_nothing_that_moved_to_a_new_one(sandbox: Sandbox) -> None:
     mapping = map_course(sandbox, connect(sandbox, pat="revoked-since"))
     row = owe(mapping)
-    taken = issuing.claim(mapping.connection, claim_id := uuid.uuid4(), limit=1, now=timezone.now())
+    taken = claiming.claim(mapping.connection, claim_id := uuid.uuid4(), limit=1, now=timezone.now())
     mapping.connection = connect(sandbox)
     mapping.save()
     with connections.client_for(row.connection) as client:
-        result = issuing.send(taken.send[0], issuing.payload(taken.send[0]), client)
-    attempt = issuing.settle_sent(result, timezone.now())
-    issuing.write_settled([taken.send[0]], [attempt], claim_id, timezone.now())
+        result = sending.send(taken.send[0], sending.payload(taken.send[0]), client)
+    attempt = settling.settle_sent(result, timezone.now())
+    settling.write_settled([taken.send[0]], [attempt], claim_id, timezone.now())
     row.refresh_from_db()
     assert (row.state, row.connection) == (State.QUEUED, mapping.connection)
     assert send(row).issued == 1

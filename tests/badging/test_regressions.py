@@ -5,7 +5,7 @@ import uuid
 import pytest
 from django.utils import timezone
 
-from badging import connections, issuing, mapping, privacy
+from badging import claiming, connections, mapping, privacy, sending, settling
 from badging.meanings import Outcome
 from badging.models import CourseBadgeMapping, Issuance
 from navigatr_client import Badge, Provider
@@ -36,14 +36,14 @@ def test_what_was_on_its_way_while_its_course_was_mapped_anew_goes_on_under_the_
     row = owe(map_course(sandbox))
     assert row.mapping is not None
     claim_id = uuid.uuid4()
-    [taken] = issuing.claim(row.connection, claim_id, limit=1, now=timezone.now()).send
+    [taken] = claiming.claim(row.connection, claim_id, limit=1, now=timezone.now()).send
     mapping.remove_mapping(row.mapping)
     current = map_anew(row, badge_id)
     sandbox.faults.on(fault, count=1)
     with connections.client_for(row.connection) as client:
-        result = issuing.send(taken, issuing.payload(taken), client)
-    attempt = issuing.settle_sent(result, timezone.now())
-    issuing.write_settled([taken], [attempt], claim_id, timezone.now())
+        result = sending.send(taken, sending.payload(taken), client)
+    attempt = settling.settle_sent(result, timezone.now())
+    settling.write_settled([taken], [attempt], claim_id, timezone.now())
     connections.resume(row.connection, now=timezone.now())
     bring_forward(row)
     send(row)
@@ -53,12 +53,12 @@ def test_what_was_on_its_way_while_its_course_was_mapped_anew_goes_on_under_the_
 def test_an_erased_learners_unknown_answer_ends_even_when_its_course_was_mapped_anew(sandbox: Sandbox) -> None:
     row = owe(map_course(sandbox), maybe_sent=True)
     claim_id = uuid.uuid4()
-    issuing.claim(row.connection, claim_id, limit=1, now=timezone.now())
+    claiming.claim(row.connection, claim_id, limit=1, now=timezone.now())
     map_anew(row, OTHER_BADGE)
     privacy.erase_learner(row.learner, now=timezone.now())
     # What a round that is told to stop does with what no thread has begun.
     Issuance.objects.update(state=State.QUEUED, claim=None, leased_until=None)
-    claimed = issuing.claim(row.connection, claim_id, limit=2, now=timezone.now())
+    claimed = claiming.claim(row.connection, claim_id, limit=2, now=timezone.now())
     row.refresh_from_db()
     assert (claimed.rows, claimed.more) == ([], False)
     assert (row.state, row.reason, row.maybe_sent) == (State.CANCELLED, Outcome.ERASED, False)

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from pytest_django.fixtures import Settings
 
-from badging import connections, issuing, mapping, privacy, queueing
+from badging import claiming, connections, issuing, mapping, privacy, queueing, sending, settling
 from badging.meanings import Outcome
 from badging.models import (
     CourseBadgeMapping,
@@ -100,9 +100,9 @@ class Worker:
 
     connection: NavigatrConnection
     claim_id: uuid.UUID
-    claimed: issuing.Claimed
+    claimed: claiming.Claimed
     payloads: dict[int, dict[str, Any]]
-    results: list[issuing.Sent | issuing.LookedUp] = field(default_factory=list)
+    results: list[sending.Sent | sending.LookedUp] = field(default_factory=list)
     # Only the living ask Navigatr, and only once.
     asked: bool = False
 
@@ -227,8 +227,8 @@ class Story(RuleBasedStateMachine):
         if not due:
             return
         connection = due[which % len(due)]
-        claimed = issuing.claim(connection, claim_id, limit=limit, now=now)
-        payloads = {row.pk: issuing.payload(row) for row in claimed.send}
+        claimed = claiming.claim(connection, claim_id, limit=limit, now=now)
+        payloads = {row.pk: sending.payload(row) for row in claimed.send}
         if claimed.rows:
             self.workers.append(Worker(connection, claim_id, claimed, payloads))
             if asks:
@@ -259,23 +259,23 @@ class Story(RuleBasedStateMachine):
             return
         with client:
             for together in worker.claimed.look_up:
-                worker.results.append(issuing.look_up_rows(together, client))
+                worker.results.append(sending.look_up_rows(together, client))
             for row in worker.claimed.send:
                 if row.learner.lastname in self.last_calls:
                     self.last_calls[row.learner.lastname] += 1
-                worker.results.append(issuing.send(row, worker.payloads[row.pk], client))
+                worker.results.append(sending.send(row, worker.payloads[row.pk], client))
 
     def settles(self, worker: Worker, pauses: bool) -> None:
         """At once or when somebody else has long taken over. It may die before it pauses a refused connection."""
         now = timezone.now()
         settled: list[tuple[Issuance, IssuanceAttempt]] = []
         for result in worker.results:
-            if isinstance(result, issuing.Sent):
-                settled.append((result.row, issuing.settle_sent(result, now)))
+            if isinstance(result, sending.Sent):
+                settled.append((result.row, settling.settle_sent(result, now)))
             else:
-                settled.extend((row, issuing.settle_looked_up(row, result, now)) for row in result.rows)
+                settled.extend((row, settling.settle_looked_up(row, result, now)) for row in result.rows)
         rows, attempts = [row for row, _ in settled], [attempt for _, attempt in settled]
-        issuing.write_settled(rows, attempts, worker.claim_id, now)
+        settling.write_settled(rows, attempts, worker.claim_id, now)
         if pauses and any(isinstance(result.error, NavigatrTokenRefused) for result in worker.results):
             connections.pause(worker.connection, now=now, asked_at=now)
 

@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from badging import connections, issuing, queueing
+from badging import connections, issuing, queueing, sending
 from badging import mapping as mappings
 from badging.models import Issuance, IssuanceAttempt, NavigatrConnection
 from moodle_sync.models import Completion, Learner
@@ -71,7 +71,7 @@ def test_a_kill_between_the_call_and_the_audit_row_does_not_issue_twice(sandbox:
     row = owe(map_course(sandbox))
     kill_while_sending(row)
     with connections.client_for(row.connection) as client:
-        client.issue(row.badge_id, **issuing.payload(row))
+        client.issue(row.badge_id, **sending.payload(row))
     issuing.send_all_due()
     row.refresh_from_db()
     assert row.state == "issued"

@@ -1,11 +1,12 @@
 """A mapped course with learners who are owed its badge, due now, against the sandbox."""
 
+import uuid
 from datetime import timedelta
 from typing import Any
 
 from django.utils import timezone
 
-from badging import issuing
+from badging import claiming, issuing, tally
 from badging.models import CourseBadgeMapping, Issuance, IssuanceAttempt, NavigatrConnection
 from moodle_sync.models import Course, Learner
 from sandbox import DEMO_BADGE_ID, DEMO_PROVIDER_ID, Sandbox
@@ -43,7 +44,7 @@ def owe(
     return make_issuance(mapping, completion, **{"queued_at": now, "next_attempt_at": now} | fields)
 
 
-def send(row: Issuance) -> issuing.Tally:
+def send(row: Issuance) -> tally.Tally:
     """One round for the row's connection as it stands in the database; the row is read again afterwards."""
     tally = issuing.send_due(NavigatrConnection.objects.get(pk=row.connection_id))
     row.refresh_from_db()
@@ -60,7 +61,7 @@ def bring_forward(*rows: Issuance) -> None:
 def kill_while_sending(row: Issuance) -> None:
     """What a killed worker leaves: the row is taken, its lease has run out, and nothing is written down."""
     connection = NavigatrConnection.objects.get(pk=row.connection_id)
-    taken = issuing.claim(connection, issuing.uuid.uuid4(), limit=500, now=timezone.now())
+    taken = claiming.claim(connection, uuid.uuid4(), limit=500, now=timezone.now())
     assert [sent.pk for sent in taken.send] == [row.pk]
     Issuance.objects.filter(pk=row.pk).update(leased_until=timezone.now() - timedelta(seconds=1))
 

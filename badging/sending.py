@@ -1,0 +1,96 @@
+"""The calls to Navigatr about an issuance: issue its badge, or ask whether it has been issued. No database."""
+
+import logging
+import traceback
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import Any
+
+from django.utils import timezone
+
+from navigatr_client import Assertion, NavigatrClient, NavigatrError
+
+from .lookup import Finding, Question, look_up
+from .models import Issuance
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What came back for one issuance: an assertion, or the error that stood in its place."""
+
+    row: Issuance
+    at: datetime
+    duration: timedelta
+    assertion: Assertion | None = None
+    error: Exception | None = None
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LookedUp:
+    """What a look-up of several issuances of one badge found, by issuance id."""
+
+    rows: list[Issuance]
+    at: datetime
+    duration: timedelta
+    findings: dict[int, Finding]
+    error: Exception | None = None
+
+
+def payload(row: Issuance) -> dict[str, Any]:
+    """What is sent to Navigatr: the official plugin's fields, and the date and address that it leaves out."""
+    connection, mapping, completion, learner = row.connection, row.mapping, row.completion, row.learner
+    fields: dict[str, Any] = {
+        "provider_id": row.provider_id,
+        "recipient_email": learner.email.strip(),
+        "recipient_firstname": learner.firstname.strip(),
+        "recipient_lastname": learner.lastname.strip(),
+        "issue_date": completion.completed_at,
+    }
+    if connection.send_score:
+        fields["score"] = completion.score
+        fields["min_score"] = mapping.min_score if mapping else None
+    if connection.send_evidence:
+        fields["evidence_text"] = f"Recipient completed course {row.course.fullname or row.course.shortname}"
+        fields["evidence_url"] = row.course.url
+    return fields
+
+
+def send(row: Issuance, fields: dict[str, Any], client: NavigatrClient) -> Sent:
+    """Ask Navigatr to issue one badge. Every failure, even a fault of ours, comes back in the result."""
+    at, started = timezone.now(), monotonic()
+    assertion: Assertion | None = None
+    error: Exception | None = None
+    try:
+        assertion = client.issue(row.badge_id, **fields)
+    except NavigatrError as refused:
+        error = refused
+    except Exception as fault:  # noqa: BLE001 - an unknown error must end in a row that a person sees
+        error = fault
+        log_fault("issuing", row.pk, fault)
+    return Sent(row, at, timedelta(seconds=monotonic() - started), assertion, error, client.last_status)
+
+
+def look_up_rows(rows: list[Issuance], client: NavigatrClient) -> LookedUp:
+    """Ask Navigatr which of these, all of one badge and provider, it has issued already."""
+    at, started = timezone.now(), monotonic()
+    questions = [Question(row.pk, row.recipient_key, row.first_attempt_at or row.queued_at) for row in rows]
+    findings: dict[int, Finding] = {}
+    error: Exception | None = None
+    try:
+        findings = look_up(client, badge_id=rows[0].badge_id, provider_id=rows[0].provider_id, questions=questions)
+        error = next((finding.error for finding in findings.values() if finding.error), None)
+    except Exception as fault:  # noqa: BLE001 - as above
+        error = fault
+        log_fault("looking up", rows[0].pk, fault)
+    return LookedUp(rows, at, timedelta(seconds=monotonic() - started), findings, error)
+
+
+def log_fault(doing: str, issuance_id: int, fault: Exception) -> None:
+    """Log a fault of ours with where it happened, but without its message, which may hold personal data."""
+    frames = traceback.extract_tb(fault.__traceback__)
+    where = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
+    log.error("%s issuance %s failed in the portal itself: %s at %s", doing, issuance_id, type(fault).__name__, where)

@@ -1,0 +1,221 @@
+"""Writing down what came back: an issuance's new state together with its audit row.
+
+The database may be away for a moment meanwhile; an answer is not lost for that.
+"""
+
+import logging
+import random
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from time import monotonic, sleep
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, transaction
+from django.db import connection as database
+
+from navigatr_client import Assertion, NavigatrError, NavigatrTokenRefused
+
+from . import audit, meanings
+from .backoff import given_up, next_attempt_at
+from .bulk import update_rows
+from .lookup import Finding
+from .mapping import web_address
+from .meanings import Outcome
+from .models import CourseBadgeMapping, Issuance, IssuanceAttempt
+from .privacy import end_erased
+from .queueing import move_to
+from .scrubbing import storable
+from .sending import LookedUp, Sent
+
+log = logging.getLogger(__name__)
+
+State = Issuance.State
+Kind = IssuanceAttempt.Kind
+
+# Failures that may pass.
+TRY_AGAIN = {Outcome.UNAVAILABLE, Outcome.UNCLEAR, Outcome.RATE_LIMITED}
+
+
+def settle_sent(result: Sent, now: datetime) -> IssuanceAttempt:
+    """Move the issuance on by what came back (in memory), and return its audit row."""
+    row, error = result.row, result.error
+    row.score_tried = row.completion.score
+    if result.assertion is not None:
+        outcome = Outcome.PERHAPS_TWICE if row.lookups_refused else Outcome.ISSUED
+        issued(row, result.assertion, outcome, now)
+    elif isinstance(error, NavigatrError):
+        outcome = meanings.of_error(error)
+        if outcome is Outcome.TOKEN_REFUSED:
+            # Nobody's fault among the learners: it waits, and its tries are not used up.
+            finish(row, State.HELD, Outcome.CONNECTION_PAUSED)
+        elif outcome is Outcome.NOT_MET:
+            finish(row, State.NOT_MET, outcome)
+        elif outcome in TRY_AGAIN:
+            row.maybe_sent = outcome is Outcome.UNCLEAR
+            retry_later(row, outcome, now, error.retry_after)
+        else:
+            finish(row, State.FAILED, outcome)
+    else:
+        # Where the fault struck is not known, so neither is whether the request went out.
+        outcome = Outcome.OUR_BUG
+        row.maybe_sent = True
+        finish(row, State.FAILED, outcome)
+    return audit.attempt(
+        row, Kind.SEND, outcome, at=result.at, duration=result.duration, error=error, status=result.status,
+        next_at=row.next_attempt_at,
+    )  # fmt: skip
+
+
+def settle_looked_up(row: Issuance, result: LookedUp, now: datetime) -> IssuanceAttempt:
+    """Move one looked-up issuance on (in memory), and return its audit row."""
+    finding = result.findings.get(row.pk) or Finding(Outcome.OUR_BUG, "")
+    outcome, error = finding.outcome, finding.error or result.error
+    if finding.assertion is not None:
+        issued(row, finding.assertion, Outcome.FOUND, now)
+    elif outcome is Outcome.NOT_THERE:
+        again_at_once(row, outcome, now)
+    elif outcome is Outcome.LOOKUP_REFUSED:
+        row.lookups_refused += 1
+        if row.lookups_refused == 1:
+            again_at_once(row, outcome, now)
+        else:
+            finish(row, State.FAILED, outcome)
+    elif isinstance(error, NavigatrTokenRefused):
+        finish(row, State.HELD, Outcome.CONNECTION_PAUSED)
+    elif isinstance(error, NavigatrError):
+        retry_later(row, outcome, now, error.retry_after)
+    else:
+        finish(row, State.FAILED, Outcome.OUR_BUG)
+    return audit.attempt(
+        row, Kind.LOOKUP, outcome, at=result.at, duration=result.duration, error=error,
+        looked_up=finding.looked_up, next_at=row.next_attempt_at,
+    )  # fmt: skip
+
+
+def issued(row: Issuance, assertion: Assertion, how: Outcome, now: datetime) -> None:
+    """Navigatr has it."""
+    finish(row, State.ISSUED, how)
+    row.maybe_sent = False
+    row.assertion_id, row.assertion_url = storable(assertion.id)[:64], web_address(storable(assertion.url))
+    row.issued_at = now
+
+
+def finish(row: Issuance, state: State, reason: Outcome) -> None:
+    """Out of the worker's hands, and not coming back by itself."""
+    row.state, row.reason = state, reason
+    row.claim = row.leased_until = row.next_attempt_at = None
+
+
+def again_at_once(row: Issuance, reason: Outcome, now: datetime) -> None:
+    """Back into the queue, to be sent with all that has changed since; it is known not to have been issued yet."""
+    finish(row, State.QUEUED, reason)
+    row.maybe_sent = False
+    row.next_attempt_at = now
+
+
+def retry_later(row: Issuance, reason: Outcome, now: datetime, retry_after: timedelta | None) -> None:
+    """Back into the queue for later, or given up after RETRY_GIVE_UP."""
+    row.failures += 1
+    at = next_attempt_at(row.failures, now, spread=random.uniform(-1, 1), retry_after=retry_after)
+    # What was queued anew, by hand or when its connection was on again, has the whole time again.
+    if given_up(max(row.first_attempt_at or row.queued_at, row.queued_at), at):
+        finish(row, State.FAILED, Outcome.GAVE_UP)
+    else:
+        finish(row, State.QUEUED, reason)
+        row.next_attempt_at = at
+
+
+SETTLED_FIELDS = [
+    "state", "reason", "claim", "leased_until", "next_attempt_at", "failures", "maybe_sent", "lookups_refused",
+    "score_tried", "assertion_id", "assertion_url", "issued_at",
+]  # fmt: skip
+
+
+def write_settled(
+    rows: Sequence[Issuance], attempts: Sequence[IssuanceAttempt], claim_id: uuid.UUID, now: datetime
+) -> None:
+    """Write these outcomes and their audit rows in one transaction.
+
+    A row whose lease ran out meanwhile belongs to somebody else, who looks it up first: only that it *was* issued is
+    written over what stands there. The audit row is written in any case.
+    """
+    with transaction.atomic():
+        ours = set(
+            Issuance.objects.filter(pk__in=[row.pk for row in rows], claim=claim_id)
+            .select_for_update()
+            .values_list("pk", flat=True)
+        )
+        update_rows([row for row in rows if row.pk in ours], SETTLED_FIELDS)
+        for row in rows:
+            if row.pk not in ours and row.state == State.ISSUED:
+                Issuance.objects.filter(pk=row.pk).exclude(state=State.ISSUED).update(
+                    **{name: getattr(row, name) for name in SETTLED_FIELDS}
+                )
+        for attempt in attempts:
+            # A try before this one may have been rolled back after it got its number.
+            attempt.pk = None
+        IssuanceAttempt.objects.bulk_create(attempts)
+        # What was refused under a mapping that has been changed since goes on under the new one.
+        refused = [
+            row
+            for row in rows
+            if row.pk in ours
+            and (row.state in (State.FAILED, State.NOT_MET) or (row.state == State.HELD and not row.maybe_sent))
+        ]
+        mappings = CourseBadgeMapping.objects.filter(course__in={row.course_id for row in refused})
+        current = {mapping.course_id: mapping for mapping in mappings.select_related("connection")} if refused else {}
+        for row in refused:
+            mapping = current.get(row.course_id)
+            if mapping is not None and not mapping.awards(row):
+                move_to(mapping, Issuance.objects.filter(pk=row.pk), now=now)
+        # Who was erased while a badge was on its way does not come back with the answer.
+        end_erased(Issuance.objects.filter(pk__in=[row.pk for row in rows]))
+
+
+DATABASE_AWAY = (OperationalError, InterfaceError)
+TRY_THE_DATABASE_EVERY = timedelta(seconds=0.5)
+
+
+@contextmanager
+def database_may_be_away(*, unless: bool = False) -> Iterator[None]:
+    """What happens inside may be left out when the database is away, because it is tried again soon.
+
+    `unless`: nobody would try again, so raise.
+    """
+    try:
+        yield
+    except DATABASE_AWAY as error:
+        if unless:
+            raise
+        log.warning("the database is away (%s); going on without it for a moment", type(error).__name__)
+        database.close()
+
+
+def persist(write: Callable[[], None], *, is_written: Callable[[], bool]) -> None:
+    """Write what Navigatr answered, again and again while the database is away, for as long as the leases hold.
+
+    `is_written` tells whether a write whose confirmation was lost had been done. Raises the database's error after
+    that; then the answers count as unknown and are looked up.
+    """
+    until = monotonic() + settings.LEASE.total_seconds() / 2
+    tries = 0
+    while True:
+        try:
+            if not tries or not is_written():
+                write()
+        except DATABASE_AWAY:
+            if monotonic() > until:
+                raise
+            tries += 1
+            database.close()
+            sleep(TRY_THE_DATABASE_EVERY.total_seconds())
+        else:
+            return
+
+
+def is_written(attempt: IssuanceAttempt) -> bool:
+    """Whether this very audit row stands in the database, and with it all that was written together with it."""
+    same = IssuanceAttempt.objects.filter(issuance=attempt.issuance, kind=attempt.kind, at=attempt.at)
+    return same.exists()
