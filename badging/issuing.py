@@ -18,24 +18,20 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 
 from django.conf import settings
-from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from navigatr_client import NavigatrClient, NavigatrError, NavigatrTokenRefused
 from vault.keys import WrongKey
 
-from . import audit, connections, meanings
+from . import connections, meanings
 from .backoff import circuit_pause
-from .bulk import update_rows
 from .claiming import claim, lease_of
 from .connections import client_for
 from .meanings import Outcome
-from .models import CourseBadgeMapping, Issuance, IssuanceAttempt, NavigatrConnection
-from .privacy import end_erased
-from .queueing import release_held
+from .models import Issuance, IssuanceAttempt, NavigatrConnection
 from .sending import LookedUp, Sent, look_up_rows, payload, send
-from .settling import TRY_AGAIN, database_may_be_away, is_written, persist, settle_looked_up, settle_sent, write_settled
+from .settling import TRY_AGAIN, database_may_be_away, is_written, persist, settle, write_settled
+from .sweeping import sweep
 from .tally import Tally
 
 State = Issuance.State
@@ -91,41 +87,6 @@ def send_due(connection: NavigatrConnection, *, should_stop: Callable[[], bool] 
     return _Round(connection, should_stop).run()
 
 
-def sweep(*, now: datetime) -> int:
-    """Take back what workers left behind: their leases ran out, so the answers are unknown. Returns how many.
-
-    Also holds what was queued for a connection in the moment when it was paused, and releases what was held in the
-    moment when what it waited for was on again.
-    """
-    count = 0
-    while lapsed := list(Issuance.objects.lapsed(now).values_list("pk", flat=True)[: settings.SEND_BATCH]):
-        with transaction.atomic():
-            rows = list(Issuance.objects.lapsed(now).filter(pk__in=lapsed).select_for_update())
-            for row in rows:
-                row.state, row.claim, row.leased_until = State.QUEUED, None, None
-                row.maybe_sent, row.reason, row.next_attempt_at = True, Outcome.LEASE_RAN_OUT, now
-            update_rows(rows, ["state", "claim", "leased_until", "maybe_sent", "reason", "next_attempt_at"])
-            IssuanceAttempt.objects.bulk_create(
-                [audit.attempt(row, Kind.SEND, Outcome.LEASE_RAN_OUT, at=now, next_at=now) for row in rows]
-            )
-            end_erased(Issuance.objects.filter(pk__in=lapsed))
-            count += len(rows)
-    for connection in NavigatrConnection.objects.exclude(state=NavigatrConnection.State.ACTIVE):
-        Issuance.objects.filter(connection=connection, state=State.QUEUED).update(
-            state=State.HELD, reason=connection.hold_reason or ""
-        )
-    # A poll, a claim or an answer of that very moment had still seen it off, and wrote so after the others had gone on.
-    active = NavigatrConnection.State.ACTIVE
-    held = Issuance.objects.filter(state=State.HELD, connection__state=active)
-    held = held.exclude(reason=Outcome.LEARNER_SUSPENDED)
-    # From the few mappings to their held rows, not through all rows that are held for good reason.
-    switched_on = CourseBadgeMapping.objects.filter(active=True, connection__state=active)
-    forgotten = list(switched_on.filter(Exists(held.filter(mapping=OuterRef("pk")))).values_list("pk", flat=True))
-    if forgotten or held.filter(mapping=None).exists():
-        release_held(held.filter(Q(mapping=None) | Q(mapping__in=forgotten)), now=now)
-    return count
-
-
 def due_connections(now: datetime) -> list[NavigatrConnection]:
     """The connections that have something to send and may send it."""
     return [
@@ -140,11 +101,10 @@ class NotBegun:
     """A thread did not begin with these, because they may belong to another worker by now."""
 
     rows: list[Issuance]
-    error: None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class Call:
     """Something for a thread to ask Navigatr, the issuances that it is about, and the moment when it may begin."""
 
     rows: list[Issuance]
@@ -160,10 +120,10 @@ class _Round:
         self.should_stop = should_stop
         self.claim_id = uuid.uuid4()
         self.tally = Tally()
-        # What may not begin yet; tasks for the threads, None to end one; what comes back; and the claimed rows that
+        # What may not begin yet; calls for the threads, None to end one; what comes back; and the claimed rows that
         # are not settled yet.
-        self.scheduled: deque[Task] = deque()
-        self.tasks: SimpleQueue[Task | None] = SimpleQueue()
+        self.scheduled: deque[Call] = deque()
+        self.calls: SimpleQueue[Call | None] = SimpleQueue()
         self.results: SimpleQueue[Sent | LookedUp | NotBegun] = SimpleQueue()
         self.unsettled: dict[int, Issuance] = {}
         self.threads: list[Future[None]] = []
@@ -194,7 +154,7 @@ class _Round:
                     self._halt()
                 finally:
                     for _thread in self.threads:
-                        self.tasks.put(None)
+                        self.calls.put(None)
         return self.tally
 
     @property
@@ -205,7 +165,7 @@ class _Round:
 
     def _has_room(self) -> bool:
         """Whether to take more: the threads soon have nothing to do, and a crash would leave few answers unknown."""
-        few = self.tasks.qsize() < settings.SEND_BATCH // 2 and len(self.unsettled) < 2 * settings.SEND_BATCH
+        few = self.calls.qsize() < settings.SEND_BATCH // 2 and len(self.unsettled) < 2 * settings.SEND_BATCH
         return self.more and few
 
     def _claim_more(self, pool: ThreadPoolExecutor) -> None:
@@ -225,7 +185,7 @@ class _Round:
                 *((together, partial(look_up_rows, together)) for together in claimed.look_up),
                 *(([row], partial(send, row, payload(row))) for row in claimed.send),
             ]
-            self.scheduled.extend(Task(*ask, at) for ask, at in zip(asks, claimed.begin_at, strict=True))
+            self.scheduled.extend(Call(*ask, at) for ask, at in zip(asks, claimed.begin_at, strict=True))
             if rows and self.probing:
                 self.probe = connections.take_probe(self.connection, self.failures, now=now)
                 if self.probe is None:
@@ -239,17 +199,17 @@ class _Round:
                 return
 
     def _begin_what_may(self) -> None:
-        """Hand the threads those tasks whose time has come."""
+        """Hand the threads those calls whose time has come."""
         now = timezone.now()
         while self.scheduled and self.scheduled[0].begin_at <= now:
-            self.tasks.put(self.scheduled.popleft())
+            self.calls.put(self.scheduled.popleft())
 
     def _work(self) -> None:
-        """One thread: a client of its own, task after task, until told to end."""
+        """One thread: a client of its own, call after call, until told to end."""
         with client_for(self.connection) as client:
-            while (task := self.tasks.get()) is not None:
+            while (call := self.calls.get()) is not None:
                 in_time = timezone.now() < self.begin_until
-                self.results.put(task.ask(client) if in_time else NotBegun(task.rows))
+                self.results.put(call.ask(client) if in_time else NotBegun(call.rows))
 
     def _raise_what_ended_a_thread(self) -> None:
         """A thread that ended before it was told to has failed; what it had in hand is looked up after the lease."""
@@ -264,8 +224,8 @@ class _Round:
         outstanding = len(self.unsettled)
         while len(results) < min(WRITE_EVERY, outstanding) and (left := until - monotonic()) > 0:
             with suppress(Empty):
-                results.append(self.results.get(timeout=left))
-                error = results[-1].error
+                results.append(newest := self.results.get(timeout=left))
+                error = None if isinstance(newest, NotBegun) else newest.error
                 if isinstance(error, NavigatrError) and meanings.of_error(error) in STOPS_OTHERS:
                     break
         return results
@@ -280,12 +240,7 @@ class _Round:
         if not results:
             return
         now = timezone.now()
-        settled: list[tuple[Issuance, IssuanceAttempt]] = []
-        for result in results:
-            if isinstance(result, Sent):
-                settled.append((result.row, settle_sent(result, now)))
-            else:
-                settled.extend((row, settle_looked_up(row, result, now)) for row in result.rows)
+        settled = settle(results, now)
         rows, attempts = [row for row, _ in settled], [attempt for _, attempt in settled]
         persist(partial(write_settled, rows, attempts, self.claim_id, now), is_written=partial(is_written, attempts[0]))
         for row, attempt in settled:
@@ -334,13 +289,13 @@ class _Round:
         back = [*self.scheduled]
         self.scheduled.clear()
         with suppress(Empty):
-            while (task := self.tasks.get_nowait()) is not None:
-                back.append(task)
+            while (call := self.calls.get_nowait()) is not None:
+                back.append(call)
         self._hand_back(back)
 
-    def _hand_back(self, unbegun: Sequence[Task | NotBegun]) -> None:
+    def _hand_back(self, unbegun: Sequence[Call | NotBegun]) -> None:
         """Let others take these; those that others have taken already stay theirs."""
-        back = [row.pk for task in unbegun for row in task.rows]
+        back = [row.pk for call in unbegun for row in call.rows]
         for pk in back:
             del self.unsettled[pk]
         # Without the database their leases run out, and they are looked up for nothing.
@@ -353,13 +308,11 @@ class _Round:
     def _renew_leases(self) -> None:
         """Keep what is in hand ours while Navigatr is slow.
 
-        What could not be renewed in time, as the database was away or this machine stood still, may be another's: then
-        nothing more is begun.
+        What could not be renewed in time, as the database was away or this machine stood still, may be another's by
+        now: it is not renewed, and the threads begin nothing more.
         """
         now = timezone.now()
-        if now >= self.begin_until:
-            self._halt()
-        elif now > self.begin_until - settings.LEASE * 2 / 3:
+        if self.begin_until - settings.LEASE * 2 / 3 < now < self.begin_until:
             Issuance.objects.filter(pk__in=list(self.unsettled), claim=self.claim_id, state=State.SENDING).update(
                 leased_until=now + lease_of(self.connection)
             )

@@ -180,6 +180,10 @@ class IssuanceQuerySet(models.QuerySet["Issuance"]):
         """Ones that a worker took and never gave back."""
         return self.filter(state=Issuance.State.SENDING, leased_until__lte=now)
 
+    def switched_off(self) -> "IssuanceQuerySet":
+        """Held ones that wait for a connection or a mapping to be switched on again."""
+        return self.filter(state=Issuance.State.HELD).exclude(reason=Outcome.LEARNER_SUSPENDED)
+
     def waiting(self) -> "IssuanceQuerySet":
         """Ones that are still to be sent and that no worker has in hand."""
         return self.filter(state__in=[Issuance.State.QUEUED, Issuance.State.HELD])

@@ -196,9 +196,7 @@ def release_held(rows: IssuanceQuerySet, *, now: datetime) -> int:
     Their tries are kept. Those that still wait say for what. A row whose mapping was removed meanwhile may have been
     sent, and is looked up.
     """
-    held = Issuance.objects.filter(state=State.HELD).exclude(reason=Outcome.LEARNER_SUSPENDED)
-    chosen = rows.filter(state=State.HELD).exclude(reason=Outcome.LEARNER_SUSPENDED)
-    places = set(chosen.order_by().values_list("mapping", "connection").distinct())
+    places = set(rows.switched_off().order_by().values_list("mapping", "connection").distinct())
     mappings = CourseBadgeMapping.objects.select_related("connection").in_bulk([pk for pk, _ in places if pk])
     connections = NavigatrConnection.objects.in_bulk([pk for _, pk in places])
     together: dict[tuple[int, Outcome | None], list[int | None]] = defaultdict(list)
@@ -211,7 +209,9 @@ def release_held(rows: IssuanceQuerySet, *, now: datetime) -> int:
     for (connection, hold), under in together.items():
         # Columns of the row that is changed, and no query inside the UPDATE: see `_move`.
         mapped = Q(mapping__in=[pk for pk in under if pk is not None])
-        own = held.filter(mapped | Q(mapping=None) if None in under else mapped, connection=connection)
+        own = Issuance.objects.switched_off().filter(
+            mapped | Q(mapping=None) if None in under else mapped, connection=connection
+        )
         if hold is None:
             count += own.update(state=State.QUEUED, reason="", queued_at=now, next_attempt_at=now)
         else:

@@ -38,6 +38,17 @@ Kind = IssuanceAttempt.Kind
 TRY_AGAIN = {Outcome.UNAVAILABLE, Outcome.UNCLEAR, Outcome.RATE_LIMITED}
 
 
+def settle(results: Sequence[Sent | LookedUp], now: datetime) -> list[tuple[Issuance, IssuanceAttempt]]:
+    """Move every issuance of these results on (in memory), and return each with its audit row."""
+    settled: list[tuple[Issuance, IssuanceAttempt]] = []
+    for result in results:
+        if isinstance(result, Sent):
+            settled.append((result.row, settle_sent(result, now)))
+        else:
+            settled.extend((row, settle_looked_up(row, result, now)) for row in result.rows)
+    return settled
+
+
 def settle_sent(result: Sent, now: datetime) -> IssuanceAttempt:
     """Move the issuance on by what came back (in memory), and return its audit row."""
     row, error = result.row, result.error
@@ -103,7 +114,7 @@ def issued(row: Issuance, assertion: Assertion, how: Outcome, now: datetime) -> 
 
 
 def finish(row: Issuance, state: State, reason: Outcome) -> None:
-    """Out of the worker's hands, and not coming back by itself."""
+    """Out of the worker's hands, with this state and reason."""
     row.state, row.reason = state, reason
     row.claim = row.leased_until = row.next_attempt_at = None
 
@@ -194,7 +205,7 @@ def database_may_be_away(*, unless: bool = False) -> Iterator[None]:
 
 
 def persist(write: Callable[[], None], *, is_written: Callable[[], bool]) -> None:
-    """Write what Navigatr answered, again and again while the database is away, for as long as the leases hold.
+    """Write what Navigatr answered, again and again while the database is away, for half a lease at the most.
 
     `is_written` tells whether a write whose confirmation was lost had been done. Raises the database's error after
     that; then the answers count as unknown and are looked up.

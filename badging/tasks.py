@@ -21,7 +21,7 @@ from moodle_sync.models import MoodleSite
 from navigatr_client import NavigatrError
 from vault.keys import WrongKey
 
-from . import connections, issuing, mapping, queueing
+from . import connections, issuing, mapping, queueing, sweeping
 from .models import NavigatrConnection
 
 log = logging.getLogger(__name__)
@@ -32,14 +32,14 @@ TURN_SECONDS = 30.0
 # Polls of slow sites leave at least half of a worker's threads (supervisor/programs.py) to sending.
 POLLS_AT_ONCE = 4
 
-_stopping = threading.Event()
-_polls = threading.BoundedSemaphore(POLLS_AT_ONCE)
+stopping = threading.Event()
+polls_under_way = threading.BoundedSemaphore(POLLS_AT_ONCE)
 _under_way: set[str] = set()
 _under_way_lock = threading.Lock()
 
 
 @contextmanager
-def _alone(job: str) -> Iterator[bool]:
+def alone(job: str) -> Iterator[bool]:
     """Whether no other thread of this process is at the same job; until the end of the block it is this one's.
 
     Ticks go on while a job takes long, and each would take another thread, until none is left for anything else.
@@ -56,9 +56,9 @@ def _alone(job: str) -> Iterator[bool]:
 
 
 @worker_shutting_down.connect
-def _stop_sending(**kwargs: Any) -> None:
+def stop_sending(**kwargs: Any) -> None:
     """A warm stop: what is in flight is finished, the rest is handed back at once."""
-    _stopping.set()
+    stopping.set()
 
 
 @shared_task(ignore_result=True)
@@ -76,15 +76,15 @@ def poll_due() -> None:
 def poll_site(site_id: int) -> None:
     """One round for one site. Twice at a time is harmless: the second finds it taken.
 
-    Where too many are under way it stays due, and the next tick starts it.
+    Where too many are under way it stays due, and a later tick starts it.
     """
-    if not _polls.acquire(blocking=False):
+    if not polls_under_way.acquire(blocking=False):
         return
     try:
         site = MoodleSite.objects.filter(pk=site_id).first()
         queued = queueing.poll(site, now=timezone.now()).queued if site is not None else 0
     finally:
-        _polls.release()
+        polls_under_way.release()
     if queued:
         nudge()
 
@@ -95,11 +95,11 @@ def send_sweep() -> None:
 
     Twice at a time is harmless.
     """
-    with _alone("sweep") as alone:
-        if not alone:
+    with alone("sweep") as nobody_else:
+        if not nobody_else:
             return
         now = timezone.now()
-        issuing.sweep(now=now)
+        sweeping.sweep(now=now)
         for connection in issuing.due_connections(now):
             send_due.apply_async((connection.pk,), expires=30)
 
@@ -107,13 +107,13 @@ def send_sweep() -> None:
 @shared_task(ignore_result=True)
 def send_due(connection_id: int) -> None:
     """Send what is due of one connection, for one turn. Twice at a time is harmless: each claims its own rows."""
-    with _alone(f"sending {connection_id}") as alone:
-        connection = NavigatrConnection.objects.filter(pk=connection_id).first() if alone else None
-        if connection is None:
+    until = monotonic() + TURN_SECONDS
+    with alone(f"sending {connection_id}") as nobody_else:
+        connection = NavigatrConnection.objects.filter(pk=connection_id).first()
+        if not nobody_else or connection is None:
             return
-        until = monotonic() + TURN_SECONDS
-        issuing.send_due(connection, should_stop=lambda: _stopping.is_set() or monotonic() >= until)
-    if monotonic() >= until and not _stopping.is_set():
+        issuing.send_due(connection, should_stop=lambda: stopping.is_set() or monotonic() >= until)
+    if monotonic() >= until and not stopping.is_set():
         nudge()
 
 
@@ -142,10 +142,11 @@ def nudge() -> bool:
 
 
 def nudge_poll(site_id: int) -> bool:
-    """Tell a worker to poll a site now; False when no broker answers (the schedule will do it)."""
+    """Have a site polled now; False when no broker answers (the next tick will do it)."""
+    MoodleSite.objects.filter(pk=site_id).update(next_poll_at=timezone.now())
     try:
         poll_site.apply_async((site_id,), expires=60, retry=False)
     except OperationalError as error:
-        log.warning("the broker does not answer (%s); the site is polled on schedule", type(error).__name__)
+        log.warning("the broker does not answer (%s); the next tick polls the site", type(error).__name__)
         return False
     return True

@@ -168,7 +168,7 @@ def _questions() -> Iterator[tuple[str, Callable[[], Any]]]:
     """What the portal asks all the time, by name."""
     from django.utils import timezone
 
-    from badging import claiming, issuing, queueing
+    from badging import claiming, issuing, queueing, sweeping
     from badging.models import NavigatrConnection
     from badging.status import status
     from moodle_sync.models import Completion, MoodleSite
@@ -177,7 +177,7 @@ def _questions() -> Iterator[tuple[str, Callable[[], Any]]]:
     connection, site = NavigatrConnection.objects.get(name="N"), MoodleSite.objects.get()
     newest = list(Completion.objects.select_related("learner", "course__site").order_by("-pk")[:500])
     yield "status", lambda: status(now)
-    yield "sweep", lambda: issuing.sweep(now=now)
+    yield "sweep", lambda: sweeping.sweep(now=now)
     yield "due connections", lambda: issuing.due_connections(now)
     yield "claim of 500", lambda: claiming.claim(connection, uuid.uuid4(), limit=500, now=now)
     yield "poll, before Moodle is asked", lambda: queueing.poll(site, now=now)

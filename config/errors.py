@@ -11,7 +11,7 @@ RETRY_AFTER_SECONDS = "10"
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Django's `handler500`: a database that is away for a moment is told as that (503), and anything else as a fault.
+    """Django's `handler500`: a database that cannot be used just now is told as that (503), all else as a fault.
 
     Neither page asks the database for anything. Django has written the error to the log by then.
     """

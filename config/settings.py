@@ -165,7 +165,8 @@ else:
     # PostgreSQL's default cost of a page is for turning disks. On any other it has lists read a whole table backwards,
     # where an index knows the few rows: a course's newest badges among a million (benchmarks/load.py). The time-outs
     # are for a host that is gone or stands still: the rows that it had locked are free again within a minute or two,
-    # not in hours, and whoever waits for an answer of a lost server is told so. What the URL says wins.
+    # not in hours, and whoever waits for an answer of a lost server is told so. What the URL says wins; `options` in it
+    # takes the place of all of the server's.
     server = {
         "random_page_cost": "1.1",
         "idle_in_transaction_session_timeout": "60s",
@@ -271,7 +272,7 @@ RETRY_FIRST = timedelta(seconds=_number("RETRY_FIRST_SECONDS", 60))
 RETRY_FACTOR = _number("RETRY_FACTOR", 4)
 RETRY_LONGEST = timedelta(seconds=_number("RETRY_LONGEST_SECONDS", 86400))
 RETRY_GIVE_UP = timedelta(days=_number("RETRY_GIVE_UP_DAYS", 7))
-# How long a worker may hold an issuance without a sign of life.
+# How long a worker may go on without a sign of life; one time-out later others take over what it holds.
 LEASE = timedelta(seconds=_number("LEASE_SECONDS", 300))
 # After so many failed calls in a row a connection rests: 30 s, doubling with each failed probe up to 10 minutes.
 CIRCUIT_THRESHOLD = _number("CIRCUIT_THRESHOLD", 10)

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 
 def test_an_empty_portal_has_nothing_to_tell() -> None:
     assert status(NOW) == {
-        "completions": 0,
+        "owed": 0,
         "issuances": dict.fromkeys(Issuance.State.values, 0),
         "due": 0,
         "oldest_due_seconds": None,
@@ -34,7 +34,7 @@ def test_states_and_health_are_counted() -> None:
     make_site(name="Polled", strategy="A", last_poll_at=NOW - timedelta(seconds=30), error="Something is wrong.")
     told = json.loads(json.dumps(status(NOW)))
     assert told["issuances"] == dict.fromkeys(Issuance.State.values, 0) | {"queued": 2, "held": 1, "issued": 1}
-    assert told["completions"] == Completion.objects.count() == 4
+    assert told["owed"] == Completion.objects.count() == 4
     assert (told["due"], told["oldest_due_seconds"]) == (1, 90)
     assert told["connections"] == [
         {"name": "Navigatr 1", "environment": "staging", "state": "active", "reason": "", "held": 1}

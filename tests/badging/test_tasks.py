@@ -10,13 +10,12 @@ from django.db import connection as database
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from badging import queueing, tasks
+from badging import tasks
 from badging.models import Issuance, NavigatrConnection
 from moodle_sync.models import MoodleSite
-from moodle_sync.polling import PollResult
 from sandbox import Sandbox
 from tests.badging.world import BADGE, connect, kill_while_sending, map_course, owe
-from tests.builders import make_connection, make_site
+from tests.builders import make_connection, make_course, make_site
 from vault.keys import WrongKey
 
 pytestmark = pytest.mark.django_db
@@ -31,56 +30,57 @@ def at_once(settings: Any) -> Any:
     current_app.conf.task_always_eager = before
 
 
-@pytest.fixture
-def polled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The sites that a poll was started for; each poll queues one issuance."""
-    names: list[str] = []
-
-    def poll(site: MoodleSite, *, now: Any) -> PollResult:
-        names.append(site.name)
-        return PollResult(site.name, queued=1)
-
-    monkeypatch.setattr(queueing, "poll", poll)
-    return names
+def make_unreachable(**fields: Any) -> MoodleSite:
+    """A site at which nobody answers, so that a poll of it fails at once and is logged."""
+    return make_site(url="http://127.0.0.1:9", **fields)
 
 
-def test_the_tick_polls_each_site_whose_time_has_come(at_once: None, polled: list[str]) -> None:
+def polled(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The names of the unreachable sites that a poll was started for, in that order."""
+    return [str(record.args[0]) for record in caplog.records if record.args and record.name == "moodle_sync.polling"]
+
+
+def test_the_tick_polls_each_site_whose_time_has_come_the_one_that_waits_longest_first(
+    at_once: None, caplog: pytest.LogCaptureFixture
+) -> None:
     now = timezone.now()
-    make_site(name="New")
-    make_site(name="Due", next_poll_at=now - timedelta(seconds=1))
-    make_site(name="Later", next_poll_at=now + timedelta(minutes=1))
-    make_site(name="Being polled", polling_until=now + timedelta(minutes=1))
-    make_site(name="Off", enabled=False)
+    make_unreachable(name="Due", next_poll_at=now - timedelta(seconds=1))
+    make_unreachable(name="Due for long", next_poll_at=now - timedelta(seconds=90))
+    make_unreachable(name="New")
+    make_unreachable(name="Later", next_poll_at=now + timedelta(minutes=1))
+    make_unreachable(name="Being polled", polling_until=now + timedelta(minutes=1))
+    make_unreachable(name="Off", enabled=False)
     tasks.poll_due()
-    assert polled == ["New", "Due"]
+    assert polled(caplog) == ["New", "Due for long", "Due"]
 
 
-def test_a_poll_that_queues_something_is_followed_by_sending(
-    at_once: None, sandbox: Sandbox, polled: list[str]
+def test_a_poll_that_queues_something_is_followed_by_sending(at_once: None, sandbox: Sandbox) -> None:
+    site = make_site(url=sandbox.moodle_url, token=sandbox.moodle_token)
+    moodle_id = sandbox.moodle.add_course("C", "Course")
+    map_course(sandbox, course=make_course(site, moodle_id=moodle_id))
+    sandbox.moodle.complete_many(moodle_id, sandbox.moodle.add_learners(1, course_id=moodle_id))
+    assert tasks.nudge_poll(site.pk)
+    assert Issuance.objects.get().state == "issued"
+
+
+def test_polls_leave_threads_to_sending_and_who_was_left_out_is_polled_by_a_later_tick(
+    at_once: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    row = owe(map_course(sandbox))
-    assert tasks.nudge_poll(row.course.site_id)
-    row.refresh_from_db()
-    assert row.state == "issued"
-
-
-def test_polls_leave_threads_to_sending_and_a_site_that_was_left_out_is_polled_by_a_later_tick(
-    at_once: None, polled: list[str]
-) -> None:
-    make_site(name="Due")
+    later = timezone.now() + timedelta(hours=1)
+    site = make_unreachable(name="Asked for by hand", next_poll_at=later)
     with ExitStack() as under_way:
         for _ in range(tasks.POLLS_AT_ONCE):
-            under_way.enter_context(tasks._polls)
+            under_way.enter_context(tasks.polls_under_way)
+        tasks.nudge_poll(site.pk)
         tasks.poll_due()
-        assert polled == []
+        assert polled(caplog) == []
     tasks.poll_due()
-    assert polled == ["Due"]
+    assert polled(caplog) == ["Asked for by hand"]
 
 
-def test_a_site_or_connection_that_is_gone_is_no_error(at_once: None, polled: list[str]) -> None:
+def test_a_site_or_connection_that_is_gone_is_no_error(at_once: None) -> None:
     tasks.poll_site(4711)
     tasks.send_due(4711)
-    assert polled == []
 
 
 def test_the_sweep_takes_back_what_was_left_and_sends_it(at_once: None, sandbox: Sandbox) -> None:
@@ -146,20 +146,20 @@ def test_a_token_that_cannot_be_read_is_told_and_stops_nothing_else(
 
 def test_a_worker_that_shuts_down_begins_nothing_new(sandbox: Sandbox) -> None:
     row = owe(map_course(sandbox))
-    tasks._stop_sending()
+    tasks.stop_sending()
     try:
         tasks.send_due(row.connection_id)
     finally:
-        tasks._stopping.clear()
+        tasks.stopping.clear()
     row.refresh_from_db()
     assert row.state == "queued"
 
 
 def test_a_sweep_or_sender_that_takes_long_takes_no_second_thread(at_once: None, sandbox: Sandbox) -> None:
     row = owe(map_course(sandbox))
-    with tasks._alone("sweep"):
+    with tasks.alone("sweep"):
         tasks.send_sweep()
-    with tasks._alone(f"sending {row.connection_id}"):
+    with tasks.alone(f"sending {row.connection_id}"):
         tasks.send_sweep()
     row.refresh_from_db()
     assert row.state == "queued"
@@ -168,23 +168,39 @@ def test_a_sweep_or_sender_that_takes_long_takes_no_second_thread(at_once: None,
     assert row.state == "issued"
 
 
-def test_a_long_queue_is_sent_in_turns_and_goes_on_behind_what_waits(
-    sandbox: Sandbox, settings: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def nudged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The sweeps that a worker has been asked for."""
+    asked: list[str] = []
+    monkeypatch.setattr(tasks.send_sweep, "apply_async", lambda **_options: asked.append("sweep"))
+    return asked
+
+
+def test_a_turn_that_is_over_hands_back_and_gets_in_line_again(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, nudged: list[str]
 ) -> None:
-    settings.SEND_THREADS = 1
-    mapping = map_course(sandbox)
-    for _ in range(4):
-        owe(mapping)
-    sandbox.faults.on("slow", seconds=0.1)
-    monkeypatch.setattr(tasks, "TURN_SECONDS", 0.05)
-    sent: list[tuple[str, int]] = []
+    row = owe(map_course(sandbox))
+    monkeypatch.setattr(tasks, "TURN_SECONDS", 0)
+    tasks.send_due(row.connection_id)
+    row.refresh_from_db()
+    assert (row.state, sandbox.navigatr.puts, nudged) == ("queued", [], ["sweep"])
 
-    def note(task: Any) -> Any:
-        return lambda *_args, **_options: sent.append((task.name, len(sandbox.navigatr.puts)))
 
-    monkeypatch.setattr(tasks.send_sweep, "apply_async", note(tasks.send_sweep))
-    tasks.send_due(mapping.connection_id)
-    [(name, calls)] = sent
-    assert name == "badging.tasks.send_sweep"
-    assert 0 < calls < 4
-    assert Issuance.objects.filter(state="queued", claim=None).count() == 4 - calls
+def test_a_queue_that_ends_within_its_turn_needs_no_other(sandbox: Sandbox, nudged: list[str]) -> None:
+    row = owe(map_course(sandbox))
+    tasks.send_due(row.connection_id)
+    row.refresh_from_db()
+    assert (row.state, nudged) == ("issued", [])
+
+
+def test_a_worker_that_shuts_down_asks_for_no_other_turn(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, nudged: list[str]
+) -> None:
+    row = owe(map_course(sandbox))
+    monkeypatch.setattr(tasks, "TURN_SECONDS", 0)
+    tasks.stop_sending()
+    try:
+        tasks.send_due(row.connection_id)
+    finally:
+        tasks.stopping.clear()
+    assert nudged == []

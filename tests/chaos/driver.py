@@ -53,7 +53,7 @@ TICK_SECONDS = 1
 TURN_SECONDS = 0.1
 LOOK_SECONDS = 2.0
 MOST_TRIES, RETRY_SECONDS = 60, 1.0
-# Longer than the ten minutes for which a site stays taken by a poll whose worker was killed.
+# However busy the machine is: what has not settled by then hangs.
 LONGEST_SETTLING = 420
 LISTENING_SECONDS = 5.0
 DAY = 86_400

@@ -33,6 +33,8 @@ class Process:
         self._environment = dict(environment)
         self._user = user or None
         self._process: subprocess.Popen[bytes] | None = None
+        # What an earlier run has left in the same folder is not this run's.
+        log.write_bytes(b"")
 
     def start(self) -> None:
         """Start it. Call from the main thread (see `dying_with_parent`)."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.db import connection as database
 
-from badging import connections, issuing, mapping, queueing
+from badging import connections, mapping, queueing, sweeping
 from badging.meanings import Outcome
 from badging.models import Issuance, IssuanceQuerySet, NavigatrConnection
 from tests.builders import NOW, make_completion, make_connection, make_issuance, make_mapping
@@ -19,7 +19,7 @@ State = Issuance.State
 def test_what_was_held_when_its_switch_was_on_again_already_goes_on_with_the_next_sweep(reason: Outcome) -> None:
     # Seed 12: a poll read the paused connection, the reconnecting released what was held, and then the poll committed.
     row = make_issuance(state=State.HELD, reason=reason)
-    issuing.sweep(now=NOW)
+    sweeping.sweep(now=NOW)
     row.refresh_from_db()
     assert (row.state, row.reason, row.next_attempt_at) == (State.QUEUED, "", NOW)
 
@@ -30,7 +30,7 @@ def test_what_still_has_to_wait_stays_held() -> None:
     make_issuance(make_mapping(active=False), state=State.HELD, reason=Outcome.MAPPING_DISABLED)
     make_issuance(paused, state=State.HELD, reason=Outcome.CONNECTION_PAUSED)
     make_issuance(state=State.HELD, reason=Outcome.LEARNER_SUSPENDED)
-    issuing.sweep(now=NOW)
+    sweeping.sweep(now=NOW)
     assert set(Issuance.objects.values_list("state", flat=True)) == {State.HELD}
 
 
@@ -39,7 +39,7 @@ def test_what_still_has_to_wait_stays_held() -> None:
     ("reason", "act"),
     [
         (Outcome.CONNECTION_PAUSED, lambda rows: connections.resume(rows[0].connection, now=NOW)),
-        (Outcome.CONNECTION_PAUSED, lambda _rows: issuing.sweep(now=NOW)),
+        (Outcome.CONNECTION_PAUSED, lambda _rows: sweeping.sweep(now=NOW)),
         (Outcome.MAPPING_DISABLED, lambda rows: mapping.enable_mapping(rows[0].mapping, now=NOW)),
         (Outcome.MAPPING_DISABLED, lambda rows: mapping.remove_mapping(rows[0].mapping)),
         (Outcome.LEARNER_SUSPENDED, lambda rows: queueing.requeue(rows, now=NOW)),

@@ -102,7 +102,7 @@ def test_issue_begins_nothing_after_its_time(connected: Connected) -> None:
 
 def test_status_in_json_has_every_number(connected: Connected) -> None:
     assert succeed("status") == {
-        "completions": 0,
+        "owed": 0,
         "issuances": dict.fromkeys(("queued", "sending", "issued", "not_met", "failed", "held", "cancelled"), 0),
         "due": 0,
         "oldest_due_seconds": None,

@@ -15,8 +15,8 @@ pytestmark = pytest.mark.django_db
 @pytest.mark.parametrize(
     ("error", "status", "says"),
     [
-        (OperationalError, 503, "database does not answer"),
-        (InterfaceError, 503, "database does not answer"),
+        (OperationalError, 503, "database cannot be used just now"),
+        (InterfaceError, 503, "database cannot be used just now"),
         (ZeroDivisionError, 500, "Something went wrong in the portal"),
     ],
 )

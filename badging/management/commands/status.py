@@ -18,7 +18,7 @@ class Command(PortalCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Print it."""
         now = status(timezone.now())
-        lines = [_("Completions owed a badge: %d, of them") % now["completions"]]
+        lines = [_("Badges owed: %d, of them") % now["owed"]]
         lines += [f"  {Issuance.State(state).label}: {count}" for state, count in now["issuances"].items()]
         lines.append(_("Due: %s") % now["due"])
         if now["oldest_due_seconds"] is not None:
