@@ -18,7 +18,15 @@ from django.db.models.functions import Coalesce
 from . import audit, limits
 from .bulk import update_rows
 from .meanings import Outcome
-from .models import CourseBadgeMapping, Issuance, IssuanceAttempt, NavigatrConnection, recipient_key
+from .models import (
+    ONE_REPEAT,
+    CourseBadgeMapping,
+    Issuance,
+    IssuanceAttempt,
+    IssuanceQuerySet,
+    NavigatrConnection,
+    recipient_key,
+)
 from .privacy import end_erased
 from .queueing import move_to
 from .tally import Tally
@@ -76,16 +84,8 @@ def _claim(connection: NavigatrConnection, claim_id: uuid.UUID, limit: int, now:
     limit = limits.places(connection, limit, now)
     if not limit:
         return Claimed([], [], Tally(), more=True, limited=True)
-    # The environment is asked for as well: ids of staging's badges must never be used in production.
-    rows = list(
-        Issuance.objects.due(now)
-        .filter(connection=connection, environment=connection.environment)
-        .select_related("learner", "completion")
-        # A few for many rows: read once, not with every row.
-        .prefetch_related("course__site", "mapping__connection")
-        .select_for_update(skip_locked=True, of=("self",))
-        .order_by("backfill", "next_attempt_at")[:limit]
-    )
+    rows = list(_due(connection, now)[:limit])
+    rows += _same_look_up(connection, rows, now)
     taken, held = _taken_recipients(connection, rows), _held_badges(connection, rows)
     # Whose mapping was removed while they were in a worker's hands; their course may have been mapped anew.
     orphans = {row.course_id for row in rows if row.mapping is None}
@@ -93,15 +93,15 @@ def _claim(connection: NavigatrConnection, claim_id: uuid.UUID, limit: int, now:
         mapping.course_id: mapping
         for mapping in CourseBadgeMapping.objects.filter(course__in=orphans).select_related("connection")
     }
-    claimed = Claimed([], [], Tally(), more=len(rows) == limit)
+    claimed = Claimed([], [], Tally(), more=len(rows) >= limit)
     unknown, readdressed, decided = [], [], []
     for row in rows:
         row.connection = connection
-        if row.maybe_sent and row.learner.erased_at is None:
+        if row.maybe_sent and row.lookups_refused != ONE_REPEAT and row.learner.erased_at is None:
             # It may be in Navigatr already: that is looked up, whatever has changed since.
             unknown.append(row)
             continue
-        current = row.mapping or mapped_anew.get(row.course_id)
+        current = None if row.maybe_sent else row.mapping or mapped_anew.get(row.course_id)
         if current and row.learner.erased_at is None and not (row.mapping and current.awards(row)):
             # The course was mapped anew while this one was in a worker's hands.
             move_to(current, Issuance.objects.filter(pk=row.pk), now=now)
@@ -141,6 +141,29 @@ def _claim(connection: NavigatrConnection, claim_id: uuid.UUID, limit: int, now:
     return claimed
 
 
+def _due(connection: NavigatrConnection, now: datetime) -> IssuanceQuerySet:
+    """What may be taken now, today's completions first, locked for this transaction, without what others hold."""
+    return (
+        # The environment is asked for as well: ids of staging's badges must never be used in production.
+        Issuance.objects.due(now)
+        .filter(connection=connection, environment=connection.environment)
+        .select_related("learner", "completion")
+        # A few for many rows: read once, not with every row.
+        .prefetch_related("course__site", "mapping__connection")
+        .select_for_update(skip_locked=True, of=("self",))
+        .order_by("backfill", "next_attempt_at")
+    )
+
+
+def _same_look_up(connection: NavigatrConnection, rows: Sequence[Issuance], now: datetime) -> list[Issuance]:
+    """Others whose answer is unknown, which the look-ups of these rows can answer as well, however few may be taken."""
+    badges = {row.badge_id for row in rows if row.maybe_sent}
+    if not badges:
+        return []
+    found = _due(connection, now).filter(maybe_sent=True, badge_id__in=badges)
+    return list(found.exclude(pk__in=[row.pk for row in rows])[: settings.SEND_BATCH])
+
+
 def lease_of(connection: NavigatrConnection) -> timedelta:
     """How long an issuance is a worker's own: what it begins within LEASE has then been answered or given up."""
     return settings.LEASE + timedelta(seconds=connection.timeout) + CONNECTING
@@ -165,6 +188,9 @@ def _decide(row: Issuance) -> tuple[State, Outcome] | None:
     learner, mapping = row.learner, row.mapping
     if learner.erased_at is not None:
         return State.CANCELLED, Outcome.ERASED
+    if row.maybe_sent and not (mapping and mapping.awards(row)):
+        # Its look-up was refused, and the badge that it may have been sent as is not to be sent any more.
+        return State.FAILED, Outcome.LOOKUP_REFUSED
     if mapping is None:
         return State.CANCELLED, Outcome.MAPPING_REMOVED
     if not mapping.active:

@@ -6,6 +6,7 @@ new state and its audit row together. A worker that dies leaves a lease that run
 unknown. Each learner gets each badge once.
 """
 
+import threading
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -23,15 +24,15 @@ from django.utils import timezone
 from navigatr_client import NavigatrClient, NavigatrError, NavigatrTokenRefused
 from vault.keys import WrongKey
 
-from . import connections, meanings
+from . import connections, limits, meanings
 from .backoff import circuit_pause
 from .claiming import claim, lease_of
 from .connections import client_for
 from .meanings import Outcome
 from .models import Issuance, IssuanceAttempt, NavigatrConnection
 from .sending import LookedUp, Sent, look_up_rows, payload, send
-from .settling import TRY_AGAIN, database_may_be_away, is_written, persist, settle, write_settled
-from .sweeping import sweep
+from .settling import TRY_AGAIN, database_may_be_away, settle, write_down
+from .sweeping import hold_what_is_off, sweep
 from .tally import Tally
 
 State = Issuance.State
@@ -40,10 +41,13 @@ Kind = IssuanceAttempt.Kind
 # Results are written together: at most so many, at most so long after they came.
 WRITE_EVERY = 250
 WRITE_AFTER_SECONDS = 0.25
+LOOK_EVERY_SECONDS = 1.0
 
-# Outcomes that say that Navigatr is in trouble; those that may end the round; and a look-up's that send at once.
+# Outcomes that say that Navigatr is in trouble; those that may end the round; those after which nothing more is begun;
+# and a look-up's that send at once.
 TROUBLE = {Outcome.UNAVAILABLE, Outcome.UNCLEAR}
 STOPS_OTHERS = {*TRY_AGAIN, Outcome.TOKEN_REFUSED}
+CONCERNS_ALL = {Outcome.TOKEN_REFUSED, Outcome.RATE_LIMITED}
 SEND_AT_ONCE = {Outcome.NOT_THERE, Outcome.LOOKUP_REFUSED}
 
 
@@ -98,7 +102,7 @@ def due_connections(now: datetime) -> list[NavigatrConnection]:
 
 @dataclass(frozen=True, slots=True)
 class NotBegun:
-    """A thread did not begin with these, because they may belong to another worker by now."""
+    """A thread did not begin with these: they may belong to another worker by now, or the connection is to wait."""
 
     rows: list[Issuance]
 
@@ -110,6 +114,17 @@ class Call:
     rows: list[Issuance]
     ask: Callable[[NavigatrClient], Sent | LookedUp]
     begin_at: datetime
+
+
+def outcome_of(error: Exception | None) -> Outcome | None:
+    """What an error stands for; None where there was none."""
+    if error is None:
+        return None
+    return meanings.of_error(error) if isinstance(error, NavigatrError) else Outcome.OUR_BUG
+
+
+def _concerns_all(result: Sent | LookedUp) -> bool:
+    return outcome_of(result.error) in CONCERNS_ALL
 
 
 class _Round:
@@ -131,6 +146,9 @@ class _Round:
         self.halted = False
         self.failures = connection.failures
         self.probe: datetime | None = None
+        self.looked = monotonic()
+        # Set by the thread that is told that the token is refused, or to wait: no other begins a call after that.
+        self.refused = threading.Event()
         # Nothing is begun from then on: without a renewal its lease may run out before the answer comes.
         self.begin_until = timezone.now() + settings.LEASE
 
@@ -146,15 +164,20 @@ class _Round:
                     if not self.halted and self.should_stop():
                         self._halt()
                     with database_may_be_away(unless=not self.unsettled):
+                        self._renew_leases()
+                        self._look_around()
                         if not self.halted and self._has_room():
                             self._claim_more(pool)
-                        self._renew_leases()
             finally:
                 try:
                     self._halt()
                 finally:
                     for _thread in self.threads:
                         self.calls.put(None)
+        if self.refused.is_set():
+            # What a thread had in hand and did not begin came back after the rest had been held.
+            with database_may_be_away():
+                hold_what_is_off()
         return self.tally
 
     @property
@@ -171,15 +194,16 @@ class _Round:
     def _claim_more(self, pool: ThreadPoolExecutor) -> None:
         """Take more into hand; several claims in a row when one only decided things without a call."""
         now = timezone.now()
-        while self.more and not self.should_stop():
+        while self.more and now < self.begin_until and not self.should_stop():
             if not connections.may_send(self.connection, now):
                 self.more = False
                 return
             limit = 1 if self.probing else settings.SEND_BATCH
             claimed = claim(self.connection, self.claim_id, limit=limit, now=now)
             self.tally.add(claimed.tally)
-            self.more = claimed.more and not self.probing
             rows = claimed.rows
+            # What was decided without a call is no probe.
+            self.more = claimed.more and not (self.probing and rows)
             self.unsettled.update((row.pk, row) for row in rows)
             asks: list[tuple[list[Issuance], Callable[[NavigatrClient], Sent | LookedUp]]] = [
                 *((together, partial(look_up_rows, together)) for together in claimed.look_up),
@@ -198,6 +222,19 @@ class _Round:
             if self.unsettled or claimed.limited:
                 return
 
+    def _look_around(self) -> None:
+        """Once a second: end where others were told to wait, and see whether something new is due.
+
+        One call that takes long holds up neither.
+        """
+        if self.halted or self.probe is not None or monotonic() - self.looked < LOOK_EVERY_SECONDS:
+            return
+        self.looked = monotonic()
+        if connections.may_send(self.connection, timezone.now()):
+            self.more = True
+        else:
+            self._halt()
+
     def _begin_what_may(self) -> None:
         """Hand the threads those calls whose time has come."""
         now = timezone.now()
@@ -208,8 +245,13 @@ class _Round:
         """One thread: a client of its own, call after call, until told to end."""
         with client_for(self.connection) as client:
             while (call := self.calls.get()) is not None:
-                in_time = timezone.now() < self.begin_until
-                self.results.put(call.ask(client) if in_time else NotBegun(call.rows))
+                if self.refused.is_set() or timezone.now() >= self.begin_until:
+                    self.results.put(NotBegun(call.rows))
+                    continue
+                result = call.ask(client)
+                if _concerns_all(result):
+                    self.refused.set()
+                self.results.put(result)
 
     def _raise_what_ended_a_thread(self) -> None:
         """A thread that ended before it was told to has failed; what it had in hand is looked up after the lease."""
@@ -225,51 +267,48 @@ class _Round:
         while len(results) < min(WRITE_EVERY, outstanding) and (left := until - monotonic()) > 0:
             with suppress(Empty):
                 results.append(newest := self.results.get(timeout=left))
-                error = None if isinstance(newest, NotBegun) else newest.error
-                if isinstance(error, NavigatrError) and meanings.of_error(error) in STOPS_OTHERS:
+                if isinstance(newest, NotBegun) or outcome_of(newest.error) in STOPS_OTHERS:
                     break
         return results
 
     def _settle(self, collected: Sequence[Sent | LookedUp | NotBegun]) -> None:
         """Write new states and audit rows of these results in one transaction, then see how the connection does."""
         not_begun = [result for result in collected if isinstance(result, NotBegun)]
-        if not_begun:
+        if not_begun or self.refused.is_set():
             self._halt()
+        if not_begun:
             self._hand_back(not_begun)
         results = [result for result in collected if not isinstance(result, NotBegun)]
         if not results:
             return
         now = timezone.now()
-        settled = settle(results, now)
-        rows, attempts = [row for row, _ in settled], [attempt for _, attempt in settled]
-        persist(partial(write_settled, rows, attempts, self.claim_id, now), is_written=partial(is_written, attempts[0]))
-        for row, attempt in settled:
+        for row, attempt in write_down(settle(results, now), self.claim_id, now):
             del self.unsettled[row.pk]
             self.tally.attempts += 1
             self.tally.count(row.state)
             # What was looked up and is not there goes out again in this very round.
             self.more = self.more or attempt.outcome in SEND_AT_ONCE
         with database_may_be_away():
+            limits.count_more(self.connection, sum(result.calls - 1 for result in results), now)
             self._see_how_the_connection_does(results, now)
 
     def _see_how_the_connection_does(self, results: Sequence[Sent | LookedUp], now: datetime) -> None:
         """Failures that concern everybody stop the round: a refused token, a pause asked for, a run of failures."""
         for result in results:
-            error = result.error
-            if error is not None and not isinstance(error, NavigatrError):
+            error, outcome = result.error, outcome_of(result.error)
+            if outcome is Outcome.OUR_BUG:
                 # A fault of ours says nothing about Navigatr.
                 continue
-            outcome = meanings.of_error(error) if error is not None else None
             if outcome is Outcome.TOKEN_REFUSED:
-                self._halt()
                 connections.pause(self.connection, now=now, asked_at=result.at)
-            elif outcome is Outcome.RATE_LIMITED and error is not None:
-                self._halt()
-                connections.rest(self.connection, error.retry_after or settings.RETRY_FIRST, outcome, now=now)
+            elif outcome is Outcome.RATE_LIMITED:
+                asked = error.retry_after if isinstance(error, NavigatrError) else None
+                connections.rest(self.connection, asked or settings.RETRY_FIRST, outcome, now=now)
             elif outcome not in TROUBLE:
                 # An answer, whatever it said: Navigatr is there.
                 self.more = self.more or self.probing
                 self._count_failures(0)
+                self.probe = None
             elif not self.halted:
                 self._count_failures(self.failures + 1)
                 if self.probing:
@@ -313,7 +352,7 @@ class _Round:
         """
         now = timezone.now()
         if self.begin_until - settings.LEASE * 2 / 3 < now < self.begin_until:
-            Issuance.objects.filter(pk__in=list(self.unsettled), claim=self.claim_id, state=State.SENDING).update(
-                leased_until=now + lease_of(self.connection)
-            )
-            self.begin_until = now + settings.LEASE
+            mine = Issuance.objects.filter(pk__in=list(self.unsettled), claim=self.claim_id, state=State.SENDING)
+            renewed = mine.update(leased_until=now + lease_of(self.connection))
+            # Where some are another's already, the clocks of two hosts differ, and no lease can be trusted.
+            self.begin_until = now + settings.LEASE if renewed == len(self.unsettled) else now

@@ -3,6 +3,8 @@
 import math
 from datetime import datetime, timedelta
 
+from django.db import transaction
+
 from .models import Issuance, NavigatrConnection
 
 # How far ahead calls are given their times: far enough that a sender always has some in hand.
@@ -36,3 +38,13 @@ def begin_at(connection: NavigatrConnection, calls: int, now: datetime) -> list[
     first = max(now, connection.next_slot_at or now)
     NavigatrConnection.objects.filter(pk=connection.pk).update(next_slot_at=first + calls * space)
     return [first + number * space for number in range(calls)]
+
+
+def count_more(connection: NavigatrConnection, calls: int, now: datetime) -> None:
+    """Calls were made besides those that had their moment: a look-up's further pages. Those to come wait for them."""
+    if connection.calls_per_second is None or calls < 1:
+        return
+    with transaction.atomic():
+        current = NavigatrConnection.objects.select_for_update(no_key=True).only("next_slot_at").get(pk=connection.pk)
+        later = max(now, current.next_slot_at or now) + timedelta(seconds=calls / connection.calls_per_second)
+        NavigatrConnection.objects.filter(pk=connection.pk).update(next_slot_at=later)

@@ -4,7 +4,7 @@ The rule is the API's (its section "Issuing"): newest first, same badge and prov
 revoked. The list is read without a keyword, because an address must not stand in a URL.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -12,9 +12,12 @@ from navigatr_client import Assertion, NavigatrClient, NavigatrError, NavigatrRe
 
 from .meanings import Outcome
 from .models import recipient_key
+from .scrubbing import storable
 
 # Navigatr's clock may differ from ours by a little.
 CLOCK_MARGIN = timedelta(minutes=10)
+# So that one failing page in a hundred does not cost all those that have been read.
+TRIES_OF_A_PAGE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +40,17 @@ class Finding:
 
 
 def look_up(
-    client: NavigatrClient, *, badge_id: int, provider_id: int, questions: Iterable[Question]
+    client: NavigatrClient,
+    *,
+    badge_id: int,
+    provider_id: int,
+    questions: Iterable[Question],
+    before_next_page: Callable[[], None] = lambda: None,
 ) -> dict[int, Finding]:
-    """Answer for every question, by issuance id; one pass over the badge's assertions serves them all."""
+    """Answer for every question, by issuance id; one pass over the badge's assertions serves them all.
+
+    `before_next_page` is called before each page but the first, and may wait.
+    """
     open_questions = {question.recipient: question for question in questions}
     oldest = min(question.first_attempt_at for question in open_questions.values()) - CLOCK_MARGIN
     answers: dict[int, Finding] = {}
@@ -49,7 +60,7 @@ def look_up(
     previous: datetime | None = None
     sorted_so_far = True
     try:
-        for page in client.assertions(badge_id, provider_id=provider_id):
+        for page in client.assertions(badge_id, provider_id=provider_id, tries=TRIES_OF_A_PAGE):
             pages += 1
             for assertion in page.items:
                 read += 1
@@ -69,13 +80,14 @@ def look_up(
                 if question is None or question.issuance_id in answers:
                     continue
                 if created is None or created >= question.first_attempt_at - CLOCK_MARGIN:
-                    looked = f"assertions of badge {badge_id}: found {assertion.id} on page {pages}"
+                    looked = f"assertions of badge {badge_id}: found {storable(assertion.id)} on page {pages}"
                     answers[question.issuance_id] = Finding(Outcome.FOUND, looked, assertion)
             if len(answers) == len(open_questions):
                 break
             # Many made in one second show no order at all: only a step back in time shows that the newest come first.
             if sorted_so_far and newest and previous and previous < newest and previous < oldest:
                 break
+            before_next_page()
     except NavigatrRejected as error:
         rest = Finding(Outcome.LOOKUP_REFUSED, f"assertions of badge {badge_id}: refused, {error}", error=error)
     except NavigatrError as error:

@@ -169,6 +169,10 @@ class CourseBadgeMapping(models.Model):
         return self.connection.hold_reason or (None if self.active else Outcome.CONNECTION_REMOVED)
 
 
+# Once a look-up was refused, one repeat may go out without it (`lookups_refused`); after that a person must look.
+ONE_REPEAT = 1
+
+
 class IssuanceQuerySet(models.QuerySet["Issuance"]):
     """Questions about issuances."""
 
@@ -317,8 +321,22 @@ class AppendOnly(Exception):
     """An audit row was to be changed or deleted."""
 
 
+class AppendOnlyQuerySet(models.QuerySet[Any]):
+    """Rows that can be added and read."""
+
+    def update(self, **kwargs: Any) -> int:
+        """Refused: what happened stays as it happened."""
+        raise AppendOnly
+
+    def delete(self) -> Any:
+        """Refused: the audit trail is kept."""
+        raise AppendOnly
+
+
 class AppendOnlyModel(models.Model):
     """A row that is written once and never changed or deleted: what happened stays as it happened."""
+
+    objects = AppendOnlyQuerySet.as_manager()
 
     class Meta:
         abstract = True

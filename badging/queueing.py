@@ -1,7 +1,7 @@
 """From a completion to a queued issuance, and what a changed learner, score or mapping does to what waits."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from django.db.models import Q
@@ -21,10 +21,11 @@ MOVED_AT_ONCE = 500
 MENDED_BY_PROFILE = [Outcome.PROFILE_INCOMPLETE, Outcome.DUPLICATE_RECIPIENT, Outcome.LEARNER_DELETED]
 
 
-def poll(site: MoodleSite, *, now: datetime) -> PollResult:
+def poll(site: MoodleSite, *, now: datetime, should_stop: Callable[[], bool] = lambda: False) -> PollResult:
     """One round for one site: read the mapped courses, and queue an issuance for each completion that counts.
 
-    Running it twice, or two at a time, changes nothing. Never raises for what Moodle answers.
+    Running it twice, or two at a time, changes nothing. Never raises for what Moodle answers. `should_stop` is asked
+    between calls to Moodle; the next round goes on from there.
     """
     rows = Issuance.objects.filter(course__site=site)
     suspended = rows.filter(state=State.HELD, reason=Outcome.LEARNER_SUSPENDED)
@@ -35,7 +36,9 @@ def poll(site: MoodleSite, *, now: datetime) -> PollResult:
         again = rows.filter(state=State.NOT_MET) | suspended
         Completion.objects.filter(pk__in=again.values("completion")).update(score_read_at=None)
     wanted = wanted_courses(site)
-    result = poll_site(site, wanted, on_stored=lambda stored: queue_stored(stored, now=now), now=now)
+    result = poll_site(
+        site, wanted, on_stored=lambda stored: queue_stored(stored, now=now), now=now, should_stop=should_stop
+    )
     if not result.busy:
         # Their courses are marked to be read from the start, even if this round did not come so far.
         afresh = [row.course.pk for row in wanted if row.afresh]

@@ -4,7 +4,7 @@ import logging
 import traceback
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from django.utils import timezone
@@ -27,17 +27,19 @@ class Sent:
     assertion: Assertion | None = None
     error: Exception | None = None
     status: int | None = None
+    calls: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class LookedUp:
-    """What a look-up of several issuances of one badge found, by issuance id."""
+    """What a look-up of several issuances of one badge found, by issuance id, and how many calls it took."""
 
     rows: list[Issuance]
     at: datetime
     duration: timedelta
     findings: dict[int, Finding]
     error: Exception | None = None
+    calls: int = 1
 
 
 def payload(row: Issuance) -> dict[str, Any]:
@@ -75,18 +77,30 @@ def send(row: Issuance, fields: dict[str, Any], client: NavigatrClient) -> Sent:
 
 
 def look_up_rows(rows: list[Issuance], client: NavigatrClient) -> LookedUp:
-    """Ask Navigatr which of these, all of one badge and provider, it has issued already."""
+    """Ask Navigatr which of these, all of one badge and provider, it has issued already.
+
+    Pages of a connection with a limit of calls per second are asked for in its pace.
+    """
+    pace = rows[0].connection.calls_per_second
+    calls_before = client.calls
     at, started = timezone.now(), monotonic()
     questions = [Question(row.pk, row.recipient_key, row.first_attempt_at or row.queued_at) for row in rows]
     findings: dict[int, Finding] = {}
     error: Exception | None = None
     try:
-        findings = look_up(client, badge_id=rows[0].badge_id, provider_id=rows[0].provider_id, questions=questions)
+        findings = look_up(
+            client,
+            badge_id=rows[0].badge_id,
+            provider_id=rows[0].provider_id,
+            questions=questions,
+            before_next_page=lambda: sleep(1 / pace if pace else 0),
+        )
         error = next((finding.error for finding in findings.values() if finding.error), None)
     except Exception as fault:  # noqa: BLE001 - as above
         error = fault
         log_fault("looking up", rows[0].pk, fault)
-    return LookedUp(rows, at, timedelta(seconds=monotonic() - started), findings, error)
+    duration = timedelta(seconds=monotonic() - started)
+    return LookedUp(rows, at, duration, findings, error, client.calls - calls_before)
 
 
 def log_fault(doing: str, issuance_id: int, fault: Exception) -> None:

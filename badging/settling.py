@@ -9,10 +9,11 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from time import monotonic, sleep
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, transaction
 from django.db import connection as database
 
 from navigatr_client import Assertion, NavigatrError, NavigatrTokenRefused
@@ -23,11 +24,11 @@ from .bulk import update_rows
 from .lookup import Finding
 from .mapping import web_address
 from .meanings import Outcome
-from .models import CourseBadgeMapping, Issuance, IssuanceAttempt
+from .models import ONE_REPEAT, CourseBadgeMapping, Issuance, IssuanceAttempt
 from .privacy import end_erased
 from .queueing import move_to
 from .scrubbing import storable
-from .sending import LookedUp, Sent
+from .sending import LookedUp, Sent, log_fault
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,9 @@ def settle_sent(result: Sent, now: datetime) -> IssuanceAttempt:
         elif outcome is Outcome.NOT_MET:
             finish(row, State.NOT_MET, outcome)
         elif outcome in TRY_AGAIN:
-            row.maybe_sent = outcome is Outcome.UNCLEAR
+            if outcome is Outcome.UNCLEAR:
+                row.maybe_sent = True
+                row.lookups_refused = after_a_repeat(row)
             retry_later(row, outcome, now, error.retry_after)
         else:
             finish(row, State.FAILED, outcome)
@@ -86,10 +89,12 @@ def settle_looked_up(row: Issuance, result: LookedUp, now: datetime) -> Issuance
     if finding.assertion is not None:
         issued(row, finding.assertion, Outcome.FOUND, now)
     elif outcome is Outcome.NOT_THERE:
+        row.maybe_sent, row.lookups_refused = False, 0
         again_at_once(row, outcome, now)
     elif outcome is Outcome.LOOKUP_REFUSED:
+        # It may be in Navigatr all the same, and stays marked so until it is known to be issued.
         row.lookups_refused += 1
-        if row.lookups_refused == 1:
+        if row.lookups_refused == ONE_REPEAT:
             again_at_once(row, outcome, now)
         else:
             finish(row, State.FAILED, outcome)
@@ -120,10 +125,14 @@ def finish(row: Issuance, state: State, reason: Outcome) -> None:
 
 
 def again_at_once(row: Issuance, reason: Outcome, now: datetime) -> None:
-    """Back into the queue, to be sent with all that has changed since; it is known not to have been issued yet."""
+    """Back into the queue, to be sent in this very moment with all that has changed since."""
     finish(row, State.QUEUED, reason)
-    row.maybe_sent = False
     row.next_attempt_at = now
+
+
+def after_a_repeat(row: Issuance) -> int:
+    """What `lookups_refused` is once an answer is unknown again: the one repeat without a look-up is used up."""
+    return max(row.lookups_refused, ONE_REPEAT + 1) if row.lookups_refused else 0
 
 
 def retry_later(row: Issuance, reason: Outcome, now: datetime, retry_after: timedelta | None) -> None:
@@ -183,6 +192,35 @@ def write_settled(
                 move_to(mapping, Issuance.objects.filter(pk=row.pk), now=now)
         # Who was erased while a badge was on its way does not come back with the answer.
         end_erased(Issuance.objects.filter(pk__in=[row.pk for row in rows]))
+
+
+def write_down(
+    settled: Sequence[tuple[Issuance, IssuanceAttempt]], claim_id: uuid.UUID, now: datetime
+) -> list[tuple[Issuance, IssuanceAttempt]]:
+    """Write these outcomes, each alone where together they cannot be written; returns what was written.
+
+    One that cannot be written at all ends as a fault of ours that a person sees, and costs the others nothing. Raises
+    the database's error when it stays away.
+    """
+    rows, attempts = [row for row, _ in settled], [attempt for _, attempt in settled]
+    try:
+        persist(partial(write_settled, rows, attempts, claim_id, now), is_written=partial(is_written, attempts[0]))
+    except DATABASE_AWAY:
+        raise
+    except (DatabaseError, ValueError) as fault:
+        if len(settled) > 1:
+            return [written for one in settled for written in write_down([one], claim_id, now)]
+        [(row, attempt)] = settled
+        log_fault("writing down", row.pk, fault)
+        finish(row, State.FAILED, Outcome.OUR_BUG)
+        row.maybe_sent, row.issued_at, row.assertion_id, row.assertion_url = True, None, "", ""
+        told = audit.attempt(
+            row, Kind(attempt.kind), Outcome.OUR_BUG, at=attempt.at, duration=attempt.duration, error=fault,
+            status=attempt.status,
+        )  # fmt: skip
+        persist(partial(write_settled, [row], [told], claim_id, now), is_written=partial(is_written, told))
+        return [(row, told)]
+    return list(settled)
 
 
 DATABASE_AWAY = (OperationalError, InterfaceError)

@@ -13,6 +13,7 @@ from .meanings import Outcome
 from .models import CourseBadgeMapping, Issuance, IssuanceAttempt, NavigatrConnection
 from .privacy import end_erased
 from .queueing import release_held
+from .settling import after_a_repeat
 
 State = Issuance.State
 ACTIVE = NavigatrConnection.State.ACTIVE
@@ -35,7 +36,11 @@ def take_back_lapsed(now: datetime) -> int:
             for row in rows:
                 row.state, row.claim, row.leased_until = State.QUEUED, None, None
                 row.maybe_sent, row.reason, row.next_attempt_at = True, Outcome.LEASE_RAN_OUT, now
-            update_rows(rows, ["state", "claim", "leased_until", "maybe_sent", "reason", "next_attempt_at"])
+                row.lookups_refused = after_a_repeat(row)
+            update_rows(
+                rows,
+                ["state", "claim", "leased_until", "maybe_sent", "lookups_refused", "reason", "next_attempt_at"],
+            )
             told = [
                 audit.attempt(row, IssuanceAttempt.Kind.SEND, Outcome.LEASE_RAN_OUT, at=now, next_at=now)
                 for row in rows

@@ -5,6 +5,7 @@ with a lease.
 """
 
 import logging
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,30 +35,33 @@ POLLS_AT_ONCE = 4
 
 stopping = threading.Event()
 polls_under_way = threading.BoundedSemaphore(POLLS_AT_ONCE)
-_under_way: set[str] = set()
+_under_way: dict[str, list[float]] = {}
 _under_way_lock = threading.Lock()
 
 
 @contextmanager
-def alone(job: str) -> Iterator[bool]:
+def alone(job: str, *, until: float = math.inf) -> Iterator[bool]:
     """Whether no other thread of this process is at the same job; until the end of the block it is this one's.
 
-    Ticks go on while a job takes long, and each would take another thread, until none is left for anything else.
+    Ticks go on while a job takes long, and each would take another thread, until none is left for anything else. One
+    whose time (`until`, on the monotonic clock) is up, and that only waits for its last answers, lets one other begin.
     """
     with _under_way_lock:
-        mine = job not in _under_way
-        _under_way.add(job)
+        others = _under_way.setdefault(job, [])
+        mine = len(others) < 2 and all(other <= monotonic() for other in others)
+        if mine:
+            others.append(until)
     try:
         yield mine
     finally:
         if mine:
             with _under_way_lock:
-                _under_way.discard(job)
+                others.remove(until)
 
 
 @worker_shutting_down.connect
 def stop_sending(**kwargs: Any) -> None:
-    """A warm stop: what is in flight is finished, the rest is handed back at once."""
+    """A warm stop: what is in flight is finished, the rest is handed back at once, and polls end after their call."""
     stopping.set()
 
 
@@ -82,7 +86,7 @@ def poll_site(site_id: int) -> None:
         return
     try:
         site = MoodleSite.objects.filter(pk=site_id).first()
-        queued = queueing.poll(site, now=timezone.now()).queued if site is not None else 0
+        queued = queueing.poll(site, now=timezone.now(), should_stop=stopping.is_set).queued if site is not None else 0
     finally:
         polls_under_way.release()
     if queued:
@@ -108,7 +112,7 @@ def send_sweep() -> None:
 def send_due(connection_id: int) -> None:
     """Send what is due of one connection, for one turn. Twice at a time is harmless: each claims its own rows."""
     until = monotonic() + TURN_SECONDS
-    with alone(f"sending {connection_id}") as nobody_else:
+    with alone(f"sending {connection_id}", until=until) as nobody_else:
         connection = NavigatrConnection.objects.filter(pk=connection_id).first()
         if not nobody_else or connection is None:
             return

@@ -173,6 +173,7 @@ else:
         "tcp_keepalives_idle": "30",
         "tcp_keepalives_interval": "10",
         "tcp_keepalives_count": "3",
+        "tcp_user_timeout": "60s",
     }
     DATABASES["default"]["OPTIONS"] = {
         "options": " ".join(f"-c {name}={value}" for name, value in server.items()),
@@ -180,6 +181,7 @@ else:
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,
+        "tcp_user_timeout": 60_000,
     } | DATABASES["default"].get("OPTIONS", {})
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -232,9 +234,10 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_TIMEZONE = "UTC"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-# However long the broker is away, workers and beat come back to it by themselves; a page waits for it 2 s at most.
+# However long the broker is away, workers and beat come back to it by themselves; a page waits for it 2 s at most,
+# and 5 s for one that takes the connection and says nothing.
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
-CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 2, "max_retries": 0}
+CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 2, "socket_timeout": 5, "max_retries": 0}
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 
 # Navigatr's official addresses; a test server may stand in for them. A data folder that has been used for the demo

@@ -48,11 +48,19 @@ class PollResult:
     busy: bool = False
 
 
-def poll_site(site: MoodleSite, wanted: Sequence[WantedCourse], *, on_stored: OnStored, now: datetime) -> PollResult:
+def poll_site(
+    site: MoodleSite,
+    wanted: Sequence[WantedCourse],
+    *,
+    on_stored: OnStored,
+    now: datetime,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> PollResult:
     """Read what is new in these courses of one site. Never raises for what Moodle answers.
 
     Only one poll of a site runs at a time (the report's filters belong to the token); a second one says so and reads
-    nothing. A failure is kept on the site with what to do, and the next poll waits longer. `site` itself is not
+    nothing. A failure is kept on the site with what to do, and the next poll waits longer. `should_stop` is asked
+    between calls; then what has been stored is kept, and the next poll goes on from there. `site` itself is not
     changed: what the poll leaves is in its row.
     """
     result = PollResult(site.name)
@@ -63,36 +71,49 @@ def poll_site(site: MoodleSite, wanted: Sequence[WantedCourse], *, on_stored: On
         return result
     try:
         # Not refresh_from_db, which would read the token and fail before anything could be noted.
-        _poll(MoodleSite.objects.get(pk=site.pk), wanted, on_stored, lease, result)
+        _poll(MoodleSite.objects.get(pk=site.pk), wanted, on_stored, lease, result, should_stop)
     finally:
         lease.give_back()
     return result
 
 
 def _poll(
-    site: MoodleSite, wanted: Sequence[WantedCourse], on_stored: OnStored, lease: "_Lease", result: PollResult
+    site: MoodleSite,
+    wanted: Sequence[WantedCourse],
+    on_stored: OnStored,
+    lease: "_Lease",
+    result: PollResult,
+    should_stop: Callable[[], bool],
 ) -> None:
     now = lease.now
-    try:
-        client = client_for(site)
-    except (WrongKey, ValueError) as error:
-        result.error = _(str(error))
-        _note_failure(site, result.error, now)
-        return
     courses = {row.course.pk: row for row in wanted}
     # Now that nobody else can be reading them.
     afresh = [row.course for row in wanted if row.afresh]
     for course in afresh:
         course.history_read_at, course.read_at, course.next_offset = None, None, 0
     Course.objects.bulk_update(afresh, ["history_read_at", "read_at", "next_offset"])
+    try:
+        client = client_for(site)
+    except (WrongKey, ValueError) as error:
+        result.error = _(str(error))
+        _note_failure(site, result.error, now)
+        return
+
+    def heartbeat() -> None:
+        if should_stop():
+            raise _Stopped
+        lease.renew()
+
     with client:
-        storing = Storing(site, client, courses, on_stored, lease.renew, problems=result.problems)
+        storing = Storing(site, client, courses, on_stored, heartbeat, problems=result.problems)
         try:
             _read(site, client, storing, now)
             _note_success(site, result.problems, now)
         except MoodleError as error:
             result.error = f"{error}. {_(error.advice)}"
             _note_failure(site, result.error, now, error)
+        except _Stopped:
+            result.error = _("The poll was stopped; the next one goes on from there.")
         except _LeaseLost:
             result.error = _("This poll took so long that another one took over.")
         finally:
@@ -102,6 +123,10 @@ def _poll(
 def sweep_is_due(site: MoodleSite, now: datetime) -> bool:
     """Whether everything is to be read again: once a day, at the very first poll, and after a change of the feed."""
     return site.swept_at is None or site.swept_at <= now - SWEEP_EVERY
+
+
+class _Stopped(Exception):
+    """The program that polls is being stopped."""
 
 
 class _LeaseLost(Exception):

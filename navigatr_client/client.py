@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -203,14 +204,23 @@ class NavigatrClient:
         return self._call("PUT", path, Assertion.from_json, payload=payload, not_met_status=202)
 
     def assertions(
-        self, badge_id: int, *, provider_id: int, order_by: str = "Time_Created_Desc"
+        self, badge_id: int, *, provider_id: int, order_by: str = "Time_Created_Desc", tries: int = 1
     ) -> Iterator[Page[Assertion]]:
-        """What a provider has issued of a badge, newest first: pages of 100, each asked for only when it is reached."""
+        """What a provider has issued of a badge, newest first: pages of 100, each asked for only when it is reached.
+
+        A page after the first is asked for up to `tries` times while Navigatr is unavailable.
+        """
         path = f"/badge/{int(badge_id)}/assertions"
 
         def page(number: int) -> Page[Assertion]:
             query: Query = {"provider_id": provider_id, "order_by": order_by, "page": number, "size": LARGEST_PAGE}
-            return self._get(path, lambda data: Page.from_json(data, Assertion.from_json), query)
+            for _failed in range(tries - 1 if number > 1 else 0):
+                with suppress(NavigatrUnavailable):
+                    return self._get(path, read, query)
+            return self._get(path, read, query)
+
+        def read(data: Any) -> Page[Assertion]:
+            return Page.from_json(data, Assertion.from_json)
 
         return _all_pages(path, page)
 

@@ -92,7 +92,8 @@ def parse_retry_after(value: str | None, now: datetime) -> timedelta | None:
     if value is None:
         return None
     try:
-        seconds = float(int(value))
+        # A float holds no number of hundreds of digits.
+        seconds = float(min(int(value), 10**9))
     except ValueError:
         try:
             until = parsedate_to_datetime(value)

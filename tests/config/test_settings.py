@@ -50,7 +50,7 @@ def test_a_host_that_is_gone_keeps_no_rows_locked_and_the_url_has_the_last_word(
     code = (
         "import django, json; django.setup()\n"
         "from django.db import connection\n"
-        "names = ('idle_in_transaction_session_timeout', 'random_page_cost')\n"
+        "names = ('idle_in_transaction_session_timeout', 'random_page_cost', 'tcp_user_timeout')\n"
         "with connection.cursor() as cursor:\n"
         "    print(json.dumps([cursor.execute(f'SHOW {name}').fetchone()[0] for name in names]))\n"
     )
@@ -59,4 +59,4 @@ def test_a_host_that_is_gone_keeps_no_rows_locked_and_the_url_has_the_last_word(
         env = running.environment(data_folder, DATABASE_URL=url, DJANGO_SETTINGS_MODULE="config.settings")
         done = subprocess.run([sys.executable, "-c", code], cwd=running.ROOT, env=env, capture_output=True, check=True)
         told.append(json.loads(done.stdout))
-    assert told == [["1min", "1.1"], ["0", "3"]]
+    assert told == [["1min", "1.1", "60000"], ["0", "3", "0"]]

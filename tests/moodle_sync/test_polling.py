@@ -223,6 +223,36 @@ def test_token_that_cannot_be_read_is_said_and_polled_again_later(polled: Polled
     assert polled.poll().error == ""
 
 
+def test_course_wanted_afresh_stays_so_when_the_token_cannot_be_read(polled: Polled, settings: Settings) -> None:
+    course = polled.course(learners=1)
+    polled.poll()
+    course.refresh_from_db()
+    assert course.history_read_at is not None
+    settings.FIELD_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+    poll_site(polled.site, [WantedCourse(course, afresh=True)], on_stored=nothing_stored, now=polled.now)
+    course.refresh_from_db()
+    assert course.history_read_at is None
+
+
+@pytest.mark.parametrize("report", [True, False])
+def test_poll_that_is_stopped_gives_the_site_back_at_once_and_the_next_one_goes_on(
+    polled: Polled, report: bool
+) -> None:
+    if not report:
+        polled.without_report()
+    course = polled.course(learners=3)
+    for learner in polled.users(course):
+        polled.complete(course, learner, grade=80)
+    result = poll_site(
+        polled.site, polled.wanted(), on_stored=polled.on_stored, now=polled.now, should_stop=lambda: True
+    )
+    assert "stopped" in result.error
+    polled.site.refresh_from_db()
+    assert (polled.site.polling_until, polled.site.failures, polled.site.error) == (None, 0, "")
+    result = polled.poll()
+    assert (result.error, polled.told) == ("", polled.users(course))
+
+
 def test_address_that_cannot_be_one_is_said(db: None) -> None:
     site = make_site(url="https://user:secret@moodle.example")
     result = poll_site(site, [], on_stored=nothing_stored, now=NOW)

@@ -207,6 +207,31 @@ def test_assertions_come_page_by_page_only_when_asked_for(client: NavigatrClient
 
 
 @responses.activate
+def test_a_page_after_the_first_is_asked_for_again_while_navigatr_is_unavailable(client: NavigatrClient) -> None:
+    address, page = f"{API}/badge/51/assertions", badge_pages(150)
+    responses.add_callback(responses.GET, address, page)
+    responses.get(address, status=503)
+    responses.get(address, status=500)
+    responses.add_callback(responses.GET, address, page)
+
+    assert [len(page.items) for page in client.assertions(51, provider_id=7, tries=3)] == [100, 50]
+    assert client.calls == 4
+
+
+@responses.activate
+@pytest.mark.parametrize(("first", "calls"), [(503, 1), (200, 3)])
+def test_a_navigatr_that_stays_unavailable_is_told(client: NavigatrClient, first: int, calls: int) -> None:
+    address = f"{API}/badge/51/assertions"
+    if first == 200:
+        responses.add_callback(responses.GET, address, badge_pages(150))
+    responses.get(address, status=503)
+
+    with pytest.raises(NavigatrUnavailable):
+        list(client.assertions(51, provider_id=7, tries=2))
+    assert client.calls == calls
+
+
+@responses.activate
 @pytest.mark.parametrize("status", [200, 201])
 def test_issue_sends_everything_and_returns_the_assertion(client: NavigatrClient, status: int) -> None:
     responses.put(f"{API}/badge/51/issue", json=reply("assertion"), status=status)

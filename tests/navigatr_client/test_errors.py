@@ -55,6 +55,7 @@ def test_detail_of_every_shape_becomes_one_line(answer: object, text: str) -> No
         ("soon", None),
         ("", None),
         ("Mon, 99 Nov 2026 12:10:00 GMT", None),
+        ("9" * 400, timedelta(days=1)),
         ("9" * 5000, None),
     ],
 )
