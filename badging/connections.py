@@ -1,5 +1,6 @@
 """Navigatr connections: tested before they are saved, paused when their token is refused, resumed, removed."""
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,6 +22,8 @@ from .backoff import circuit_pause
 from .meanings import Outcome
 from .models import AuditEntry, CourseBadgeMapping, Issuance, NavigatrConnection
 from .queueing import release_held
+
+log = logging.getLogger(__name__)
 
 State = NavigatrConnection.State
 
@@ -167,6 +170,7 @@ def pause(connection: NavigatrConnection, *, now: datetime, asked_at: datetime) 
         current.state, current.last_outcome = State.PAUSED, Outcome.TOKEN_REFUSED
         current.save(update_fields=["state", "last_outcome"])
         audit.record(AuditEntry.Action.CONNECTION_PAUSED, connection)
+        log.warning("%s is paused: Navigatr refused its token; everything waits until it is reconnected", connection)
     hold_queued(connection, current.hold_reason or Outcome.CONNECTION_PAUSED)
 
 
@@ -203,9 +207,9 @@ def remove(connection: NavigatrConnection, *, actor: Any) -> int:
 def rest(connection: NavigatrConnection, pause_for: timedelta, why: Outcome, *, now: datetime) -> None:
     """Send nothing with it for a while. A longer rest that stands already is kept."""
     until = now + pause_for
-    NavigatrConnection.objects.filter(pk=connection.pk).exclude(not_before__gt=until).update(
-        not_before=until, last_outcome=why
-    )
+    resting = NavigatrConnection.objects.filter(pk=connection.pk).exclude(not_before__gt=until)
+    if resting.update(not_before=until, last_outcome=why):
+        log.warning("%s rests for %d s: %s", connection, pause_for.total_seconds(), why)
 
 
 def may_send(connection: NavigatrConnection, now: datetime) -> bool:

@@ -141,6 +141,7 @@ class _Round:
         self.calls: SimpleQueue[Call | None] = SimpleQueue()
         self.results: SimpleQueue[Sent | LookedUp | NotBegun] = SimpleQueue()
         self.unsettled: dict[int, Issuance] = {}
+        self.handed_back: list[int] = []
         self.threads: list[Future[None]] = []
         self.more = True
         self.halted = False
@@ -178,6 +179,7 @@ class _Round:
             # What a thread had in hand and did not begin came back after the rest had been held.
             with database_may_be_away():
                 hold_what_is_off()
+                self.tally.held += Issuance.objects.filter(pk__in=self.handed_back, state=State.HELD).count()
         return self.tally
 
     @property
@@ -335,6 +337,7 @@ class _Round:
     def _hand_back(self, unbegun: Sequence[Call | NotBegun]) -> None:
         """Let others take these; those that others have taken already stay theirs."""
         back = [row.pk for call in unbegun for row in call.rows]
+        self.handed_back += back
         for pk in back:
             del self.unsettled[pk]
         # Without the database their leases run out, and they are looked up for nothing.

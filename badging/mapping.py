@@ -19,6 +19,9 @@ from .queueing import move_to, release_held, requeue
 State = Issuance.State
 Action = AuditEntry.Action
 
+# The admin's actions take no more at once.
+MOST_NAMED = 500
+
 
 class NotMapped(Exception):
     """The choice cannot be saved; the message says why and what to do. Nothing was changed."""
@@ -190,17 +193,31 @@ def send_again(rows: IssuanceQuerySet, *, actor: Any = None, now: datetime) -> i
     What may have been sent is looked up first. Rows whose course has no mapping are left alone.
     """
     chosen = rows.filter(state__in=[State.FAILED, State.NOT_MET, State.CANCELLED, State.QUEUED])
+    numbers = _numbers(chosen)
     count = requeue(chosen, now=now)
-    audit.record(Action.SENT_AGAIN, _("%(count)d issuance(s)") % {"count": count}, actor=actor, count=count)
+    _record_by_hand(Action.SENT_AGAIN, numbers, count, actor)
     return count
 
 
 @transaction.atomic
 def cancel(rows: IssuanceQuerySet, *, actor: Any = None) -> int:
     """Cancel by hand what waits or has failed and cannot have been sent; returns how many."""
+    numbers = _numbers(rows.unsent())
     count = rows.unsent().update(state=State.CANCELLED, reason=Outcome.BY_HAND, next_attempt_at=None)
-    audit.record(Action.CANCELLED, _("%(count)d issuance(s)") % {"count": count}, actor=actor, count=count)
+    _record_by_hand(Action.CANCELLED, numbers, count, actor)
     return count
+
+
+def _numbers(rows: IssuanceQuerySet) -> list[int]:
+    """Which they are, as far as an audit entry names them."""
+    return list(rows.order_by("pk").values_list("pk", flat=True)[:MOST_NAMED])
+
+
+def _record_by_hand(action: AuditEntry.Action, numbers: list[int], count: int, actor: Any) -> None:
+    """Keep what was done to which issuances; a press that changed nothing leaves no entry."""
+    if count:
+        told = _("%(count)d issuance(s)") % {"count": count}
+        audit.record(action, told, actor=actor, count=count, issuances=numbers)
 
 
 def refresh_badges(connection: NavigatrConnection) -> int:

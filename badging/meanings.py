@@ -167,7 +167,7 @@ MEANINGS: dict[str, Meaning] = {
         _("Nothing to do when the grade is still to come. Otherwise check that the Moodle token may read grades."),
     ),
     Outcome.GAVE_UP: Meaning(
-        _("It was tried for a week without success."),
+        _("It was tried again and again without success, for as long as the settings say."),
         _("Check the connection and the attempts below, then use “Send again”."),
     ),
     Outcome.OUR_BUG: Meaning(

@@ -28,14 +28,14 @@ class BeingPolled(Exception):
 def check_and_save(site: MoodleSite, *, actor: Any, now: datetime) -> bool:
     """Check a site with the address and token in memory; save it, and its courses, when a feed is usable.
 
-    The findings are on `site` in either case; False: nothing was saved. While a known site is being checked it is not
-    polled. Raises BeingPolled, WrongKey, and ValueError for a token or address that cannot be one.
+    The findings are on `site` in either case; False: nothing was saved, because it cannot be read or is connected
+    already. While a known site is being checked it is not polled. Raises BeingPolled, WrongKey, and ValueError for a
+    token or address that cannot be one.
     """
     with _unpolled(site, now), client_for(site) as client:
         result = check_site(site, client, now)
-        if result.failure is not None or not result.strategy:
+        if result.failure is not None or not result.strategy or _is_a_twin(site):
             return False
-        _warn_of_a_twin(site)
         site.failures, site.error, site.next_poll_at = 0, "", None
         with transaction.atomic():
             if site.pk:
@@ -66,12 +66,16 @@ def _unpolled(site: MoodleSite, now: datetime) -> Iterator[None]:
         known.filter(polling_until=until).update(polling_until=None)
 
 
-def _warn_of_a_twin(site: MoodleSite) -> None:
-    """Say when the same Moodle is connected already: its people would be known twice, and fail as each other's."""
+def _is_a_twin(site: MoodleSite) -> bool:
+    """Whether the same Moodle is connected already, which is then said among the findings.
+
+    Its people would be known twice: they would get badges twice, and come back after they were erased.
+    """
     twin = MoodleSite.objects.exclude(pk=site.pk).filter(wwwroot=site.wwwroot).first()
     if twin is not None:
         text = gettext_noop(
-            "The same Moodle is already connected as “{name}”. Its learners would be known twice, and the second of "
-            "each two would wait for a person. Use that one, and delete this one."
+            "The same Moodle is already connected as “{name}”, and its learners would be known twice. Change that "
+            "site's name, address or token instead of adding another one."
         )
         site.findings.append({"check": "twin", "ok": False, "message": text, "values": {"name": twin.name}})
+    return twin is not None

@@ -1,16 +1,24 @@
 """How the portal is doing, in numbers."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db.models import Count
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from moodle_sync.models import MoodleSite
 
+from .meanings import Outcome
 from .models import Issuance, NavigatrConnection
 
 State = Issuance.State
+
+OVERDUE_AFTER = timedelta(minutes=2)
+OVERDUE = gettext_lazy(
+    "It should have been polled a while ago: the worker, the scheduler or the broker stands still. Look at the "
+    "server's log, and start the portal again"
+)
 
 
 def status(now: datetime) -> dict[str, Any]:
@@ -48,6 +56,9 @@ def status(now: datetime) -> dict[str, Any]:
                 "last_poll": site.last_poll_at.isoformat() if site.last_poll_at else None,
                 "lag_seconds": int((now - site.last_poll_at).total_seconds()) if site.last_poll_at else None,
                 "error": site.error,
+                "enabled": site.enabled,
+                "next_poll": site.next_poll_at.isoformat() if site.next_poll_at else None,
+                "overdue": is_overdue(site, now),
             }
             for site in MoodleSite.objects.all()
         ],
@@ -57,8 +68,16 @@ def status(now: datetime) -> dict[str, Any]:
 def connection_reason(connection: NavigatrConnection, now: datetime) -> str:
     """Why nothing is sent with the connection right now, or ""."""
     if connection.hold_reason:
-        return str(connection.hold_reason.label)
+        return str(connection.get_state_display())
     if connection.not_before and connection.not_before > now:
         until = _("waits until %s UTC") % connection.not_before.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+        if connection.last_outcome in (Outcome.UNAVAILABLE, Outcome.UNCLEAR):
+            return _("Navigatr does not answer; %s") % until
         return f"{connection.get_last_outcome_display()}; {until}" if connection.last_outcome else until
     return ""
+
+
+def is_overdue(site: MoodleSite, now: datetime) -> bool:
+    """Whether the site should have been polled a while ago: the worker, the scheduler or the broker stands still."""
+    waits = site.enabled and site.next_poll_at is not None and site.next_poll_at <= now - OVERDUE_AFTER
+    return waits and (site.polling_until is None or site.polling_until <= now)

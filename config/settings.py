@@ -85,7 +85,8 @@ def _secret_file(name: str) -> str:
 SECRET_KEY_NOT_SET = "not-set-run-make-setup"  # noqa: S105 - vault.checks refuses it
 SECRET_KEY = env("SECRET_KEY", default="") or _secret_file("secret_key") or SECRET_KEY_NOT_SET
 DEBUG = _switch("DEBUG")
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+# This machine itself may always: the supervisor asks whether the pages answer.
+ALLOWED_HOSTS = list(dict.fromkeys([*env.list("ALLOWED_HOSTS", default=[]), "localhost", "127.0.0.1", "[::1]"]))
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 # A portal with an https:// address never gives its cookies to plain http. Without one there is only loopback.
 HTTPS = any(origin.startswith("https:") for origin in CSRF_TRUSTED_ORIGINS)

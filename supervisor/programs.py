@@ -64,7 +64,7 @@ def _web(port: int) -> list[str]:
 
 
 def _worker() -> list[str]:
-    # Threads, for sending is waiting. Nobody else listens to gossip or heartbeats: there is one worker.
+    # Threads, for sending is waiting. Workers need not know of each other, so there is no gossip and no heartbeat.
     return _celery(
         *("worker", "--pool", "threads", "--concurrency", "8"),
         *("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"),

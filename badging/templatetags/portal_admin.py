@@ -13,7 +13,7 @@ from moodle_sync.models import MoodleSite
 
 from ..meanings import MEANINGS, NOTHING, Outcome
 from ..models import CourseBadgeMapping, Issuance, NavigatrConnection
-from ..status import connection_reason
+from ..status import OVERDUE, connection_reason, is_overdue
 
 register = template.Library()
 
@@ -52,7 +52,11 @@ def _connections() -> list[Trouble]:
 
 def _sites() -> list[Trouble]:
     found = []
+    now = timezone.now()
     for site in MoodleSite.objects.filter(enabled=True)[:MOST_LISTED]:
+        if is_overdue(site, now):
+            url = reverse("admin:moodle_sync_moodlesite_change", args=[site.pk])
+            found.append(Trouble(_("%(site)s: not polled") % {"site": site}, f"{OVERDUE}.", url))
         if site.error or not site.strategy:
             what = _("%(site)s: cannot be read, or not all of it") % {"site": site}
             url = reverse("admin:moodle_sync_moodlesite_change", args=[site.pk])

@@ -724,6 +724,7 @@ def test_the_first_page_tells_what_needs_a_person(site_admin: Client) -> None:
     resting = {"not_before": NOW + timedelta(days=999), "last_outcome": Outcome.UNAVAILABLE}
     make_connection(name="Resting", **resting)
     make_mapping(badge_problem="The badge is Draft in Navigatr.")
+    make_site(name="Left alone", strategy="A", next_poll_at=NOW - timedelta(hours=1))
     page = site_admin.get(reverse("admin:index")).content.decode()
     for text in (
         "1 · Failed, needs a person: Account may not issue this badge",
@@ -731,6 +732,7 @@ def test_the_first_page_tells_what_needs_a_person(site_admin: Client) -> None:
         "Tired (Staging)",
         "Resting (Staging)",
         "cannot be read, or not all of it",
+        "Left alone: not polled",
         "The badge is Draft in Navigatr.",
     ):
         assert text in page

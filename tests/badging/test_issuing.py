@@ -127,7 +127,7 @@ def test_a_refused_token_holds_everything_and_uses_up_no_tries(sandbox: Sandbox,
     assert connection.state == "paused"
     assert connection.hold_reason == Outcome.CONNECTION_PAUSED
     assert len(sandbox.navigatr.puts) < 5
-    assert tally.held == len(sandbox.navigatr.puts)
+    assert tally.held == 5
     assert AuditEntry.objects.filter(action="connection_paused").count() == 1
 
     sandbox.faults.clear()

@@ -234,7 +234,14 @@ def test_sending_again_takes_all_but_what_is_issued_held_or_on_its_way() -> None
         make_issuance(mapping, state=state, assertion_id="1")
     assert mappings.send_again(Issuance.objects.all(), now=LATER) == 4
     assert set(Issuance.objects.filter(next_attempt_at=LATER).values_list("state", flat=True)) == {"queued"}
-    assert AuditEntry.objects.get().details == {"count": 4}
+    again = list(Issuance.objects.filter(next_attempt_at=LATER).order_by("pk").values_list("pk", flat=True))
+    assert AuditEntry.objects.get().details == {"count": 4, "issuances": again}
+
+
+def test_a_press_that_changes_nothing_leaves_no_entry() -> None:
+    make_issuance(state="issued", assertion_id="1")
+    assert mappings.send_again(Issuance.objects.all(), now=LATER) == mappings.cancel(Issuance.objects.all()) == 0
+    assert not AuditEntry.objects.exists()
 
 
 def test_cancelling_by_hand_leaves_what_may_have_been_sent() -> None:

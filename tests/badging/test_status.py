@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from badging.models import Issuance
-from badging.status import connection_reason, status
+from badging.status import connection_reason, is_overdue, status
 from moodle_sync.models import Completion
 from tests.builders import NOW, make_connection, make_issuance, make_mapping, make_site
 
@@ -31,7 +31,13 @@ def test_states_and_health_are_counted() -> None:
     make_issuance(mapping, next_attempt_at=NOW + timedelta(seconds=90))
     make_issuance(mapping, state="held")
     make_issuance(mapping, state="issued", assertion_id="1")
-    make_site(name="Polled", strategy="A", last_poll_at=NOW - timedelta(seconds=30), error="Something is wrong.")
+    make_site(
+        name="Polled",
+        strategy="A",
+        last_poll_at=NOW - timedelta(seconds=30),
+        next_poll_at=NOW - timedelta(minutes=5),
+        error="Something is wrong.",
+    )
     told = json.loads(json.dumps(status(NOW)))
     assert told["issuances"] == dict.fromkeys(Issuance.State.values, 0) | {"queued": 2, "held": 1, "issued": 1}
     assert told["owed"] == Completion.objects.count() == 4
@@ -40,13 +46,25 @@ def test_states_and_health_are_counted() -> None:
         {"name": "Navigatr 1", "environment": "staging", "state": "active", "reason": "", "held": 1}
     ]
     assert told["sites"] == [
-        {"name": "Moodle 1", "strategy": "", "last_poll": None, "lag_seconds": None, "error": ""},
+        {
+            "name": "Moodle 1",
+            "strategy": "",
+            "last_poll": None,
+            "lag_seconds": None,
+            "error": "",
+            "enabled": True,
+            "next_poll": None,
+            "overdue": False,
+        },
         {
             "name": "Polled",
             "strategy": "A",
             "last_poll": "2026-11-23T12:29:30+00:00",
             "lag_seconds": 30,
             "error": "Something is wrong.",
+            "enabled": True,
+            "next_poll": "2026-11-23T12:25:00+00:00",
+            "overdue": True,
         },
     ]
 
@@ -55,12 +73,16 @@ def test_states_and_health_are_counted() -> None:
     ("fields", "reason"),
     [
         ({}, ""),
-        ({"state": "paused"}, "Connection paused"),
-        ({"state": "removed"}, "Connection removed"),
+        ({"state": "paused"}, "Paused: token refused"),
+        ({"state": "removed"}, "Removed: no token"),
         ({"not_before": NOW - timedelta(seconds=1), "last_outcome": "rate_limited"}, ""),
         (
             {"not_before": NOW + timedelta(minutes=1), "last_outcome": "rate_limited"},
             "Too many requests; waits until 2026-11-23 12:31:00 UTC",
+        ),
+        (
+            {"not_before": NOW + timedelta(minutes=1), "last_outcome": "unclear"},
+            "Navigatr does not answer; waits until 2026-11-23 12:31:00 UTC",
         ),
         ({"not_before": NOW + timedelta(minutes=1)}, "waits until 2026-11-23 12:31:00 UTC"),
     ],
@@ -75,3 +97,18 @@ def test_the_number_of_queries_does_not_grow(django_assert_num_queries: Any) -> 
     # Five: states with what each connection holds, the oldest, due, connections, sites.
     with django_assert_num_queries(5):
         status(NOW)
+
+
+@pytest.mark.parametrize(
+    ("fields", "overdue"),
+    [
+        ({"next_poll_at": None}, False),
+        ({"next_poll_at": NOW - timedelta(seconds=90)}, False),
+        ({"next_poll_at": NOW - timedelta(minutes=3)}, True),
+        ({"next_poll_at": NOW - timedelta(minutes=3), "enabled": False}, False),
+        ({"next_poll_at": NOW - timedelta(minutes=3), "polling_until": NOW + timedelta(minutes=1)}, False),
+        ({"next_poll_at": NOW - timedelta(minutes=3), "polling_until": NOW - timedelta(minutes=1)}, True),
+    ],
+)
+def test_a_site_that_nobody_polls_is_told(fields: dict[str, Any], overdue: bool) -> None:
+    assert is_overdue(make_site(**fields), NOW) == overdue

@@ -5,6 +5,7 @@ import pytest
 from badging.models import Issuance
 from moodle_sync.models import MoodleSite
 from sandbox import MOODLE, Sandbox
+from tests.builders import NOW
 
 from .calling import manage, succeed
 from .conftest import MAP, Connected
@@ -107,7 +108,18 @@ def test_status_in_json_has_every_number(connected: Connected) -> None:
         "due": 0,
         "oldest_due_seconds": None,
         "connections": [{"name": "College", "environment": "staging", "state": "active", "reason": "", "held": 0}],
-        "sites": [{"name": "Moodle", "strategy": "A", "last_poll": None, "lag_seconds": None, "error": ""}],
+        "sites": [
+            {
+                "name": "Moodle",
+                "strategy": "A",
+                "last_poll": None,
+                "lag_seconds": None,
+                "error": "",
+                "enabled": True,
+                "next_poll": None,
+                "overdue": False,
+            }
+        ],
     }
     connected.map()
     connected.complete(2)
@@ -118,7 +130,7 @@ def test_status_in_json_has_every_number(connected: Connected) -> None:
     connected.sandbox.navigatr.pat = "renewed"
     succeed("issue")
     (connection,) = succeed("status")["connections"]
-    assert (connection["state"], connection["reason"], connection["held"]) == ("paused", "Connection paused", 2)
+    assert (connection["state"], connection["reason"], connection["held"]) == ("paused", "Paused: token refused", 2)
 
 
 def test_status_for_people_names_trouble(connected: Connected) -> None:
@@ -134,8 +146,14 @@ def test_status_for_people_names_trouble(connected: Connected) -> None:
     connected.sandbox.faults.on("down", side=MOODLE)
     assert manage("poll").code == 1
     after = manage("status").out
-    assert "College (staging): paused Connection paused, 1 held" in after
+    assert "College (staging): Paused: token refused, 1 held" in after
     assert "cannot be reached" in after
+    MoodleSite.objects.update(next_poll_at=NOW)
+    assert "the worker, the scheduler or the broker stands still" in manage("status").out
+    MoodleSite.objects.update(enabled=False)
+    disabled = manage("status").out
+    assert ", disabled" in disabled
+    assert "stands still" not in disabled
 
 
 def test_status_says_until_when_a_connection_rests(connected: Connected) -> None:

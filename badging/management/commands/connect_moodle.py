@@ -50,4 +50,4 @@ class Command(PortalCommand):
         if options["json"]:
             self.say(options, result)
         wrong = [finding["message"] for finding in findings if not finding["ok"]]
-        raise CommandError("\n".join([_("Not saved. What the Moodle administrator must do:"), *wrong]))
+        raise CommandError("\n".join([_("Not saved. What is in the way:"), *wrong]))

@@ -7,7 +7,7 @@ from django.utils.translation import gettext as _
 
 from badging.management.base import PortalCommand
 from badging.models import Issuance
-from badging.status import status
+from badging.status import OVERDUE, status
 
 
 class Command(PortalCommand):
@@ -24,12 +24,14 @@ class Command(PortalCommand):
         if now["oldest_due_seconds"] is not None:
             lines.append(_("Oldest due for %d s") % now["oldest_due_seconds"])
         lines += [
-            f"{row['name']} ({row['environment']}): {row['state']} {row['reason']}".rstrip()
+            f"{row['name']} ({row['environment']}): {row['reason'] or row['state']}"
             + (_(", %d held") % row["held"] if row["held"] else "")
             for row in now["connections"]
         ]
         lines += [
-            f"{row['name']}: {_('feed')} {row['strategy'] or '–'}, {_('last poll')} {row['last_poll'] or '–'}"
+            f"{row['name']}: {_('feed')} {row['strategy'] or '–'}, {_('last poll')} {row['last_poll'] or '–'}, "
+            + (f"{_('next poll')} {row['next_poll'] or _('now')}" if row["enabled"] else _("disabled"))
+            + (f". {OVERDUE}" if row["overdue"] else "")
             + (f". {row['error']}" if row["error"] else "")
             for row in now["sites"]
         ]
