@@ -97,7 +97,7 @@ def _claim(connection: NavigatrConnection, claim_id: uuid.UUID, limit: int, now:
     unknown, readdressed, decided = [], [], []
     for row in rows:
         row.connection = connection
-        if row.maybe_sent and row.lookups_refused != ONE_REPEAT and row.learner.erased_at is None:
+        if _to_be_looked_up(row) and row.learner.erased_at is None:
             # It may be in Navigatr already: that is looked up, whatever has changed since.
             unknown.append(row)
             continue
@@ -155,12 +155,17 @@ def _due(connection: NavigatrConnection, now: datetime) -> IssuanceQuerySet:
     )
 
 
+def _to_be_looked_up(row: Issuance) -> bool:
+    """Whether it may be in Navigatr, and is not to be repeated once because a look-up was refused."""
+    return row.maybe_sent and row.lookups_refused != ONE_REPEAT
+
+
 def _same_look_up(connection: NavigatrConnection, rows: Sequence[Issuance], now: datetime) -> list[Issuance]:
     """Others whose answer is unknown, which the look-ups of these rows can answer as well, however few may be taken."""
-    badges = {row.badge_id for row in rows if row.maybe_sent}
+    badges = {row.badge_id for row in rows if _to_be_looked_up(row)}
     if not badges:
         return []
-    found = _due(connection, now).filter(maybe_sent=True, badge_id__in=badges)
+    found = _due(connection, now).filter(maybe_sent=True, badge_id__in=badges).exclude(lookups_refused=ONE_REPEAT)
     return list(found.exclude(pk__in=[row.pk for row in rows])[: settings.SEND_BATCH])
 
 
