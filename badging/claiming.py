@@ -69,15 +69,19 @@ def claim(connection: NavigatrConnection, claim_id: uuid.UUID, *, limit: int, no
     What needs no call is decided on the way, with its audit row. Two workers never get the same row, and never the
     same badge for the same address: the database's constraint has the last word.
     """
-    for _try in range(5):
+    for most in (limit, limit, limit, 1, 1):
         try:
             with transaction.atomic():
-                return _claim(connection, claim_id, limit, now)
+                return _claim(connection, claim_id, most, now)
         except IntegrityError:
             # Another worker took the same badge for the same address in this very moment: look again.
             continue
-    log.warning("%s: others took the same issuances each time; the next sweep tries again", connection.name)
-    return Claimed([], [], Tally(), more=False)
+    log.warning("%s: others took the same issuance each time; it steps aside for the next one", connection.name)
+    with transaction.atomic():
+        first = _due(connection, now).first()
+        if first is not None:
+            Issuance.objects.filter(pk=first.pk).update(next_attempt_at=now + STEP_ASIDE)
+    return Claimed([], [], Tally(), more=True)
 
 
 def _claim(connection: NavigatrConnection, claim_id: uuid.UUID, limit: int, now: datetime) -> Claimed:
@@ -111,9 +115,9 @@ def _claim(connection: NavigatrConnection, claim_id: uuid.UUID, limit: int, now:
         if decision is None:
             key = recipient_key(row.learner.email)
             # The person is asked for as well as the address, which may have changed since they got the badge.
-            holder = held.get((row.badge_id, row.learner_id)) or taken.setdefault(
-                (row.badge_id, key), (row.learner_id, State.SENDING, row.pk)
-            )
+            holder = held.get((row.badge_id, row.learner_id))
+            if holder is None or holder[2] == row.pk:
+                holder = taken.setdefault((row.badge_id, key), (row.learner_id, State.SENDING, row.pk))
             if holder[2] != row.pk:
                 decision = _already_taken(row, holder, now)
             elif row.recipient_key != key:
@@ -193,8 +197,9 @@ def _decide(row: Issuance) -> tuple[State, Outcome] | None:
     learner, mapping = row.learner, row.mapping
     if learner.erased_at is not None:
         return State.CANCELLED, Outcome.ERASED
-    if row.maybe_sent and not (mapping and mapping.awards(row)):
-        # Its look-up was refused, and the badge that it may have been sent as is not to be sent any more.
+    same = mapping is not None and mapping.awards(row) and row.recipient_key == recipient_key(learner.email)
+    if row.maybe_sent and not same:
+        # Its look-up was refused, and it is not what may have been sent that would be sent now: a person must look.
         return State.FAILED, Outcome.LOOKUP_REFUSED
     if mapping is None:
         return State.CANCELLED, Outcome.MAPPING_REMOVED
@@ -257,7 +262,7 @@ def _already_taken(row: Issuance, holder: Holder, now: datetime) -> tuple[State,
     Where the other one waits for somebody to find out whether it has arrived, this one waits for them as well.
     """
     learner_id, state, _pk = holder
-    if state not in (State.ISSUED, State.FAILED):
+    if state in (State.QUEUED, State.HELD, State.SENDING):
         row.next_attempt_at = now + STEP_ASIDE
         return State.QUEUED, Outcome(row.reason or Outcome.DUPLICATE_RECIPIENT)
     if learner_id == row.learner_id:

@@ -30,7 +30,7 @@ from .claiming import claim, lease_of
 from .connections import client_for
 from .meanings import Outcome
 from .models import Issuance, IssuanceAttempt, NavigatrConnection
-from .sending import LookedUp, Sent, look_up_rows, payload, send
+from .sending import LookedUp, LookUpEnded, Sent, look_up_rows, payload, send
 from .settling import TRY_AGAIN, database_may_be_away, settle, write_down
 from .sweeping import hold_what_is_off, sweep
 from .tally import Tally
@@ -123,10 +123,6 @@ def outcome_of(error: Exception | None) -> Outcome | None:
     return meanings.of_error(error) if isinstance(error, NavigatrError) else Outcome.OUR_BUG
 
 
-def _concerns_all(result: Sent | LookedUp) -> bool:
-    return outcome_of(result.error) in CONCERNS_ALL
-
-
 class _Round:
     """One run of `send_due`: threads talk to Navigatr; this thread claims, writes results and renews the leases."""
 
@@ -144,7 +140,7 @@ class _Round:
         self.handed_back: list[int] = []
         self.threads: list[Future[None]] = []
         self.more = True
-        self.halted = False
+        self.halted = self.rested = False
         self.failures = connection.failures
         self.probe: datetime | None = None
         self.looked = monotonic()
@@ -175,8 +171,8 @@ class _Round:
                 finally:
                     for _thread in self.threads:
                         self.calls.put(None)
-        if self.refused.is_set():
-            # What a thread had in hand and did not begin came back after the rest had been held.
+        if self.handed_back:
+            # What came back after the rest had been held waits as they do.
             with database_may_be_away():
                 hold_what_is_off()
                 self.tally.held += Issuance.objects.filter(pk__in=self.handed_back, state=State.HELD).count()
@@ -208,7 +204,7 @@ class _Round:
             self.more = claimed.more and not (self.probing and rows)
             self.unsettled.update((row.pk, row) for row in rows)
             asks: list[tuple[list[Issuance], Callable[[NavigatrClient], Sent | LookedUp]]] = [
-                *((together, partial(look_up_rows, together)) for together in claimed.look_up),
+                *((rows, partial(look_up_rows, rows, ended=self.refused)) for rows in claimed.look_up),
                 *(([row], partial(send, row, payload(row))) for row in claimed.send),
             ]
             self.scheduled.extend(Call(*ask, at) for ask, at in zip(asks, claimed.begin_at, strict=True))
@@ -250,8 +246,12 @@ class _Round:
                 if self.refused.is_set() or timezone.now() >= self.begin_until:
                     self.results.put(NotBegun(call.rows))
                     continue
-                result = call.ask(client)
-                if _concerns_all(result):
+                try:
+                    result = call.ask(client)
+                except LookUpEnded:
+                    self.results.put(NotBegun(call.rows))
+                    continue
+                if outcome_of(result.error) in CONCERNS_ALL:
                     self.refused.set()
                 self.results.put(result)
 
@@ -291,7 +291,8 @@ class _Round:
             # What was looked up and is not there goes out again in this very round.
             self.more = self.more or attempt.outcome in SEND_AT_ONCE
         with database_may_be_away():
-            limits.count_more(self.connection, sum(result.calls - 1 for result in results), now)
+            for result in results:
+                limits.count_more(self.connection, result.calls - 1, since=result.at)
             self._see_how_the_connection_does(results, now)
 
     def _see_how_the_connection_does(self, results: Sequence[Sent | LookedUp], now: datetime) -> None:
@@ -311,10 +312,11 @@ class _Round:
                 self.more = self.more or self.probing
                 self._count_failures(0)
                 self.probe = None
-            elif not self.halted:
+            elif not (self.rested or self.refused.is_set()):
                 self._count_failures(self.failures + 1)
                 if self.probing:
                     self._halt()
+                    self.rested = True
                     connections.rest(self.connection, circuit_pause(self.failures), outcome, now=now)
 
     def _count_failures(self, failures: int) -> None:

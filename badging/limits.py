@@ -40,11 +40,11 @@ def begin_at(connection: NavigatrConnection, calls: int, now: datetime) -> list[
     return [first + number * space for number in range(calls)]
 
 
-def count_more(connection: NavigatrConnection, calls: int, now: datetime) -> None:
-    """Calls were made besides those that had their moment: a look-up's further pages. Those to come wait for them."""
+def count_more(connection: NavigatrConnection, calls: int, since: datetime) -> None:
+    """Calls were made since then that had no moment of their own, a look-up's further pages: those to come wait."""
     if connection.calls_per_second is None or calls < 1:
         return
     with transaction.atomic():
         current = NavigatrConnection.objects.select_for_update(no_key=True).only("next_slot_at").get(pk=connection.pk)
-        later = max(now, current.next_slot_at or now) + timedelta(seconds=calls / connection.calls_per_second)
+        later = max(since, current.next_slot_at or since) + timedelta(seconds=calls / connection.calls_per_second)
         NavigatrConnection.objects.filter(pk=connection.pk).update(next_slot_at=later)

@@ -49,7 +49,7 @@ def look_up(
 ) -> dict[int, Finding]:
     """Answer for every question, by issuance id; one pass over the badge's assertions serves them all.
 
-    `before_next_page` is called before each page but the first, and may wait.
+    `before_next_page` is called before each page but the first, and may wait, or raise to end the look-up.
     """
     open_questions = {question.recipient: question for question in questions}
     oldest = min(question.first_attempt_at for question in open_questions.values()) - CLOCK_MARGIN
@@ -87,7 +87,8 @@ def look_up(
             # Many made in one second show no order at all: only a step back in time shows that the newest come first.
             if sorted_so_far and newest and previous and previous < newest and previous < oldest:
                 break
-            before_next_page()
+            if page.page < page.pages:
+                before_next_page()
     except NavigatrRejected as error:
         rest = Finding(Outcome.LOOKUP_REFUSED, f"assertions of badge {badge_id}: refused, {error}", error=error)
     except NavigatrError as error:

@@ -13,7 +13,15 @@ from navigatr_client import Badge, NavigatrError, Provider
 
 from . import audit, connections
 from .meanings import Outcome
-from .models import AuditEntry, CourseBadgeMapping, Issuance, IssuanceAttempt, IssuanceQuerySet, NavigatrConnection
+from .models import (
+    AuditEntry,
+    CourseBadgeMapping,
+    Issuance,
+    IssuanceAttempt,
+    IssuanceQuerySet,
+    NavigatrConnection,
+    recipient_key,
+)
 from .queueing import move_to, release_held, requeue
 
 State = Issuance.State
@@ -194,6 +202,7 @@ def send_again(rows: IssuanceQuerySet, *, actor: Any = None, now: datetime) -> i
     """
     chosen = rows.filter(state__in=[State.FAILED, State.NOT_MET, State.CANCELLED, State.QUEUED])
     numbers = _numbers(chosen)
+    _take_their_word(chosen)
     count = requeue(chosen, now=now)
     _record_by_hand(Action.SENT_AGAIN, numbers, count, actor)
     return count
@@ -201,11 +210,28 @@ def send_again(rows: IssuanceQuerySet, *, actor: Any = None, now: datetime) -> i
 
 @transaction.atomic
 def cancel(rows: IssuanceQuerySet, *, actor: Any = None) -> int:
-    """Cancel by hand what waits or has failed and cannot have been sent; returns how many."""
-    numbers = _numbers(rows.unsent())
-    count = rows.unsent().update(state=State.CANCELLED, reason=Outcome.BY_HAND, next_attempt_at=None)
+    """Cancel by hand what waits or has failed, and cannot have been sent or looked up; returns how many."""
+    # Where Navigatr let nobody look, a person has looked.
+    rows = rows.unsent() | rows.filter(state=State.FAILED, reason=Outcome.LOOKUP_REFUSED)
+    numbers = _numbers(rows)
+    count = rows.update(state=State.CANCELLED, reason=Outcome.BY_HAND, next_attempt_at=None)
     _record_by_hand(Action.CANCELLED, numbers, count, actor)
     return count
+
+
+def _take_their_word(rows: IssuanceQuerySet) -> None:
+    """Whoever sends again what could not be looked up has looked, as its page asks, and not found it.
+
+    What can still be looked up is looked up all the same: only what would now be sent as another badge or to another
+    address than before is known to be unsent by their word alone.
+    """
+    stuck = rows.filter(state=State.FAILED, reason=Outcome.LOOKUP_REFUSED, maybe_sent=True)
+    unsent = [
+        row.pk
+        for row in stuck.select_related("learner", "mapping")
+        if row.mapping is None or not row.mapping.awards(row) or row.recipient_key != recipient_key(row.learner.email)
+    ]
+    Issuance.objects.filter(pk__in=unsent, state=State.FAILED).update(maybe_sent=False, lookups_refused=0)
 
 
 def _numbers(rows: IssuanceQuerySet) -> list[int]:

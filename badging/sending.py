@@ -1,10 +1,11 @@
 """The calls to Navigatr about an issuance: issue its badge, or ask whether it has been issued. No database."""
 
 import logging
+import threading
 import traceback
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 
 from django.utils import timezone
@@ -76,12 +77,22 @@ def send(row: Issuance, fields: dict[str, Any], client: NavigatrClient) -> Sent:
     return Sent(row, at, timedelta(seconds=monotonic() - started), assertion, error, client.last_status)
 
 
-def look_up_rows(rows: list[Issuance], client: NavigatrClient) -> LookedUp:
+class LookUpEnded(Exception):
+    """A look-up was not gone on with; nothing is known of what it asked."""
+
+
+def look_up_rows(rows: list[Issuance], client: NavigatrClient, *, ended: threading.Event) -> LookedUp:
     """Ask Navigatr which of these, all of one badge and provider, it has issued already.
 
-    Pages of a connection with a limit of calls per second are asked for in its pace.
+    Pages of a connection with a limit of calls per second are asked for in its pace. Raises LookUpEnded before the
+    next page once `ended` is set.
     """
     pace = rows[0].connection.calls_per_second
+
+    def before_next_page() -> None:
+        if ended.wait(1 / pace if pace else 0):
+            raise LookUpEnded
+
     calls_before = client.calls
     at, started = timezone.now(), monotonic()
     questions = [Question(row.pk, row.recipient_key, row.first_attempt_at or row.queued_at) for row in rows]
@@ -93,9 +104,11 @@ def look_up_rows(rows: list[Issuance], client: NavigatrClient) -> LookedUp:
             badge_id=rows[0].badge_id,
             provider_id=rows[0].provider_id,
             questions=questions,
-            before_next_page=lambda: sleep(1 / pace if pace else 0),
+            before_next_page=before_next_page,
         )
         error = next((finding.error for finding in findings.values() if finding.error), None)
+    except LookUpEnded:
+        raise
     except Exception as fault:  # noqa: BLE001 - as above
         error = fault
         log_fault("looking up", rows[0].pk, fault)

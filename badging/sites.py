@@ -71,11 +71,19 @@ def _is_a_twin(site: MoodleSite) -> bool:
 
     Its people would be known twice: they would get badges twice, and come back after they were erased.
     """
-    twin = MoodleSite.objects.exclude(pk=site.pk).filter(wwwroot=site.wwwroot).first()
+    others = MoodleSite.objects.exclude(pk=site.pk).exclude(wwwroot="")
+    twin = next((other for other in others.defer("token") if _address(other) == _address(site)), None)
     if twin is not None:
         text = gettext_noop(
             "The same Moodle is already connected as “{name}”, and its learners would be known twice. Change that "
             "site's name, address or token instead of adding another one."
         )
         site.findings.append({"check": "twin", "ok": False, "message": text, "values": {"name": twin.name}})
-    return twin is not None
+    before = MoodleSite.objects.filter(pk=site.pk).defer("token").first()
+    # Two that have always been twins can still be given a token.
+    return twin is not None and (before is None or _address(before) != _address(site))
+
+
+def _address(site: MoodleSite) -> str:
+    """Moodle's own idea of where it is, however it is written."""
+    return site.wwwroot.rstrip("/").casefold()

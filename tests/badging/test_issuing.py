@@ -381,7 +381,7 @@ def test_a_late_look_up_does_not_undo_what_was_issued(sandbox: Sandbox) -> None:
     [[taken]] = claiming.claim(row.connection, claim_id, limit=1, now=timezone.now()).look_up
     Issuance.objects.filter(pk=row.pk).update(state="issued", assertion_id="7", claim=None, maybe_sent=False)
     with connections.client_for(row.connection) as client:
-        found = sending.look_up_rows([taken], client)
+        found = sending.look_up_rows([taken], client, ended=threading.Event())
     attempt = settling.settle_looked_up(taken, found, timezone.now())
     settling.write_settled([taken], [attempt], claim_id, timezone.now())
     row.refresh_from_db()

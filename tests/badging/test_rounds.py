@@ -2,18 +2,21 @@
 
 import socket
 import threading
+import uuid
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from celery import Celery
+from django.db import connection as database
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from badging import connections, issuing, tasks
+from badging import claiming, connections, issuing, tasks
 from badging import mapping as mappings
 from badging.meanings import Outcome
 from badging.models import Issuance, IssuanceAttempt, NavigatrConnection, recipient_key
+from moodle_sync.models import Learner
 from navigatr_client import Badge, Provider
 from sandbox import Sandbox
 from tests.badging.world import (
@@ -28,6 +31,7 @@ from tests.badging.world import (
     send,
     told,
 )
+from tests.builders import make_course
 
 pytestmark = pytest.mark.django_db
 State = Issuance.State
@@ -260,3 +264,124 @@ def test_a_broker_that_takes_the_connection_and_says_nothing_is_given_up(
         publisher.join(30)
         assert ended == [OperationalError]
     assert settings.CELERY_BROKER_TRANSPORT_OPTIONS["socket_timeout"] <= 10
+
+
+# In the one repeat that a refused look-up leaves
+
+
+def to_be_repeated(mapping: Any, **fields: Any) -> Issuance:
+    """Its look-up was refused: it is to be sent once more, though it may stand in Navigatr."""
+    return unknown(mapping, lookups_refused=1, reason=Outcome.LOOKUP_REFUSED, **fields)
+
+
+def moves_to(row: Issuance, email: str) -> None:
+    """The learner has another address from now on."""
+    Learner.objects.filter(pk=row.learner_id).update(email=email, email_key=email)
+
+
+def test_one_issuance_never_stops_its_connection(sandbox: Sandbox) -> None:
+    mapping = map_course(sandbox)
+    holder = owe(mapping)
+    send(holder)
+    row = to_be_repeated(mapping)
+    moves_to(row, holder.learner.email)
+    others = [owe(mapping) for _ in range(3)]
+    assert send(row).issued == len(others)
+    assert (row.state, row.reason) == (State.FAILED, Outcome.LOOKUP_REFUSED)
+
+
+def test_what_cannot_be_taken_steps_aside_for_the_others(sandbox: Sandbox) -> None:
+    mapping = map_course(sandbox)
+    other = owe(mapping, next_attempt_at=timezone.now() + timedelta(hours=1))
+    row = owe(mapping, person={"email": "shared@example.org"}, next_attempt_at=timezone.now() - timedelta(hours=1))
+    fine = [owe(mapping) for _ in range(3)]
+
+    def other_worker_is_faster(execute: Any, sql: str, *arguments: Any) -> Any:
+        if sql.startswith('UPDATE "badging_issuance"') and '"claim"' in sql and row.pk in arguments[0]:
+            Issuance.objects.filter(pk=other.pk).update(
+                state=State.ISSUED, assertion_id="1", recipient_key=recipient_key("shared@example.org")
+            )
+        return execute(sql, *arguments)
+
+    with database.execute_wrapper(other_worker_is_faster):
+        assert send(row).issued == len(fine)
+    assert row.state == State.QUEUED
+
+
+def test_repeats_keep_the_limit_of_calls_at_once(sandbox: Sandbox) -> None:
+    mapping = map_course(sandbox, connect(sandbox, calls_at_once=2))
+    for _ in range(5):
+        to_be_repeated(mapping)
+    taken = claiming.claim(mapping.connection, uuid.uuid4(), limit=500, now=timezone.now())
+    assert (len(taken.send), taken.look_up) == (2, [])
+
+
+def test_where_nobody_could_look_a_person_has_the_last_word(sandbox: Sandbox) -> None:
+    row = stopped_between_a_refused_look_up_and_its_repeat(sandbox)
+    mappings.save_mapping(
+        course=row.course,
+        connection=row.connection,
+        provider=Provider(PROVIDER, "P"),
+        badge=Badge(OTHER_BADGE, "B", "", "Published", "Internal", "Badge", "", "", (PROVIDER,)),
+        now=timezone.now(),
+    )
+    bring_forward(row)
+    send(row)
+    assert row.state == State.FAILED
+    assert mappings.cancel(Issuance.objects.all()) == 1
+    assert mappings.send_again(Issuance.objects.all(), now=timezone.now()) == 1
+    send(row)
+    assert row.state == State.FAILED
+    assert mappings.send_again(Issuance.objects.all(), now=timezone.now()) == 1
+    send(row)
+    assert (row.state, row.badge_id) == (State.ISSUED, OTHER_BADGE)
+
+
+def test_an_end_that_may_have_been_sent_keeps_no_other_course_waiting(sandbox: Sandbox) -> None:
+    connection = connect(sandbox)
+    first = map_course(sandbox, connection)
+    row = owe(first)
+    sandbox.faults.plan([row.learner.email], "500_before")
+    sandbox.faults.plan([row.learner.email], "202")
+    sandbox.faults.on("lookup_403")
+    send(row)
+    bring_forward(row)
+    send(row)
+    assert (row.state, row.maybe_sent) == (State.NOT_MET, True)
+    other = owe(map_course(sandbox, connection, make_course(first.course.site)), row.learner)
+    send(other)
+    assert (other.state, other.reason) == (State.FAILED, Outcome.MAY_HOLD)
+
+
+def test_a_repeat_never_goes_to_another_address(sandbox: Sandbox) -> None:
+    row = stopped_between_a_refused_look_up_and_its_repeat(sandbox)
+    moves_to(row, "new@example.org")
+    bring_forward(row)
+    send(row)
+    assert (row.state, row.reason) == (State.FAILED, Outcome.LOOKUP_REFUSED)
+    assert len(sandbox.navigatr.puts) == 1
+
+
+def test_a_look_up_is_not_gone_on_with_once_the_token_was_refused(sandbox: Sandbox, settings: Any) -> None:
+    settings.SEND_THREADS = 2
+    mapping = map_course(sandbox, connect(sandbox, calls_per_second=4))
+    row = unknown(mapping)
+    other = owe(mapping)
+    for number in range(950):
+        sandbox.navigatr.issue(BADGE, PROVIDER, recipient_email=f"other{number}@example.org")
+    sandbox.faults.plan([other.learner.email], "401")
+    send(row)
+    assert len(lookups(sandbox)) < 10
+    assert set(Issuance.objects.values_list("state", "failures")) == {(State.HELD, 0)}
+
+
+def test_calls_that_time_out_at_the_end_of_a_turn_count_as_failures_too(sandbox: Sandbox, settings: Any) -> None:
+    settings.SEND_THREADS = settings.CIRCUIT_THRESHOLD = 3
+    mapping = map_course(sandbox, connect(sandbox, timeout=1))
+    for _ in range(6):
+        owe(mapping)
+    sandbox.faults.on("slow", seconds=3)
+    issuing.send_due(mapping.connection, should_stop=lambda: len(sandbox.navigatr.puts) >= 3)
+    connection = NavigatrConnection.objects.get()
+    assert connection.failures == 3
+    assert not connections.may_send(connection, timezone.now())

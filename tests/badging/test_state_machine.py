@@ -7,6 +7,7 @@ then nothing may wait. PORTAL_LONG=1 plays longer, and differently each time.
 
 import os
 import sys
+import threading
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -259,7 +260,7 @@ class Story(RuleBasedStateMachine):
             return
         with client:
             for together in worker.claimed.look_up:
-                worker.results.append(sending.look_up_rows(together, client))
+                worker.results.append(sending.look_up_rows(together, client, ended=threading.Event()))
             for row in worker.claimed.send:
                 if row.learner.lastname in self.last_calls:
                     self.last_calls[row.learner.lastname] += 1

@@ -122,6 +122,13 @@ def test_the_same_moodle_is_not_connected_twice(sandbox: Sandbox) -> None:
     assert MoodleSite.objects.count() == 1
 
 
+def test_two_that_have_always_been_the_same_moodle_can_still_be_given_a_token(sandbox: Sandbox) -> None:
+    make_site(name="One", url="http://elsewhere.example", wwwroot=sandbox.moodle_url.upper() + "/")
+    make_site(name="Moodle", url=sandbox.moodle_url, wwwroot=sandbox.moodle_url)
+    answer = succeed("connect_moodle", *CONNECT_MOODLE, "--url", sandbox.moodle_url, stdin=sandbox.moodle_token)
+    assert [finding["ok"] for finding in answer["findings"] if finding["check"] == "twin"] == [False]
+
+
 def test_reconnecting_keeps_what_polls_have_noted(sandbox: Sandbox) -> None:
     succeed("connect_moodle", *CONNECT_MOODLE, "--url", sandbox.moodle_url, stdin=sandbox.moodle_token)
     MoodleSite.objects.update(watermark=NOW, last_poll_at=NOW, polling_until=None)
