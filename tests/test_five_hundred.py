@@ -32,6 +32,7 @@ REFUSED = {
 }
 ISSUED_AFTER_ALL = ["slow", "500_after", "drop_after", "timeout_after", "html_after"]
 LAST = [*REFUSED, *ISSUED_AFTER_ALL]
+SEND_THREADS = 64
 # Longer than the connection's time-out of 1 s, and shorter.
 TOO_LONG, LONG = 1.3, 0.3
 # Beyond the moment when the next one is due, so that a round has several to send.
@@ -93,8 +94,9 @@ def send_until_nothing_waits(clock: time_machine.Traveller) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_500_completions_with_faults_end_in_one_badge_or_a_reason_and_the_audit_tells_it_all(
-    sandbox: Sandbox, clock: time_machine.Traveller
+    sandbox: Sandbox, clock: time_machine.Traveller, settings: Settings
 ) -> None:
+    settings.SEND_THREADS = SEND_THREADS
     connect(sandbox)
     site = ("--name", "Moodle", "--url", sandbox.moodle_url, "--token-stdin")
     succeed("connect_moodle", *site, stdin=sandbox.moodle_token)
@@ -131,7 +133,8 @@ def test_500_completions_with_faults_end_in_one_badge_or_a_reason_and_the_audit_
     assert_the_audit_tells_every_call(sandbox)
     met = Counter(entry.fault for entry in sandbox.navigatr.puts)
     assert {kind: met[kind] for kind in (*FIRST, *LAST) if met[kind] < 20} == {}
-    assert sum(entry.status == 401 for entry in sandbox.navigatr.puts) >= 20
+    # A refused token is met by what is on its way at the first refusal, and by nothing else.
+    assert 1 <= sum(entry.status == 401 for entry in sandbox.navigatr.puts) <= SEND_THREADS
 
 
 def assert_each_has_one_badge_or_a_reason(sandbox: Sandbox, expected: dict[str, tuple[State, str]]) -> None:
