@@ -204,7 +204,7 @@ class _Round:
             self.more = claimed.more and not (self.probing and rows)
             self.unsettled.update((row.pk, row) for row in rows)
             asks: list[tuple[list[Issuance], Callable[[NavigatrClient], Sent | LookedUp]]] = [
-                *((rows, partial(look_up_rows, rows, ended=self.refused)) for rows in claimed.look_up),
+                *((together, partial(look_up_rows, together, ended=self.refused)) for together in claimed.look_up),
                 *(([row], partial(send, row, payload(row))) for row in claimed.send),
             ]
             self.scheduled.extend(Call(*ask, at) for ask, at in zip(asks, claimed.begin_at, strict=True))
