@@ -188,10 +188,6 @@ class IssuanceQuerySet(models.QuerySet["Issuance"]):
         """Held ones that wait for a connection or a mapping to be switched on again."""
         return self.filter(state=Issuance.State.HELD).exclude(reason=Outcome.LEARNER_SUSPENDED)
 
-    def waiting(self) -> "IssuanceQuerySet":
-        """Ones that are still to be sent and that no worker has in hand."""
-        return self.filter(state__in=[Issuance.State.QUEUED, Issuance.State.HELD])
-
     def unsent(self) -> "IssuanceQuerySet":
         """Ones that cannot be in Navigatr, that no worker has in hand, and that have not ended well or by hand."""
         states = [Issuance.State.QUEUED, Issuance.State.HELD, Issuance.State.FAILED, Issuance.State.NOT_MET]

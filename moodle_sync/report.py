@@ -83,11 +83,6 @@ def matching_reports(reports: Iterable[Report]) -> list[Report]:
     )
 
 
-def find_report(reports: Iterable[Report]) -> Report | None:
-    """The agreed report, the one with the lowest id if there are several; None if there is none."""
-    return next(iter(matching_reports(reports)), None)
-
-
 def parse_page(page: ReportPage, *, site_urls: Collection[str]) -> tuple[list[ReportRow], list[str]]:
     """The rows of a page, equal ones once, and what is wrong with those that cannot be read.
 

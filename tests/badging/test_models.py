@@ -15,7 +15,6 @@ from badging.models import (
     AppendOnly,
     AuditEntry,
     CourseManager,
-    Issuance,
     IssuanceAttempt,
     NavigatrConnection,
     recipient_key,
@@ -148,13 +147,6 @@ def test_a_connection_is_sendable_when_active_and_rested() -> None:
     make_connection(state="paused")
     make_connection(state="removed")
     assert list(NavigatrConnection.objects.sendable(NOW)) == [ready, rested]
-
-
-def test_rows_ask_for_what_waits() -> None:
-    mapping = make_mapping()
-    queued, held = make_issuance(mapping), make_issuance(mapping, state="held")
-    make_issuance(mapping, state="failed")
-    assert set(Issuance.objects.waiting()) == {queued, held}
 
 
 def test_every_row_has_a_name_for_lists() -> None:

@@ -7,25 +7,13 @@ from django.utils import timezone
 
 from badging import claiming, connections, mapping, privacy, sending, settling
 from badging.meanings import Outcome
-from badging.models import CourseBadgeMapping, Issuance
-from navigatr_client import Badge, Provider
+from badging.models import Issuance
 from sandbox import Sandbox
 
-from .world import BADGE, OTHER_BADGE, PROVIDER, bring_forward, map_course, owe, send
+from .world import BADGE, OTHER_BADGE, bring_forward, map_anew, map_course, owe, send
 
 pytestmark = pytest.mark.django_db
 State = Issuance.State
-
-
-def map_anew(row: Issuance, badge_id: int) -> CourseBadgeMapping:
-    """Map the row's course to a badge, from now on."""
-    return mapping.save_mapping(
-        course=row.course,
-        connection=row.connection,
-        provider=Provider(PROVIDER, "P"),
-        badge=Badge(badge_id, "B", "", "Published", "Internal", "Badge", "", "", (PROVIDER,)),
-        now=timezone.now(),
-    )
 
 
 @pytest.mark.parametrize("badge_id", [BADGE, OTHER_BADGE])

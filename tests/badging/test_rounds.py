@@ -17,7 +17,6 @@ from badging import mapping as mappings
 from badging.meanings import Outcome
 from badging.models import Issuance, IssuanceAttempt, NavigatrConnection, recipient_key
 from moodle_sync.models import Learner
-from navigatr_client import Badge, Provider
 from sandbox import Sandbox
 from tests.badging.world import (
     BADGE,
@@ -26,6 +25,7 @@ from tests.badging.world import (
     attempts,
     bring_forward,
     connect,
+    map_anew,
     map_course,
     owe,
     send,
@@ -169,13 +169,7 @@ def test_between_a_refused_look_up_and_its_repeat_it_cannot_be_cancelled(sandbox
 
 def test_a_badge_that_may_stand_in_navigatr_unseen_is_not_followed_by_another_one(sandbox: Sandbox) -> None:
     row = stopped_between_a_refused_look_up_and_its_repeat(sandbox)
-    mappings.save_mapping(
-        course=row.course,
-        connection=row.connection,
-        provider=Provider(PROVIDER, "P"),
-        badge=Badge(OTHER_BADGE, "B", "", "Published", "Internal", "Badge", "", "", (PROVIDER,)),
-        now=timezone.now(),
-    )
+    map_anew(row, OTHER_BADGE)
     for _round in range(3):
         bring_forward(row)
         send(row)
@@ -318,13 +312,7 @@ def test_repeats_keep_the_limit_of_calls_at_once(sandbox: Sandbox) -> None:
 
 def test_where_nobody_could_look_a_person_has_the_last_word(sandbox: Sandbox) -> None:
     row = stopped_between_a_refused_look_up_and_its_repeat(sandbox)
-    mappings.save_mapping(
-        course=row.course,
-        connection=row.connection,
-        provider=Provider(PROVIDER, "P"),
-        badge=Badge(OTHER_BADGE, "B", "", "Published", "Internal", "Badge", "", "", (PROVIDER,)),
-        now=timezone.now(),
-    )
+    map_anew(row, OTHER_BADGE)
     bring_forward(row)
     send(row)
     assert row.state == State.FAILED

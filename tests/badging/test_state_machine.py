@@ -176,7 +176,7 @@ class Story(RuleBasedStateMachine):
     @rule(which=people, fault=st.sampled_from(FAULTS), times=st.integers(1, 2), sends=st.booleans())
     def next_call_meets(self, which: int, fault: str, times: int, sends: bool) -> None:
         """The next calls for one of those who wait, in either environment, perhaps at once."""
-        waiting = Issuance.objects.waiting().filter(learner__erased_at=None).order_by("-pk")
+        waiting = Issuance.objects.filter(state__in=[State.QUEUED, State.HELD], learner__erased_at=None).order_by("-pk")
         addresses = list(waiting.values_list("learner__email", flat=True))
         if not addresses:
             return

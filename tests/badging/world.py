@@ -7,8 +7,10 @@ from typing import Any
 from django.utils import timezone
 
 from badging import claiming, issuing, tally
+from badging import mapping as mappings
 from badging.models import CourseBadgeMapping, Issuance, IssuanceAttempt, NavigatrConnection
 from moodle_sync.models import Course, Learner
+from navigatr_client import Badge, Provider
 from sandbox import DEMO_BADGE_ID, DEMO_PROVIDER_ID, Sandbox
 from tests.builders import make_completion, make_connection, make_course, make_issuance, make_learner, make_mapping
 
@@ -74,3 +76,14 @@ def attempts(row: Issuance) -> list[IssuanceAttempt]:
 def told(row: Issuance) -> list[tuple[str, str]]:
     """The row's audit trail in short: kind and outcome, oldest first."""
     return [(attempt.kind, attempt.outcome) for attempt in attempts(row)]
+
+
+def map_anew(row: Issuance, badge_id: int) -> CourseBadgeMapping:
+    """Map the row's course to a badge, from now on."""
+    return mappings.save_mapping(
+        course=row.course,
+        connection=row.connection,
+        provider=Provider(PROVIDER, "P"),
+        badge=Badge(badge_id, "B", "", "Published", "Internal", "Badge", "", "", (PROVIDER,)),
+        now=timezone.now(),
+    )

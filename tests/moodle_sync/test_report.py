@@ -12,7 +12,7 @@ import pytest
 
 from moodle_sync.errors import ReportLayoutChanged
 from moodle_sync.records import Report, ReportPage
-from moodle_sync.report import AGREED_HEADERS, AGREED_NAME, AGREED_SOURCE, find_report, parse_page
+from moodle_sync.report import AGREED_HEADERS, AGREED_NAME, AGREED_SOURCE, matching_reports, parse_page
 
 REPLIES = Path(__file__).parent.parent / "replies" / "moodle"
 SITE = "http://moodle.example"
@@ -91,17 +91,13 @@ def test_a_report_with_another_source_is_refused() -> None:
 
 def test_the_report_is_found_by_name_and_source() -> None:
     reports = [Report.from_json(report) for report in recorded("agreed_report_list")["reports"]]
-    found = find_report(reports)
-    assert found is not None
-    assert found.id == 4
-    assert find_report(replace(report, source="core_user\\x") for report in reports) is None
+    assert [report.id for report in matching_reports(reports)] == [4]
+    assert matching_reports([replace(report, source="core_user\\x") for report in reports]) == []
 
 
-def test_of_several_reports_with_the_agreed_name_the_oldest_is_taken() -> None:
+def test_of_several_reports_with_the_agreed_name_the_oldest_comes_first() -> None:
     reports = [Report(number, AGREED_NAME, AGREED_SOURCE, None) for number in (7, 4, 9)]
-    found = find_report(reports)
-    assert found is not None
-    assert found.id == 4
+    assert [report.id for report in matching_reports(reports)] == [4, 7, 9]
 
 
 def test_names_survive_as_they_are() -> None:
