@@ -197,8 +197,7 @@ def _decide(row: Issuance) -> tuple[State, Outcome] | None:
     learner, mapping = row.learner, row.mapping
     if learner.erased_at is not None:
         return State.CANCELLED, Outcome.ERASED
-    same = mapping is not None and mapping.awards(row) and row.recipient_key == recipient_key(learner.email)
-    if row.maybe_sent and not same:
+    if row.maybe_sent and not row.is_as_sent:
         # Its look-up was refused, and it is not what may have been sent that would be sent now: a person must look.
         return State.FAILED, Outcome.LOOKUP_REFUSED
     if mapping is None:

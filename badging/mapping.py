@@ -13,15 +13,7 @@ from navigatr_client import Badge, NavigatrError, Provider
 
 from . import audit, connections
 from .meanings import Outcome
-from .models import (
-    AuditEntry,
-    CourseBadgeMapping,
-    Issuance,
-    IssuanceAttempt,
-    IssuanceQuerySet,
-    NavigatrConnection,
-    recipient_key,
-)
+from .models import AuditEntry, CourseBadgeMapping, Issuance, IssuanceAttempt, IssuanceQuerySet, NavigatrConnection
 from .queueing import move_to, release_held, requeue
 
 State = Issuance.State
@@ -226,11 +218,7 @@ def _take_their_word(rows: IssuanceQuerySet) -> None:
     address than before is known to be unsent by their word alone.
     """
     stuck = rows.filter(state=State.FAILED, reason=Outcome.LOOKUP_REFUSED, maybe_sent=True)
-    unsent = [
-        row.pk
-        for row in stuck.select_related("learner", "mapping")
-        if row.mapping is None or not row.mapping.awards(row) or row.recipient_key != recipient_key(row.learner.email)
-    ]
+    unsent = [row.pk for row in stuck.select_related("learner", "mapping") if not row.is_as_sent]
     Issuance.objects.filter(pk__in=unsent, state=State.FAILED).update(maybe_sent=False, lookups_refused=0)
 
 

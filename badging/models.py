@@ -300,6 +300,12 @@ class Issuance(models.Model):
         return f"{self.badge_name or self.badge_id} – {self.learner}"
 
     @property
+    def is_as_sent(self) -> bool:
+        """Whether what would be sent now is what was: the badge that the mapping awards, and the learner's address."""
+        key = recipient_key(self.learner.email)
+        return self.mapping is not None and self.mapping.awards(self) and self.recipient_key == key
+
+    @property
     def meaning(self) -> Meaning | None:
         """What happened and what to do, in plain words."""
         return MEANINGS.get(self.reason)

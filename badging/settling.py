@@ -35,6 +35,10 @@ log = logging.getLogger(__name__)
 State = Issuance.State
 Kind = IssuanceAttempt.Kind
 
+# What the database's being away is told by, and how often it is asked again.
+DATABASE_AWAY = (OperationalError, InterfaceError)
+TRY_THE_DATABASE_EVERY = timedelta(seconds=0.5)
+
 # Failures that may pass.
 TRY_AGAIN = {Outcome.UNAVAILABLE, Outcome.UNCLEAR, Outcome.RATE_LIMITED}
 
@@ -221,10 +225,6 @@ def write_down(
         persist(partial(write_settled, [row], [told], claim_id, now), is_written=partial(is_written, told))
         return [(row, told)]
     return list(settled)
-
-
-DATABASE_AWAY = (OperationalError, InterfaceError)
-TRY_THE_DATABASE_EVERY = timedelta(seconds=0.5)
 
 
 @contextmanager

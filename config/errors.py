@@ -2,10 +2,11 @@
 
 import sys
 
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.views import defaults
+
+from badging.settling import DATABASE_AWAY
 
 RETRY_AFTER_SECONDS = "10"
 
@@ -15,7 +16,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
     Neither page asks the database for anything. Django has written the error to the log by then.
     """
-    if isinstance(sys.exception(), (OperationalError, InterfaceError)):
+    if isinstance(sys.exception(), DATABASE_AWAY):
         page = render_to_string("503.html")
         return HttpResponse(page, status=503, headers={"Retry-After": RETRY_AFTER_SECONDS})
     return defaults.server_error(request)

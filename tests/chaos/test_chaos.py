@@ -70,3 +70,10 @@ def test_what_is_lost_doubled_or_untold_is_found(
     assert (verdict.lost, verdict.doubled, verdict.audit_missing) == found
     assert verdict.passed == (found == (0, 0, 0)) == (not verdict.wrong)
     assert verdict.longest_delay == (5 if badges else 0)
+
+
+@pytest.mark.django_db
+def test_a_status_that_counts_more_than_was_completed_is_found() -> None:
+    make_issuance()
+    verdict = compare(owed={}, erased=[], course_of_badge={}, assertions=[], ledger=[])
+    assert (verdict.off_by, verdict.passed) == (1, False)

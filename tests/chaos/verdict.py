@@ -99,6 +99,5 @@ def compare(
         if missing:
             untold += missing
             wrong.append(f"{where}; {asked[pair]} call(s), {told[pair]} told by the audit")
-    states = status(timezone.now())["issuances"]
-    off_by = sum(states.values()) - len(rows.keys() & owed.keys())
+    off_by = status(timezone.now())["owed"] - len(rows.keys() & owed.keys())
     return Verdict(len(owed), len(assertions), sum(asked.values()), lost, doubled, untold, off_by, longest, wrong)
