@@ -33,7 +33,7 @@ class EnvironmentIsFixed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ConnectionFinding:
     """One thing that a test looked at; `message` says what is wrong and what to do, or what was found."""
 
     check: str
@@ -49,10 +49,10 @@ class ConnectionTest:
     message: str
     account: str
     providers: list[Provider]
-    findings: list[Finding]
+    findings: list[ConnectionFinding]
 
 
-def client_for(connection: NavigatrConnection, *, most_seconds: int | None = None) -> NavigatrClient:
+def navigatr_client_for(connection: NavigatrConnection, *, most_seconds: int | None = None) -> NavigatrClient:
     """A client for the connection's environment. Raises WrongKey, and NavigatrTokenRefused for what is no token.
 
     It waits for each answer as long as the connection says, but no longer than `most_seconds`.
@@ -64,22 +64,24 @@ def client_for(connection: NavigatrConnection, *, most_seconds: int | None = Non
 def try_out(connection: NavigatrConnection) -> ConnectionTest:
     """Try the connection's token as it stands in memory; nothing is saved. Never raises for what Navigatr answers."""
     try:
-        with client_for(connection) as client:
+        with navigatr_client_for(connection) as client:
             account = client.current_user()
             providers = client.providers()
     except NavigatrError as error:
         message = explain(error)
         kind = "token" if isinstance(error, NavigatrTokenRefused) else "address"
-        return ConnectionTest(False, message, "", [], [Finding(kind, False, message)])
+        return ConnectionTest(False, message, "", [], [ConnectionFinding(kind, False, message)])
     who = f"{account.firstname} {account.lastname}".strip() or f"#{account.id}"
-    findings = [Finding("token", True, _("The token belongs to %(who)s.") % {"who": who})]
+    findings = [ConnectionFinding("token", True, _("The token belongs to %(who)s.") % {"who": who})]
     if providers:
         findings.append(
-            Finding("providers", True, _("It may issue for %(count)d provider(s).") % {"count": len(providers)})
+            ConnectionFinding(
+                "providers", True, _("It may issue for %(count)d provider(s).") % {"count": len(providers)}
+            )
         )
     else:
         findings.append(
-            Finding(
+            ConnectionFinding(
                 "providers",
                 False,
                 _(

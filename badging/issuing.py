@@ -27,7 +27,7 @@ from vault.keys import WrongKey
 from . import connections, limits, meanings
 from .backoff import circuit_pause
 from .claiming import claim, lease_of
-from .connections import client_for
+from .connections import navigatr_client_for
 from .meanings import Outcome
 from .models import Issuance, IssuanceAttempt, NavigatrConnection
 from .sending import LookedUp, LookUpEnded, Sent, look_up_rows, payload, send
@@ -84,7 +84,7 @@ def send_due(connection: NavigatrConnection, *, should_stop: Callable[[], bool] 
     Raises WrongKey, before anything is taken, when the stored token cannot be read.
     """
     try:
-        client_for(connection).close()
+        navigatr_client_for(connection).close()
     except NavigatrTokenRefused:
         connections.pause(connection, now=timezone.now(), asked_at=timezone.now())
         return Tally()
@@ -241,7 +241,7 @@ class _Round:
 
     def _work(self) -> None:
         """One thread: a client of its own, call after call, until told to end."""
-        with client_for(self.connection) as client:
+        with navigatr_client_for(self.connection) as client:
             while (call := self.calls.get()) is not None:
                 if self.refused.is_set() or timezone.now() >= self.begin_until:
                     self.results.put(NotBegun(call.rows))

@@ -30,7 +30,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class LookUpAnswer:
     """FOUND (with the assertion), NOT_THERE, LOOKUP_REFUSED or LOOKUP_FAILED, and what was looked at."""
 
     outcome: Outcome
@@ -46,14 +46,14 @@ def look_up(
     provider_id: int,
     questions: Iterable[Question],
     before_next_page: Callable[[], None] = lambda: None,
-) -> dict[int, Finding]:
+) -> dict[int, LookUpAnswer]:
     """Answer for every question, by issuance id; one pass over the badge's assertions serves them all.
 
     `before_next_page` is called before each page but the first, and may wait, or raise to end the look-up.
     """
     open_questions = {question.recipient: question for question in questions}
     oldest = min(question.first_attempt_at for question in open_questions.values()) - CLOCK_MARGIN
-    answers: dict[int, Finding] = {}
+    answers: dict[int, LookUpAnswer] = {}
     pages = read = 0
     blind = False
     newest: datetime | None = None
@@ -81,7 +81,7 @@ def look_up(
                     continue
                 if created is None or created >= question.first_attempt_at - CLOCK_MARGIN:
                     looked = f"assertions of badge {badge_id}: found {storable(assertion.id)} on page {pages}"
-                    answers[question.issuance_id] = Finding(Outcome.FOUND, looked, assertion)
+                    answers[question.issuance_id] = LookUpAnswer(Outcome.FOUND, looked, assertion)
             if len(answers) == len(open_questions):
                 break
             # Many made in one second show no order at all: only a step back in time shows that the newest come first.
@@ -90,15 +90,15 @@ def look_up(
             if page.page < page.pages:
                 before_next_page()
     except NavigatrRejected as error:
-        rest = Finding(Outcome.LOOKUP_REFUSED, f"assertions of badge {badge_id}: refused, {error}", error=error)
+        rest = LookUpAnswer(Outcome.LOOKUP_REFUSED, f"assertions of badge {badge_id}: refused, {error}", error=error)
     except NavigatrError as error:
-        rest = Finding(Outcome.LOOKUP_FAILED, f"assertions of badge {badge_id}: {error}", error=error)
+        rest = LookUpAnswer(Outcome.LOOKUP_FAILED, f"assertions of badge {badge_id}: {error}", error=error)
     else:
         looked = f"assertions of badge {badge_id}, newest first: {read} on {pages} page(s)"
         if blind:
-            rest = Finding(Outcome.LOOKUP_REFUSED, f"{looked}; recipients are hidden from this account")
+            rest = LookUpAnswer(Outcome.LOOKUP_REFUSED, f"{looked}; recipients are hidden from this account")
         else:
-            rest = Finding(Outcome.NOT_THERE, looked)
+            rest = LookUpAnswer(Outcome.NOT_THERE, looked)
     for question in open_questions.values():
         answers.setdefault(question.issuance_id, rest)
     return answers

@@ -35,7 +35,7 @@ def find_badge(
     Each call takes as long as the connection says, but no longer than `most_seconds`.
     """
     try:
-        with connections.client_for(connection, most_seconds=most_seconds) as client:
+        with connections.navigatr_client_for(connection, most_seconds=most_seconds) as client:
             provider = next((row for row in client.providers() if row.id == provider_id), None)
             if provider is None:
                 raise NotMapped(_("This connection's account may not issue for provider %d.") % provider_id)
@@ -241,7 +241,7 @@ def refresh_badges(connection: NavigatrConnection) -> int:
     """
     trouble = 0
     mappings = connection.mappings.all()
-    with connections.client_for(connection) as client:
+    with connections.navigatr_client_for(connection) as client:
         for mapping in mappings:
             try:
                 see_badge(mapping, client.badge(mapping.badge_id))

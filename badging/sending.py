@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from navigatr_client import Assertion, NavigatrClient, NavigatrError
 
-from .lookup import Finding, Question, look_up
+from .lookup import LookUpAnswer, Question, look_up
 from .models import Issuance
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class LookedUp:
     rows: list[Issuance]
     at: datetime
     duration: timedelta
-    findings: dict[int, Finding]
+    findings: dict[int, LookUpAnswer]
     error: Exception | None = None
     calls: int = 1
 
@@ -96,7 +96,7 @@ def look_up_rows(rows: list[Issuance], client: NavigatrClient, *, ended: threadi
     calls_before = client.calls
     at, started = timezone.now(), monotonic()
     questions = [Question(row.pk, row.recipient_key, row.first_attempt_at or row.queued_at) for row in rows]
-    findings: dict[int, Finding] = {}
+    findings: dict[int, LookUpAnswer] = {}
     error: Exception | None = None
     try:
         findings = look_up(

@@ -21,7 +21,7 @@ from navigatr_client import Assertion, NavigatrError, NavigatrTokenRefused
 from . import audit, meanings
 from .backoff import given_up, next_attempt_at
 from .bulk import update_rows
-from .lookup import Finding
+from .lookup import LookUpAnswer
 from .mapping import web_address
 from .meanings import Outcome
 from .models import ONE_REPEAT, CourseBadgeMapping, Issuance, IssuanceAttempt
@@ -88,7 +88,7 @@ def settle_sent(result: Sent, now: datetime) -> IssuanceAttempt:
 
 def settle_looked_up(row: Issuance, result: LookedUp, now: datetime) -> IssuanceAttempt:
     """Move one looked-up issuance on (in memory), and return its audit row."""
-    finding = result.findings.get(row.pk) or Finding(Outcome.OUR_BUG, "")
+    finding = result.findings.get(row.pk) or LookUpAnswer(Outcome.OUR_BUG, "")
     outcome, error = finding.outcome, finding.error or result.error
     if finding.assertion is not None:
         issued(row, finding.assertion, Outcome.FOUND, now)

@@ -9,10 +9,10 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils.translation import gettext_noop
 
-from moodle_sync.checking import CHECKED_FIELDS, check_site, client_for, sync_courses
-from moodle_sync.errors import MoodleError
+from moodle_sync.client.errors import MoodleError
 from moodle_sync.models import MoodleSite
 from moodle_sync.polling import POLL_LEASE
+from moodle_sync.site_check import CHECKED_FIELDS, check_site, moodle_client_for, sync_courses
 
 from . import audit
 from .models import AuditEntry
@@ -25,14 +25,14 @@ class BeingPolled(Exception):
     """The site is being polled right now, and its report's filters belong to the poll; nothing was changed."""
 
 
-def check_and_save(site: MoodleSite, *, actor: Any, now: datetime) -> bool:
+def save_when_readable(site: MoodleSite, *, actor: Any, now: datetime) -> bool:
     """Check a site with the address and token in memory; save it, and its courses, when a feed is usable.
 
     The findings are on `site` in either case; False: nothing was saved, because it cannot be read or is connected
     already. While a known site is being checked it is not polled. Raises BeingPolled, WrongKey, and ValueError for a
     token or address that cannot be one.
     """
-    with _unpolled(site, now), client_for(site) as client:
+    with _unpolled(site, now), moodle_client_for(site) as client:
         result = check_site(site, client, now)
         if result.failure is not None or not result.strategy or _is_a_twin(site):
             return False

@@ -200,7 +200,7 @@ def choose_badge(request: HttpRequest, course: Course) -> HttpResponse:
     form = forms.BadgeSearch(request.GET)
     words = form.cleaned_data["q"] if form.is_valid() else ""
     number = max(_number(request.GET.get("page")) or 1, 1)
-    with connections.client_for(connection, most_seconds=LONGEST_WAIT) as client:
+    with connections.navigatr_client_for(connection, most_seconds=LONGEST_WAIT) as client:
         provider = next((row for row in client.providers() if row.id == provider_id), None)
         if provider is None:
             raise NotMapped(_("This connection's account may not issue for this provider. Choose another one."))
@@ -379,7 +379,7 @@ def _offers(active: list[NavigatrConnection]) -> list[Offer]:
 def _ask(threads: ThreadPoolExecutor, connection: NavigatrConnection) -> "Future[list[Provider]]":
     """The connection's providers to come. Its token is read here: the threads know no database."""
     try:
-        client = connections.client_for(connection, most_seconds=LONGEST_WAIT)
+        client = connections.navigatr_client_for(connection, most_seconds=LONGEST_WAIT)
     except (NavigatrError, WrongKey) as error:
         failed: Future[list[Provider]] = Future()
         failed.set_exception(error)

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from django.utils.translation import gettext as _
 
 from .client import BATCH, MoodleClient
-from .errors import MoodleError, MoodleLearnerGone, MoodleNotTracked, MoodleTokenRefused, MoodleUnavailable
+from .client.errors import MoodleError, MoodleLearnerGone, MoodleNotTracked, MoodleTokenRefused, MoodleUnavailable
+from .client.records import CompletionStatus, EnrolledUser
 from .models import Completion, Course, MoodleSite
-from .records import CompletionStatus, EnrolledUser
 from .storing import BATCH_FUNCTION, Seen, Storing, mark_deleted
 
 PER_PAGE = 100

@@ -18,10 +18,10 @@ from django.utils.translation import gettext as _
 from vault.keys import WrongKey
 
 from . import learner_feed, report_feed
-from .checking import check_is_due, check_site, client_for, save_check, sync_courses
 from .client import MoodleClient
-from .errors import MoodleError, MoodleNotAllowed, MoodleTokenRefused, MoodleUnavailable
+from .client.errors import MoodleError, MoodleNotAllowed, MoodleTokenRefused, MoodleUnavailable
 from .models import Course, MoodleSite, MoodleSiteQuerySet
+from .site_check import check_is_due, check_site, moodle_client_for, save_check, sync_courses
 from .storing import OnStored, Storing, WantedCourse
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def _poll(
         course.history_read_at, course.read_at, course.next_offset = None, None, 0
     Course.objects.bulk_update(afresh, ["history_read_at", "read_at", "next_offset"])
     try:
-        client = client_for(site)
+        client = moodle_client_for(site)
     except (WrongKey, ValueError) as error:
         result.error = _(str(error))
         _note_failure(site, result.error, now)

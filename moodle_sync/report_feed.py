@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from .client import MoodleClient
-from .errors import ReportLayoutChanged
+from .client.errors import ReportLayoutChanged
+from .client.report_cells import AGREED_NAME, parse_page
 from .models import Completion, MoodleSite
-from .report import AGREED_NAME, parse_page
 from .storing import Seen, Storing
 
 OVERLAP = timedelta(hours=48)

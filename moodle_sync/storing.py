@@ -9,9 +9,9 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from .client import BATCH, MoodleClient
-from .errors import MoodleError
+from .client.errors import MoodleError
+from .client.records import Grade
 from .models import Completion, Course, Learner, MoodleSite
-from .records import Grade
 
 MINUTE = timedelta(minutes=1)
 # What Moodle puts in the place of a deleted account's address (WEB_SERVICES.md, trap 4). Any other text without an @ is

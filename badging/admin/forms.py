@@ -8,9 +8,9 @@ from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy
 from django.utils.translation import gettext_lazy as _
 
-from moodle_sync.checking import finding_text
 from moodle_sync.client import normalise_url
 from moodle_sync.models import MoodleSite
+from moodle_sync.site_check import finding_text
 from vault.keys import WrongKey
 
 from .. import connections, sites
@@ -127,19 +127,19 @@ class SiteForm(_SiteForm):
         if not self.is_bound or self.errors or not self.cleaned_data["new_token"]:
             return
         self.instance.token = self.cleaned_data["new_token"]
-        problems = check_and_save(self.instance, actor=self.actor)
+        problems = check_and_explain(self.instance, actor=self.actor)
         self.saved = not problems
         if problems:
             self.add_error("new_token", [gettext("Nothing was saved."), *problems])
 
 
-def check_and_save(site: MoodleSite, *, actor: Any) -> list[str]:
+def check_and_explain(site: MoodleSite, *, actor: Any) -> list[str]:
     """Check a site and save it when it can be read. Returns what is in the way, each with what to do, or [].
 
     Never raises for what Moodle answers or for a stored token that cannot be decrypted.
     """
     try:
-        if sites.check_and_save(site, actor=actor, now=timezone.now()):
+        if sites.save_when_readable(site, actor=actor, now=timezone.now()):
             return []
     except sites.BeingPolled:
         return [gettext("This site is being polled right now. Try again in a minute.")]

@@ -10,13 +10,13 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from moodle_sync.checking import finding_text, save_check
 from moodle_sync.models import Completion, Course, Learner, MoodleSite
+from moodle_sync.site_check import finding_text, save_check
 
 from .. import audit, queueing, tasks
 from ..meanings import Outcome
 from ..models import AuditEntry, CourseManager, Issuance
-from .forms import SiteForm, check_and_save
+from .forms import SiteForm, check_and_explain
 from .tools import MOST_SHOWN, ReadOnlyAdmin, TokenAdmin, link, link_to, list_link, rows_table
 
 SETTINGS = ("name", "url", "enabled", "poll_interval", "send_suspended")
@@ -118,7 +118,7 @@ class SiteAdmin(TokenAdmin):
         """Look at everything that the portal needs of this Moodle, and keep what was found."""
         for site in self.chosen(request, queryset) or []:
             before = site.findings
-            problems = check_and_save(site, actor=request.user)
+            problems = check_and_explain(site, actor=request.user)
             if not problems:
                 self._tell(request, site)
                 continue

@@ -128,11 +128,11 @@ def site_named(name: str) -> MoodleSite:
 
 
 def check_when_free(site: MoodleSite) -> bool:
-    """`sites.check_and_save`; a poll that a worker has under way is waited for first."""
+    """`sites.save_when_readable`; a poll that a worker has under way is waited for first."""
     until = time.monotonic() + LONGEST_WAIT
     while True:
         try:
-            return sites.check_and_save(site, actor=None, now=timezone.now())
+            return sites.save_when_readable(site, actor=None, now=timezone.now())
         except sites.BeingPolled as error:
             if time.monotonic() > until:
                 raise CommandError(_("The site is being polled all the time. Try again later.")) from error

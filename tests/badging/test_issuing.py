@@ -327,7 +327,7 @@ def test_a_revoked_assertion_does_not_count_as_issued(sandbox: Sandbox) -> None:
 def test_a_kill_between_the_call_and_the_audit_row_never_issues_twice(sandbox: Sandbox) -> None:
     row = owe(map_course(sandbox))
     kill_while_sending(row)
-    with connections.client_for(row.connection) as client:
+    with connections.navigatr_client_for(row.connection) as client:
         client.issue(row.badge_id, **sending.payload(row))
     assert sweeping.sweep(now=timezone.now()) == 1
     row.refresh_from_db()
@@ -365,7 +365,7 @@ def test_an_answer_after_the_lease_ran_out_is_told_and_only_a_success_is_taken(
     sweeping.sweep(now=timezone.now() + timedelta(hours=1))
     if fault:
         sandbox.faults.on(fault)
-    with connections.client_for(row.connection) as client:
+    with connections.navigatr_client_for(row.connection) as client:
         late = sending.send(taken, sending.payload(taken), client)
     attempt = settling.settle_sent(late, timezone.now())
     settling.write_settled([taken], [attempt], claim_id, timezone.now())
@@ -380,7 +380,7 @@ def test_a_late_look_up_does_not_undo_what_was_issued(sandbox: Sandbox) -> None:
     claim_id = uuid.uuid4()
     [[taken]] = claiming.claim(row.connection, claim_id, limit=1, now=timezone.now()).look_up
     Issuance.objects.filter(pk=row.pk).update(state="issued", assertion_id="7", claim=None, maybe_sent=False)
-    with connections.client_for(row.connection) as client:
+    with connections.navigatr_client_for(row.connection) as client:
         found = sending.look_up_rows([taken], client, ended=threading.Event())
     attempt = settling.settle_looked_up(taken, found, timezone.now())
     settling.write_settled([taken], [attempt], claim_id, timezone.now())
@@ -588,7 +588,7 @@ def test_a_refusal_under_a_mapping_changed_meanwhile_goes_on_under_the_new_one(s
     [taken] = claiming.claim(row.connection, claim_id, limit=1, now=timezone.now()).send
     remap(row)
     sandbox.faults.on("404", count=1)
-    with connections.client_for(row.connection) as client:
+    with connections.navigatr_client_for(row.connection) as client:
         result = sending.send(taken, sending.payload(taken), client)
     attempt = settling.settle_sent(result, timezone.now())
     settling.write_settled([taken], [attempt], claim_id, timezone.now())
@@ -855,7 +855,7 @@ def test_a_learner_erased_while_sending_does_not_come_back(
     privacy.erase_learner(row.learner, now=timezone.now())
     if fault:
         sandbox.faults.on(fault)
-    with connections.client_for(row.connection) as client:
+    with connections.navigatr_client_for(row.connection) as client:
         result = sending.send(taken, sending.payload(taken), client)
     attempt = settling.settle_sent(result, timezone.now())
     settling.write_settled([taken], [attempt], claim_id, timezone.now())

@@ -107,7 +107,7 @@ def test_a_refused_token_of_the_old_connection_holds_nothing_that_moved_to_a_new
     taken = claiming.claim(mapping.connection, claim_id := uuid.uuid4(), limit=1, now=timezone.now())
     mapping.connection = connect(sandbox)
     mapping.save()
-    with connections.client_for(row.connection) as client:
+    with connections.navigatr_client_for(row.connection) as client:
         result = sending.send(taken.send[0], sending.payload(taken.send[0]), client)
     attempt = settling.settle_sent(result, timezone.now())
     settling.write_settled([taken.send[0]], [attempt], claim_id, timezone.now())

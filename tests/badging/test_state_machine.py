@@ -255,7 +255,7 @@ class Story(RuleBasedStateMachine):
         if Issuance.objects.lapsed(timezone.now()).filter(pk__in=held).exists():
             return
         try:
-            client = connections.client_for(worker.connection)
+            client = connections.navigatr_client_for(worker.connection)
         except NavigatrTokenRefused:
             return
         with client:

@@ -12,8 +12,8 @@ from django.utils import timezone
 from badging import connections, issuing, queueing, sending
 from badging import mapping as mappings
 from badging.models import Issuance, IssuanceAttempt, NavigatrConnection
+from moodle_sync.client.records import percent
 from moodle_sync.models import Completion, Learner
-from moodle_sync.records import percent
 from navigatr_client import NavigatrClient
 from sandbox import DEMO_PROVIDER_ID, Sandbox
 from tests.badging.world import (
@@ -70,7 +70,7 @@ def test_a_500_after_the_commit_does_not_issue_twice(sandbox: Sandbox) -> None:
 def test_a_kill_between_the_call_and_the_audit_row_does_not_issue_twice(sandbox: Sandbox) -> None:
     row = owe(map_course(sandbox))
     kill_while_sending(row)
-    with connections.client_for(row.connection) as client:
+    with connections.navigatr_client_for(row.connection) as client:
         client.issue(row.badge_id, **sending.payload(row))
     issuing.send_all_due()
     row.refresh_from_db()

@@ -13,7 +13,7 @@ import requests
 import responses
 
 from moodle_sync.client import BATCH, LARGEST_ANSWER, MoodleClient, flatten, normalise_url
-from moodle_sync.errors import (
+from moodle_sync.client.errors import (
     ERRORCODES,
     LONGEST_RETRY_AFTER,
     MoodleError,
@@ -29,7 +29,7 @@ from moodle_sync.errors import (
     ReportLayoutChanged,
     parse_retry_after,
 )
-from moodle_sync.records import CompletionStatus, EnrolledUser, Grade, Report, User
+from moodle_sync.client.records import CompletionStatus, EnrolledUser, Grade, Report, User
 from tests.moodle_sync.recordings import (
     SERVER,
     SITE,

@@ -9,9 +9,9 @@ from django.utils.translation import gettext as _
 from badging import mapping
 from badging.management.base import PortalCommand, percent, poll_when_free, site_named
 from badging.models import Issuance, NavigatrConnection
-from moodle_sync.checking import client_for, store_courses
-from moodle_sync.errors import MoodleError
+from moodle_sync.client.errors import MoodleError
 from moodle_sync.models import Course, MoodleSite
+from moodle_sync.site_check import moodle_client_for, store_courses
 
 
 class Command(PortalCommand):
@@ -75,7 +75,7 @@ def find_course(site: MoodleSite, wanted: str) -> Course:
     if known is not None:
         return known
     try:
-        with client_for(site) as client:
+        with moodle_client_for(site) as client:
             found = client.courses(ids=[int(wanted)]) if wanted.isdecimal() else []
             store_courses(site, found or client.courses(shortname=wanted))
     except MoodleError as error:

@@ -13,10 +13,10 @@ import pytest
 import requests
 import responses
 
-from moodle_sync.checks import CheckResult, Finding, check
 from moodle_sync.client import MoodleClient
-from moodle_sync.errors import MoodleTokenRefused, MoodleUnavailable, MoodleUnexpected
-from moodle_sync.report import AGREED_HEADERS, AGREED_NAME, AGREED_SOURCE
+from moodle_sync.client.errors import MoodleTokenRefused, MoodleUnavailable, MoodleUnexpected
+from moodle_sync.client.inspection import Inspection, MoodleFinding, inspect
+from moodle_sync.client.report_cells import AGREED_HEADERS, AGREED_NAME, AGREED_SOURCE
 
 REPLIES = Path(__file__).parent.parent / "replies" / "moodle"
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
@@ -164,19 +164,19 @@ def moodle() -> Iterator[FakeMoodle]:
         yield fake
 
 
-def run(moodle: FakeMoodle) -> CheckResult:
+def run(moodle: FakeMoodle) -> Inspection:
     """Check the site."""
     with MoodleClient(moodle.url, TOKEN) as client:
-        return check(client, now=NOW)
+        return inspect(client, now=NOW)
 
 
-def finding(result: CheckResult, slug: str) -> Finding:
+def finding(result: Inspection, slug: str) -> MoodleFinding:
     """The only finding of this name."""
     [found] = [item for item in result.findings if item.check == slug]
     return found
 
 
-def bad(result: CheckResult) -> set[str]:
+def bad(result: Inspection) -> set[str]:
     """The names of what is not as it should be."""
     return {item.check for item in result.findings if not item.ok}
 

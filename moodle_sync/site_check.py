@@ -7,9 +7,8 @@ from typing import Any
 from django.conf import settings
 from django.utils.translation import gettext
 
-from . import records
-from .checks import OWN_TEXTS, CheckResult, check
-from .client import MoodleClient
+from .client import MoodleClient, records
+from .client.inspection import OWN_TEXTS, Inspection, inspect
 from .models import Course, MoodleSite
 from .storing import storable
 
@@ -17,7 +16,7 @@ CHECK_EVERY = timedelta(days=1)
 COURSES_FUNCTION = "core_course_get_courses_by_field"
 
 
-def client_for(site: MoodleSite) -> MoodleClient:
+def moodle_client_for(site: MoodleSite) -> MoodleClient:
     """A client for the site's address and token.
 
     Raises vault.keys.WrongKey, and ValueError with a text for people for an address that cannot be one.
@@ -25,12 +24,12 @@ def client_for(site: MoodleSite) -> MoodleClient:
     return MoodleClient(site.url, site.token, timeout=settings.MOODLE_TIMEOUT)
 
 
-def check_site(site: MoodleSite, client: MoodleClient, now: datetime) -> CheckResult:
+def check_site(site: MoodleSite, client: MoodleClient, now: datetime) -> Inspection:
     """Run every check and put the result on `site` (not saved). A site that cannot be reached keeps its feed.
 
     A feed that takes over from another one begins with a full sweep: the other may have been behind.
     """
-    result = check(client, now=now)
+    result = inspect(client, now=now)
     site.findings = [
         {"check": finding.check, "ok": finding.ok, "message": finding.text, "values": dict(finding.values)}
         for finding in result.findings

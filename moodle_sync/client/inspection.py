@@ -22,7 +22,7 @@ from .errors import (
     gettext_noop,
 )
 from .records import Course, EnrolledUser, Report, ReportPage, SiteInfo
-from .report import AGREED_NAME, ReportRow, matching_reports, parse_page
+from .report_cells import AGREED_NAME, ReportRow, matching_reports, parse_page
 
 REPORT_FEED = "A"
 LEARNER_FEED = "B"
@@ -68,7 +68,7 @@ _FUNCTIONS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class MoodleFinding:
     """One thing looked at. `text` says what is, and if it is not ok, what the Moodle administrator must do.
 
     `values` belong into the braces of `text` and are kept apart from it, as only the bare text can be translated.
@@ -88,7 +88,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckResult:
+class Inspection:
     """All findings, and what follows from them.
 
     `strategy` is "A" (report feed), "B" (per learner) or "" if neither can work now. `clock_skew` is how far Moodle's
@@ -98,7 +98,7 @@ class CheckResult:
     Then nothing follows about the feeds: `info` and `report` are None and `strategy` is "".
     """
 
-    findings: tuple[Finding, ...]
+    findings: tuple[MoodleFinding, ...]
     strategy: str = ""
     info: SiteInfo | None = None
     report: Report | None = None
@@ -111,7 +111,7 @@ class CheckResult:
         return all(finding.ok for finding in self.findings if finding.needed)
 
 
-def check(client: MoodleClient, *, now: datetime) -> CheckResult:
+def inspect(client: MoodleClient, *, now: datetime) -> Inspection:
     """Look at everything that the portal needs of this Moodle, in at most 14 calls, and choose the feed.
 
     `now` is our time at the start. Raises no MoodleError: each becomes a finding. Sets and clears the report's
@@ -122,11 +122,11 @@ def check(client: MoodleClient, *, now: datetime) -> CheckResult:
     try:
         info = client.site_info()
     except MoodleError as error:
-        return CheckResult(findings=tuple(_no_entry(error, findings[0])), failure=error)
+        return Inspection(findings=tuple(_no_entry(error, findings[0])), failure=error)
     skew = _clock_skew(client.server_time, now + timedelta(seconds=time.monotonic() - started))
     findings += [
-        Finding("rest", True, gettext_noop("Web services and REST are enabled.")),
-        Finding("token", True, gettext_noop("The token is accepted.")),
+        MoodleFinding("rest", True, gettext_noop("Web services and REST are enabled.")),
+        MoodleFinding("token", True, gettext_noop("The token is accepted.")),
         _siteurl(client, info),
         _clock(skew),
         _completion_enabled(info),
@@ -135,12 +135,12 @@ def check(client: MoodleClient, *, now: datetime) -> CheckResult:
     report = _ReportCheck(client, info, now)
     report.run()
     if report.failure:
-        return CheckResult(findings=(*findings, *report.findings), failure=report.failure)
+        return Inspection(findings=(*findings, *report.findings), failure=report.failure)
     learners = _LearnerCheck(client, info, report.rows)
     learners.run()
     if learners.failure and not report.usable:
         seen = (*findings, *report.findings, *learners.findings, *learners.extras)
-        return CheckResult(findings=seen, failure=learners.failure)
+        return Inspection(findings=seen, failure=learners.failure)
     strategy = REPORT_FEED if report.usable else LEARNER_FEED if learners.usable else ""
     # What only the other feed needs is worth knowing but stops nothing; without any feed, everything is in the way.
     for feed, found in ((REPORT_FEED, report.findings), (LEARNER_FEED, learners.findings)):
@@ -149,18 +149,18 @@ def check(client: MoodleClient, *, now: datetime) -> CheckResult:
     findings += [finding for feed, finding in functions if not feed]
     findings += learners.extras
     findings.append(_strategy(strategy))
-    return CheckResult(tuple(findings), strategy, info, report.report, skew)
+    return Inspection(tuple(findings), strategy, info, report.report, skew)
 
 
-def _address(client: MoodleClient) -> Finding:
+def _address(client: MoodleClient) -> MoodleFinding:
     address = urlsplit(client.base_url)
     if address.scheme == "https" or _is_loopback(address.hostname or ""):
-        return Finding("address", True, gettext_noop("Moodle answers at this address."))
+        return MoodleFinding("address", True, gettext_noop("Moodle answers at this address."))
     message = gettext_noop(
         "The address begins with http://, so the token and the learners' data can be read on the way. Give Moodle a "
         "certificate and enter the address with https://."
     )
-    return Finding("address", False, message, needed=False)
+    return MoodleFinding("address", False, message, needed=False)
 
 
 def _is_loopback(host: str) -> bool:
@@ -170,31 +170,31 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _no_entry(error: MoodleError, address: Finding) -> list[Finding]:
+def _no_entry(error: MoodleError, address: MoodleFinding) -> list[MoodleFinding]:
     """What it means that not even the site's own information can be read."""
     if error.status == 403 and isinstance(error, MoodleUnavailable):
         return [address, _error("rest", error)]
     if isinstance(error, MoodleTokenRefused):
-        rest = Finding("rest", True, gettext_noop("Web services and REST are enabled."))
+        rest = MoodleFinding("rest", True, gettext_noop("Web services and REST are enabled."))
         return [address, rest, _error("token", error)]
     return [_error("address", error)]
 
 
-def _error(slug: str, error: MoodleError, *, needed: bool = True) -> Finding:
+def _error(slug: str, error: MoodleError, *, needed: bool = True) -> MoodleFinding:
     """The finding of a call that failed."""
     values = {"advice": error.advice, "error": str(error)}
-    return Finding(slug, False, gettext_noop("{advice} ({error})"), values, needed=needed)
+    return MoodleFinding(slug, False, gettext_noop("{advice} ({error})"), values, needed=needed)
 
 
-def _siteurl(client: MoodleClient, info: SiteInfo) -> Finding:
+def _siteurl(client: MoodleClient, info: SiteInfo) -> MoodleFinding:
     ours, theirs = (urlsplit(url.rstrip("/")) for url in (client.base_url, info.siteurl))
     if (ours.netloc.lower(), ours.path) == (theirs.netloc.lower(), theirs.path):
-        return Finding("siteurl", True, gettext_noop("Moodle knows itself by the same address."))
+        return MoodleFinding("siteurl", True, gettext_noop("Moodle knows itself by the same address."))
     message = gettext_noop(
         "Moodle knows itself by another address than the one entered ({siteurl}). If that is the same site, nothing "
         "needs to be done; if not, correct the address."
     )
-    return Finding("siteurl", False, message, {"siteurl": info.siteurl}, needed=False)
+    return MoodleFinding("siteurl", False, message, {"siteurl": info.siteurl}, needed=False)
 
 
 def _clock_skew(server_time: datetime | None, now: datetime) -> timedelta:
@@ -202,41 +202,41 @@ def _clock_skew(server_time: datetime | None, now: datetime) -> timedelta:
     return skew if abs(skew) >= LEAST_CLOCK_SKEW else timedelta(0)
 
 
-def _clock(skew: timedelta) -> Finding:
+def _clock(skew: timedelta) -> MoodleFinding:
     if abs(skew) <= MOST_CLOCK_SKEW:
-        return Finding("clock", True, gettext_noop("Moodle's clock agrees with the portal's."))
+        return MoodleFinding("clock", True, gettext_noop("Moodle's clock agrees with the portal's."))
     message = gettext_noop(
         "Moodle's clock differs from the portal's by {seconds} seconds. Set both machines to network time (NTP), or "
         "new completions may be noticed late."
     )
-    return Finding("clock", False, message, {"seconds": round(skew.total_seconds())}, needed=False)
+    return MoodleFinding("clock", False, message, {"seconds": round(skew.total_seconds())}, needed=False)
 
 
-def _completion_enabled(info: SiteInfo) -> Finding:
+def _completion_enabled(info: SiteInfo) -> MoodleFinding:
     if info.features.get("enablecompletion") is not False:
-        return Finding("completion", True, gettext_noop("Completion tracking is enabled for the site."))
+        return MoodleFinding("completion", True, gettext_noop("Completion tracking is enabled for the site."))
     message = gettext_noop(
         "Completion tracking is switched off for the site. Enable it (Site administration, Advanced features)."
     )
-    return Finding("completion", False, message)
+    return MoodleFinding("completion", False, message)
 
 
-def _missing_functions(info: SiteInfo) -> list[tuple[str, Finding]]:
+def _missing_functions(info: SiteInfo) -> list[tuple[str, MoodleFinding]]:
     message = gettext_noop("The service lacks {function}: {lost}. Add it (Server, Web services, External services).")
     return [
-        (feed, Finding(f"function-{name}", False, message, {"function": name, "lost": lost}, needed=bool(feed)))
+        (feed, MoodleFinding(f"function-{name}", False, message, {"function": name, "lost": lost}, needed=bool(feed)))
         for name, feed, lost in _FUNCTIONS
         if name not in info.functions
     ]
 
 
-def _strategy(strategy: str) -> Finding:
+def _strategy(strategy: str) -> MoodleFinding:
     messages = {
         REPORT_FEED: gettext_noop("Completions are read from the report."),
         LEARNER_FEED: gettext_noop("Completions are read learner by learner, because the report cannot be used."),
         "": gettext_noop("Completions cannot be read: neither the report nor the participants are available."),
     }
-    return Finding("strategy", bool(strategy), messages[strategy])
+    return MoodleFinding("strategy", bool(strategy), messages[strategy])
 
 
 class _Check:
@@ -245,11 +245,11 @@ class _Check:
     def __init__(self, client: MoodleClient, info: SiteInfo) -> None:
         self._client = client
         self._info = info
-        self.findings: list[Finding] = []
+        self.findings: list[MoodleFinding] = []
         self.usable = False
         self.failure: MoodleError | None = None
 
-    def _failed(self, slug: str, error: MoodleError, *, needed: bool = True) -> Finding:
+    def _failed(self, slug: str, error: MoodleError, *, needed: bool = True) -> MoodleFinding:
         """The finding of a call that failed; one that every other call would meet too becomes the failure."""
         if isinstance(error, MoodleUnavailable | MoodleTokenRefused):
             self.failure = error
@@ -285,17 +285,19 @@ class _ReportCheck(_Check):
                 "(Reports, Report builder, Custom reports) and put the role of the portal's account into its audience; "
                 "a changed audience takes up to 30 minutes to work."
             )
-            self.findings.append(Finding("report", False, message, {"name": AGREED_NAME}))
+            self.findings.append(MoodleFinding("report", False, message, {"name": AGREED_NAME}))
             return
         self.report = found[0]
         values: dict[str, str | int] = {"name": AGREED_NAME, "id": found[0].id, "count": len(found)}
-        self.findings.append(Finding("report", True, gettext_noop('The report "{name}" is there (id {id}).'), values))
+        self.findings.append(
+            MoodleFinding("report", True, gettext_noop('The report "{name}" is there (id {id}).'), values)
+        )
         if len(found) > 1:
             message = gettext_noop(
                 'There are {count} reports called "{name}"; the one with the id {id} is read. Delete or rename the '
                 "others."
             )
-            self.findings.append(Finding("report-unique", False, message, values, needed=False))
+            self.findings.append(MoodleFinding("report-unique", False, message, values, needed=False))
 
     def _read(self, report: Report) -> None:
         try:
@@ -312,11 +314,11 @@ class _ReportCheck(_Check):
             return
         self.usable = True
         message = gettext_noop("The report has the agreed columns. It holds {count} completions.")
-        self.findings.append(Finding("report-readable", True, message, {"count": page.total}))
+        self.findings.append(MoodleFinding("report-readable", True, message, {"count": page.total}))
         if problems:
             message = gettext_noop("Some rows of the report cannot be read: {problems}.")
             values = {"problems": "; ".join(problems)}
-            self.findings.append(Finding("report-rows", False, message, values, needed=False))
+            self.findings.append(MoodleFinding("report-rows", False, message, values, needed=False))
         self._filters(later, elsewhere)
         self._emails()
 
@@ -324,14 +326,14 @@ class _ReportCheck(_Check):
         missing = [name for name, page in (("Time completed", later), ("Course", elsewhere)) if page.total]
         if not missing:
             message = gettext_noop("The report can be limited to what is new.")
-            self.findings.append(Finding("report-filters", True, message))
+            self.findings.append(MoodleFinding("report-filters", True, message))
             return
         message = gettext_noop(
             "The report lacks the filter: {filters}. Add it (the report's Filters), or every poll reads more than it "
             "needs to."
         )
         values = {"filters": ", ".join(missing)}
-        self.findings.append(Finding("report-filters", False, message, values, needed=False))
+        self.findings.append(MoodleFinding("report-filters", False, message, values, needed=False))
 
     def _emails(self) -> None:
         if self.rows and not any("@" in row.email for row in self.rows):
@@ -339,24 +341,24 @@ class _ReportCheck(_Check):
                 'No row looked at has an e-mail address, without which no badge can be issued. Check the column "Email '
                 'address" of the report and the addresses in Moodle.'
             )
-            self.findings.append(Finding("report-emails", False, message))
+            self.findings.append(MoodleFinding("report-emails", False, message))
 
 
-def _version(info: SiteInfo) -> Finding:
+def _version(info: SiteInfo) -> MoodleFinding:
     if info.version >= REPORT_VERSION:
-        return Finding("version", True, gettext_noop("Moodle {release}."), {"release": info.release})
+        return MoodleFinding("version", True, gettext_noop("Moodle {release}."), {"release": info.release})
     message = gettext_noop(
         "Moodle {release} is older than 4.1, so its reports cannot be read from outside. Update Moodle to use the "
         "report."
     )
-    return Finding("version", False, message, {"release": info.release})
+    return MoodleFinding("version", False, message, {"release": info.release})
 
 
-def _custom_reports(info: SiteInfo) -> Finding:
+def _custom_reports(info: SiteInfo) -> MoodleFinding:
     if info.features.get("enablecustomreports") is not False:
-        return Finding("custom-reports", True, gettext_noop("Custom reports are enabled."))
+        return MoodleFinding("custom-reports", True, gettext_noop("Custom reports are enabled."))
     message = gettext_noop("Custom reports are switched off. Enable them (Site administration, Advanced features).")
-    return Finding("custom-reports", False, message)
+    return MoodleFinding("custom-reports", False, message)
 
 
 class _LearnerCheck(_Check):
@@ -369,7 +371,7 @@ class _LearnerCheck(_Check):
         super().__init__(client, info)
         self._rows = rows
         # What neither feed needs: courses to choose from, and scores.
-        self.extras: list[Finding] = []
+        self.extras: list[MoodleFinding] = []
 
     def run(self) -> None:
         """Make the calls and fill in the findings."""
@@ -396,15 +398,15 @@ class _LearnerCheck(_Check):
                 "portal's account moodle/course:viewhiddencourses, or show them."
             )
             values = {"ids": ", ".join(str(course_id) for course_id in missing)}
-            self.extras.append(Finding("courses", False, message, values, needed=False))
+            self.extras.append(MoodleFinding("courses", False, message, values, needed=False))
         elif not courses:
             message = gettext_noop(
                 "The account sees no course at all. If there are any, give its role moodle/course:view, and for hidden "
                 "courses moodle/course:viewhiddencourses."
             )
-            self.extras.append(Finding("courses", False, message, needed=False))
+            self.extras.append(MoodleFinding("courses", False, message, needed=False))
         else:
-            self.extras.append(Finding("courses", True, gettext_noop("Courses can be chosen.")))
+            self.extras.append(MoodleFinding("courses", True, gettext_noop("Courses can be chosen.")))
         tracked = [course for course in courses if course.visible and course.completion_enabled is not False]
         return tracked[:SAMPLE_COURSES]
 
@@ -431,7 +433,7 @@ class _LearnerCheck(_Check):
                 "learners are enrolled there, give the role of the portal's account moodle/user:viewdetails, in the "
                 "system context."
             )
-            self.findings.append(Finding("participants", False, message, {"count": most_seen}))
+            self.findings.append(MoodleFinding("participants", False, message, {"count": most_seen}))
         return None
 
     def _hidden(self, course: Course, users: list[EnrolledUser]) -> int:
@@ -450,7 +452,9 @@ class _LearnerCheck(_Check):
             self.findings.append(self._failed("completion-status", error))
             self.usable = False
             return
-        self.findings.append(Finding("completion-status", True, gettext_noop("Learners' completions can be read.")))
+        self.findings.append(
+            MoodleFinding("completion-status", True, gettext_noop("Learners' completions can be read."))
+        )
 
     def _grade(self, learner: tuple[int, int]) -> None:
         try:
@@ -460,27 +464,27 @@ class _LearnerCheck(_Check):
         if isinstance(result, MoodleError):
             self.extras.append(self._failed("grades", result, needed=False))
         else:
-            self.extras.append(Finding("grades", True, gettext_noop("Grades can be read.")))
+            self.extras.append(MoodleFinding("grades", True, gettext_noop("Grades can be read.")))
 
 
-def _participants(course: Course, seen: int, hidden: int) -> Finding:
+def _participants(course: Course, seen: int, hidden: int) -> MoodleFinding:
     """Whether the list of a course's participants holds all the learners that the report shows."""
     if not hidden:
-        return Finding("participants", True, gettext_noop("Participants can be listed."))
+        return MoodleFinding("participants", True, gettext_noop("Participants can be listed."))
     message = gettext_noop(
         "Only {count} participants of the course {id} can be seen, and learners are missing. Give the role of the "
         "portal's account moodle/user:viewdetails, in the system context."
     )
-    return Finding("participants", False, message, {"count": seen, "id": course.id})
+    return MoodleFinding("participants", False, message, {"count": seen, "id": course.id})
 
 
-def _emails(users: list[EnrolledUser]) -> Finding:
+def _emails(users: list[EnrolledUser]) -> MoodleFinding:
     without = sum(user.email is None for user in users)
     if not without:
-        return Finding("emails", True, gettext_noop("Participants' e-mail addresses can be seen."))
+        return MoodleFinding("emails", True, gettext_noop("Participants' e-mail addresses can be seen."))
     message = gettext_noop(
         "{without} of {count} participants looked at come without e-mail address. Give the role of the portal's "
         'account moodle/site:viewuseridentity, and let the site setting "Show user identity" contain the e-mail '
         "address."
     )
-    return Finding("emails", False, message, {"without": without, "count": len(users)})
+    return MoodleFinding("emails", False, message, {"without": without, "count": len(users)})

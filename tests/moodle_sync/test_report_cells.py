@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from moodle_sync.errors import ReportLayoutChanged
-from moodle_sync.records import Report, ReportPage
-from moodle_sync.report import AGREED_HEADERS, AGREED_NAME, AGREED_SOURCE, matching_reports, parse_page
+from moodle_sync.client.errors import ReportLayoutChanged
+from moodle_sync.client.records import Report, ReportPage
+from moodle_sync.client.report_cells import AGREED_HEADERS, AGREED_NAME, AGREED_SOURCE, matching_reports, parse_page
 
 REPLIES = Path(__file__).parent.parent / "replies" / "moodle"
 SITE = "http://moodle.example"

@@ -9,17 +9,17 @@ from cryptography.fernet import Fernet
 from django.utils import translation
 from pytest_django.fixtures import Settings
 
-from moodle_sync import records
-from moodle_sync.checking import (
+from moodle_sync.client import records
+from moodle_sync.models import Course, MoodleSite
+from moodle_sync.site_check import (
     check_is_due,
     check_site,
-    client_for,
     finding_text,
+    moodle_client_for,
     save_check,
     store_courses,
     sync_courses,
 )
-from moodle_sync.models import Course, MoodleSite
 from sandbox import MOODLE
 from tests.builders import NOW, make_course, make_site
 from vault.keys import WrongKey
@@ -31,7 +31,7 @@ DAY = timedelta(days=1)
 
 def check(polled: Polled) -> bool:
     """Check and save; whether Moodle answered."""
-    with client_for(polled.site) as client:
+    with moodle_client_for(polled.site) as client:
         result = check_site(polled.site, client, polled.now)
     save_check(polled.site)
     polled.site = MoodleSite.objects.get(pk=polled.site.pk)
@@ -64,7 +64,7 @@ def test_check_is_kept_with_the_feed_that_it_chose(polled: Polled) -> None:
 
 def test_stored_findings_read_as_they_were_found(polled: Polled) -> None:
     polled.sandbox.faults.on("missing_function", side=MOODLE, call=COURSES)
-    with client_for(polled.site) as client:
+    with moodle_client_for(polled.site) as client:
         result = check_site(polled.site, client, polled.now)
     save_check(polled.site)
     stored = MoodleSite.objects.get().findings
@@ -136,7 +136,7 @@ def test_change_of_feed_asks_for_a_full_sweep_and_no_change_does_not(polled: Pol
 
 
 def test_saving_a_check_leaves_what_an_admin_changed_meanwhile(polled: Polled) -> None:
-    with client_for(polled.site) as client:
+    with moodle_client_for(polled.site) as client:
         check_site(polled.site, client, polled.now)
     MoodleSite.objects.update(name="Renamed", enabled=False)
     save_check(polled.site)
@@ -160,7 +160,7 @@ def test_check_is_due_daily_and_while_no_feed_is_usable(strategy: str, checked_a
 
 def test_client_has_the_sites_address_and_time_out(db: None, settings: Settings) -> None:
     settings.MOODLE_TIMEOUT = 7
-    with client_for(make_site(url="https://moodle.example/my/")) as client:
+    with moodle_client_for(make_site(url="https://moodle.example/my/")) as client:
         assert client.base_url == "https://moodle.example"
 
 
@@ -168,14 +168,14 @@ def test_client_of_a_site_with_a_wrong_key_is_refused(db: None, settings: Settin
     make_site()
     settings.FIELD_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
     with pytest.raises(WrongKey):
-        client_for(MoodleSite.objects.get())
+        moodle_client_for(MoodleSite.objects.get())
 
 
 def test_names_are_updated_and_kept_as_text_and_no_course_disappears(polled: Polled) -> None:
     gone = make_course(polled.site, moodle_id=999, fullname="Gone from Moodle")
     number = polled.moodle.add_course("ÉTH-1 & <2>", "Café & “Éthique” <b>niveau 1</b> — 日本語")
     check(polled)
-    with client_for(polled.site) as client:
+    with moodle_client_for(polled.site) as client:
         assert sync_courses(polled.site, client) == 1
         row = Course.objects.get(moodle_id=number)
         assert (row.shortname, row.fullname) == ("ÉTH-1 & <2>", "Café & “Éthique” <b>niveau 1</b> — 日本語")
@@ -193,7 +193,7 @@ def test_service_that_may_not_list_courses_keeps_those_there_are(polled: Polled)
     polled.sandbox.faults.on("missing_function", side=MOODLE, call=COURSES)
     make_course(polled.site)
     check(polled)
-    with client_for(polled.site) as client:
+    with moodle_client_for(polled.site) as client:
         assert sync_courses(polled.site, client) == 0
     assert Course.objects.count() == 1
 
