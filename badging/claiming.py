@@ -1,4 +1,4 @@
-"""Taking what is due into a worker's hands: with a lease, today's completions before a back-fill, nobody's badge twice.
+"""Taking what is due into a worker's hands: with a lease, today's completions before past ones, nobody's badge twice.
 
 What needs no call is decided on the way, with its audit row.
 """
@@ -28,7 +28,7 @@ from .models import (
     recipient_key,
 )
 from .privacy import end_erased
-from .queueing import move_to
+from .queueing import held_by_moodle, move_to
 from .tally import Tally
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Claimed:
 
 
 def claim(connection: NavigatrConnection, claim_id: uuid.UUID, *, limit: int, now: datetime) -> Claimed:
-    """Take up to `limit` due issuances for the holder of `claim_id`, today's completions before a back-fill.
+    """Take up to `limit` due issuances for the holder of `claim_id`, today's completions before past ones.
 
     What needs no call is decided on the way, with its audit row. Two workers never get the same row, and never the
     same badge for the same address: the database's constraint has the last word.
@@ -150,12 +150,13 @@ def _due(connection: NavigatrConnection, now: datetime) -> IssuanceQuerySet:
     return (
         # The environment is asked for as well: ids of staging's badges must never be used in production.
         Issuance.objects.due(now)
+        .confirmed(now)
         .filter(connection=connection, environment=connection.environment)
         .select_related("learner", "completion")
         # A few for many rows: read once, not with every row.
-        .prefetch_related("course__site", "mapping__connection")
+        .prefetch_related("course__site__state", "mapping__connection")
         .select_for_update(skip_locked=True, of=("self",))
-        .order_by("backfill", "next_attempt_at")
+        .order_by("past", "next_attempt_at")
     )
 
 
@@ -204,12 +205,12 @@ def _decide(row: Issuance) -> tuple[State, Outcome] | None:
         return State.CANCELLED, Outcome.MAPPING_REMOVED
     if not mapping.active:
         return State.HELD, mapping.hold_reason or Outcome.MAPPING_DISABLED
-    if learner.deleted:
-        return State.FAILED, Outcome.LEARNER_DELETED
-    if learner.suspended and not row.course.site.send_suspended:
-        return State.HELD, Outcome.LEARNER_SUSPENDED
+    if by_moodle := held_by_moodle(row.completion, learner, row.course):
+        return State.HELD, by_moodle
+    if row.completion.implausible and not row.date_accepted:
+        return State.HELD, Outcome.IMPLAUSIBLE_DATE
     if not learner.profile_complete:
-        return State.FAILED, Outcome.PROFILE_INCOMPLETE
+        return State.FAILED, Outcome.NAMES_HIDDEN if learner.names_hidden else Outcome.PROFILE_INCOMPLETE
     if mapping.min_score is not None:
         row.score_tried = row.completion.score
         # Without a score Navigatr would issue "regardless of score" (its API, "Issuing"), so it is not asked.

@@ -27,6 +27,7 @@ from vault.keys import WrongKey
 from . import connections, limits, meanings
 from .backoff import circuit_pause
 from .claiming import claim, lease_of
+from .confirming import confirm_due
 from .connections import navigatr_client_for
 from .meanings import Outcome
 from .models import Issuance, IssuanceAttempt, NavigatrConnection
@@ -88,7 +89,13 @@ def send_due(connection: NavigatrConnection, *, should_stop: Callable[[], bool] 
     except NavigatrTokenRefused:
         connections.pause(connection, now=timezone.now(), asked_at=timezone.now())
         return Tally()
-    return _Round(connection, should_stop).run()
+    tally = _Round(connection, should_stop).run()
+    # What has waited long goes out once Moodle has said that it is still so.
+    while not should_stop() and connections.may_send(connection, timezone.now()):
+        if not confirm_due(connection, now=timezone.now()):
+            break
+        tally.add(_Round(connection, should_stop).run())
+    return tally
 
 
 def due_connections(now: datetime) -> list[NavigatrConnection]:

@@ -4,11 +4,11 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from moodle_sync.models import Course
+from moodle_sync.models import Completion, Course
 from navigatr_client import Badge, NavigatrError, Provider
 
 from . import audit, connections
@@ -90,7 +90,7 @@ def save_mapping(
     mapping.min_score = min_score
     mapping.active, mapping.removed_with_connection = True, False
     if include_past:
-        mapping.include_past = mapping.past_pending = True
+        mapping.past_wanted_at = now
     mapping.save()
     rows = Issuance.objects.filter(course=course)
     if action is Action.MAPPING_SAVED:
@@ -190,11 +190,15 @@ def enable_mapping(mapping: CourseBadgeMapping, *, actor: Any = None, now: datet
 def send_again(rows: IssuanceQuerySet, *, actor: Any = None, now: datetime) -> int:
     """Queue failed, not-met and cancelled issuances by hand; returns how many. Issued ones are never sent again.
 
-    What may have been sent is looked up first. Rows whose course has no mapping are left alone.
+    What may have been sent is looked up first. Rows whose course has no mapping are left alone. An implausible date is
+    accepted by this, and Moodle need not confirm the completion before it is sent.
     """
-    chosen = rows.filter(state__in=[State.FAILED, State.NOT_MET, State.CANCELLED, State.QUEUED])
+    movable = Q(state__in=[State.FAILED, State.NOT_MET, State.CANCELLED, State.QUEUED])
+    chosen = rows.filter(movable | Q(state=State.HELD, reason=Outcome.IMPLAUSIBLE_DATE))
     numbers = _numbers(chosen)
     _take_their_word(chosen)
+    chosen.filter(reason=Outcome.IMPLAUSIBLE_DATE).update(date_accepted=True)
+    Completion.objects.filter(pk__in=chosen.order_by().values("completion")).update(confirmed_at=now)
     count = requeue(chosen, now=now)
     _record_by_hand(Action.SENT_AGAIN, numbers, count, actor)
     return count

@@ -38,6 +38,11 @@ class Outcome(models.TextChoices):
     PROFILE_INCOMPLETE = "profile_incomplete", _("Learner profile incomplete")
     LEARNER_DELETED = "learner_deleted", _("Learner deleted in Moodle")
     LEARNER_SUSPENDED = "learner_suspended", _("Learner suspended in Moodle")
+    COMPLETION_UNDONE = "completion_undone", _("No longer completed in Moodle")
+    COURSE_GONE = "course_gone", _("Course deleted in Moodle")
+    IMPLAUSIBLE_DATE = "implausible_date", _("Implausible completion date")
+    AWAITS_MOODLE = "awaits_moodle", _("Waits for Moodle to confirm it")
+    NAMES_HIDDEN = "names_hidden", _("Moodle does not show the learner's name or address")
     DUPLICATE_RECIPIENT = "duplicate", _("Another learner with this address already has this badge")
     MAY_HOLD = "may_hold", _("The learner may already have this badge")
     ALREADY_HOLDS = "already_holds", _("The learner already has this badge")
@@ -64,6 +69,15 @@ class Meaning(NamedTuple):
 
 NOTHING = _("Nothing to do.")
 WAITS = _("Nothing to do: it is tried again by itself.")
+
+# Why an issuance is held by what Moodle says; it goes on by itself once Moodle says otherwise.
+HELD_BY_MOODLE = [
+    Outcome.LEARNER_DELETED,
+    Outcome.LEARNER_SUSPENDED,
+    Outcome.COMPLETION_UNDONE,
+    Outcome.COURSE_GONE,
+    Outcome.IMPLAUSIBLE_DATE,
+]
 
 MEANINGS: dict[str, Meaning] = {
     Outcome.ISSUED: Meaning(_("Navigatr issued the badge and sent the learner a mail."), NOTHING),
@@ -137,8 +151,35 @@ MEANINGS: dict[str, Meaning] = {
         _("The learner's first name, last name or e-mail address is missing in Moodle; Navigatr needs all three."),
         _("Complete the learner's profile in Moodle; the badge is then sent by itself after the next poll."),
     ),
-    Outcome.LEARNER_DELETED: Meaning(
-        _("The learner's account was deleted in Moodle, so there is no address to send to."), NOTHING
+    Outcome.LEARNER_DELETED: Meaning(_("The learner's account was deleted in Moodle, so nothing is sent."), NOTHING),
+    Outcome.COMPLETION_UNDONE: Meaning(
+        _("Moodle no longer has this completion: it was undone, or the course's completions were reset."),
+        _("Nothing to do: it is sent when the learner completes the course again."),
+    ),
+    Outcome.COURSE_GONE: Meaning(
+        _("The course was deleted in Moodle before the badge was sent."),
+        _("Map the course that took its place. Badges that are owed can be issued in Navigatr by hand."),
+    ),
+    Outcome.IMPLAUSIBLE_DATE: Meaning(
+        _("Moodle dates the completion in the future, or before Moodle existed, so it waits for a person."),
+        _(
+            "Correct the date in Moodle, and it is sent by itself. Or use “Send again” to issue the badge all the "
+            "same; one dated in the future is then issued with the present date."
+        ),
+    ),
+    Outcome.AWAITS_MOODLE: Meaning(
+        _("It has waited so long that Moodle must confirm it before it is sent, and Moodle could not be asked."),
+        _(
+            "Nothing to do: Moodle is asked again every few minutes. If the site is switched off for good, use “Send "
+            "again” to send it without asking."
+        ),
+    ),
+    Outcome.NAMES_HIDDEN: Meaning(
+        _("Moodle does not show the portal this learner's name or e-mail address. The learner's profile may be fine."),
+        _(
+            "Let the role of the portal's account see names and addresses: moodle/site:viewfullnames, "
+            "moodle/user:viewdetails and moodle/site:viewuseridentity. The badge is then sent by itself."
+        ),
     ),
     Outcome.LEARNER_SUSPENDED: Meaning(
         _("The learner's Moodle account is suspended, and this site does not issue to suspended accounts."),

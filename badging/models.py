@@ -1,7 +1,7 @@
 """Connections to Navigatr, which badge each course awards, the badges owed, and every attempt to issue them."""
 
 import hashlib
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from moodle_sync.models import Completion, Course, Learner
 from vault.fields import EncryptedTextField
 
-from .meanings import MEANINGS, Meaning, Outcome
+from .meanings import HELD_BY_MOODLE, MEANINGS, Meaning, Outcome
 
 
 class Environment(models.TextChoices):
@@ -135,8 +135,9 @@ class CourseBadgeMapping(models.Model):
     active = models.BooleanField(_("active"), default=True)
     removed_with_connection = models.BooleanField(default=False, editable=False)
     since = models.DateTimeField(_("since"), help_text=_("Completions from this time on are awarded."))
-    include_past = models.BooleanField(_("also earlier completions"), default=False)
-    past_pending = models.BooleanField(default=False, editable=False)
+    past_wanted_at = models.DateTimeField(
+        _("past completions wanted"), null=True, editable=False, help_text=_("Then earlier completions count as well.")
+    )
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, editable=False, verbose_name=_("made by")
     )
@@ -152,6 +153,11 @@ class CourseBadgeMapping(models.Model):
 
     def __str__(self) -> str:
         return f"{self.course} → {self.badge_name or self.badge_id}"
+
+    @property
+    def include_past(self) -> bool:
+        """Whether completions from before the mapping are awarded as well."""
+        return self.past_wanted_at is not None
 
     def awards(self, row: "Issuance") -> bool:
         """Whether the row stands for what this mapping awards now, and not for what it awarded before a change."""
@@ -172,13 +178,34 @@ class CourseBadgeMapping(models.Model):
 # Once a look-up was refused, one repeat may go out without it (`lookups_refused`); after that a person must look.
 ONE_REPEAT = 1
 
+# How long Moodle's word counts that a completion stands, and that an account is not suspended.
+CONFIRMED_FOR = timedelta(hours=1)
+CONFIRMED_FOR_ACCOUNTS = timedelta(minutes=2)
+
 
 class IssuanceQuerySet(models.QuerySet["Issuance"]):
     """Questions about issuances."""
 
     def due(self, now: datetime) -> "IssuanceQuerySet":
-        """Queued ones whose time has come."""
-        return self.filter(state=Issuance.State.QUEUED, next_attempt_at__lte=now)
+        """Queued ones whose time has come, of sites about which no question is open."""
+        doubted = Course.objects.exclude(site__state__doubt="")
+        return self.filter(state=Issuance.State.QUEUED, next_attempt_at__lte=now).exclude(course__in=doubted)
+
+    def confirmed(self, now: datetime) -> "IssuanceQuerySet":
+        """Ones that Moodle has lately said to be still owed, and ones to be looked up, of which nothing is sent."""
+        return self.filter(self._confirmed(now))
+
+    def unconfirmed(self, now: datetime) -> "IssuanceQuerySet":
+        """Ones that have waited so long that Moodle is asked again before they are sent."""
+        return self.exclude(self._confirmed(now))
+
+    @staticmethod
+    def _confirmed(now: datetime) -> Q:
+        fresh = Q(completion__confirmed_at__gt=now - CONFIRMED_FOR)
+        # Whether an account is suspended is asked right before sending, where that matters.
+        just_now = Q(completion__confirmed_at__gt=now - CONFIRMED_FOR_ACCOUNTS)
+        only_looked_up = Q(maybe_sent=True) & ~Q(lookups_refused=ONE_REPEAT)
+        return only_looked_up | (fresh & Q(course__site__send_suspended=True)) | just_now
 
     def lapsed(self, now: datetime) -> "IssuanceQuerySet":
         """Ones that a worker took and never gave back."""
@@ -186,7 +213,7 @@ class IssuanceQuerySet(models.QuerySet["Issuance"]):
 
     def switched_off(self) -> "IssuanceQuerySet":
         """Held ones that wait for a connection or a mapping to be switched on again."""
-        return self.filter(state=Issuance.State.HELD).exclude(reason=Outcome.LEARNER_SUSPENDED)
+        return self.filter(state=Issuance.State.HELD).exclude(reason__in=HELD_BY_MOODLE)
 
     def unsent(self) -> "IssuanceQuerySet":
         """Ones that cannot be in Navigatr, that no worker has in hand, and that have not ended well or by hand."""
@@ -238,7 +265,7 @@ class Issuance(models.Model):
     badge_name = models.CharField(_("badge"), max_length=255, blank=True)
     state = models.CharField(_("state"), max_length=10, choices=State, default=State.QUEUED)
     reason = models.CharField(_("why"), max_length=20, choices=Outcome, blank=True)
-    backfill = models.BooleanField(_("past completion"), default=False)
+    past = models.BooleanField(_("past completion"), default=False)
     queued_at = models.DateTimeField(_("queued"))
     next_attempt_at = models.DateTimeField(_("next try"), null=True)
     failures = models.PositiveIntegerField(_("failed tries"), default=0)
@@ -247,6 +274,9 @@ class Issuance(models.Model):
     leased_until = models.DateTimeField(_("taken by a worker until"), null=True)
     maybe_sent = models.BooleanField(_("answer unknown"), default=False)
     lookups_refused = models.PositiveSmallIntegerField(default=0, editable=False)
+    date_accepted = models.BooleanField(
+        _("date accepted"), default=False, help_text=_("A person lets it go on although its date is implausible.")
+    )
     score_tried = models.PositiveSmallIntegerField(null=True, editable=False)
     recipient_key = models.CharField(max_length=64, blank=True, editable=False)
     assertion_id = models.CharField(_("assertion"), max_length=64, blank=True)
@@ -280,14 +310,18 @@ class Issuance(models.Model):
             ),
         ]
         indexes = [
-            # What a worker asks: this connection's due ones, today's completions before a back-fill.
+            # What a worker asks: this connection's due ones, today's completions before a past ones.
             models.Index(
-                fields=["connection", "backfill", "next_attempt_at"], condition=Q(state="queued"), name="due_first"
+                fields=["connection", "past", "next_attempt_at"], condition=Q(state="queued"), name="due_first"
             ),
             # What the sweep asks.
             models.Index(fields=["leased_until"], condition=Q(state="sending"), name="lapsed_first"),
             # What the sweep asks as well: what is held although its mapping is on.
             models.Index(fields=["mapping", "reason"], condition=Q(state="held"), name="held_by_mapping"),
+            # What a poll asks: who waits for a word of Moodle's.
+            models.Index(
+                fields=["course"], condition=Q(state__in=["held", "not_met", "failed"]), name="waits_by_course"
+            ),
             # What the lists filter by, newest first.
             models.Index(fields=["state", "-id"], name="issuance_by_state"),
             models.Index(fields=["course", "-id"], name="issuance_by_course"),
@@ -411,6 +445,8 @@ class AuditEntry(AppendOnlyModel):
         CONNECTION_RESUMED = "connection_resumed", _("Connection resumed")
         CONNECTION_REMOVED = "connection_removed", _("Connection removed")
         SITE_SAVED = "site_saved", _("Moodle site saved")
+        SITE_CONFIRMED = "site_confirmed", _("Confirmed as the same Moodle")
+        FEED_CHANGED = "feed_changed", _("Moodle is read in another way")
         MAPPING_SAVED = "mapping_saved", _("Mapping made")
         MAPPING_CHANGED = "mapping_changed", _("Mapping changed")
         MAPPING_ENABLED = "mapping_enabled", _("Mapping enabled")

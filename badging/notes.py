@@ -63,6 +63,14 @@ def _on_course(course: Course) -> Iterator[Meaning]:
 def _on_site(site: MoodleSite) -> Iterator[Meaning]:
     if not site.enabled:
         yield Meaning(_("The portal does not read this Moodle site at present."), ASK_AN_ADMIN)
+    elif site.state.doubt:
+        what = _("This Moodle site looks like another one than before, so nothing is read from it or sent.")
+        yield Meaning(what, _("A site admin must say whether it is still the same Moodle."))
+    elif site.state.doubt:
+        what = _("This Moodle site looks like another one than before, so nothing is read from it or sent.")
+        yield Meaning(what, _("A site admin must say whether it is still the same Moodle."))
     # Without failed polls the text is about single courses, which are not this manager's to know.
-    elif site.failures and site.error:
-        yield Meaning(_("The portal could not read Moodle when it last tried. It tries again by itself."), site.error)
+    elif site.state.failures and site.state.error:
+        yield Meaning(
+            _("The portal could not read Moodle when it last tried. It tries again by itself."), site.state.error
+        )

@@ -4,64 +4,95 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from django.db.models import Q
+from django.db.models import F, Q
 
-from moodle_sync.models import Completion, Learner, MoodleSite
-from moodle_sync.polling import PollResult, poll_site, sweep_is_due
-from moodle_sync.storing import Stored, WantedCourse
+from moodle_sync.models import Completion, Course, Learner, MoodleSite, MoodleSiteState
+from moodle_sync.polling import PollResult, read_site
+from moodle_sync.reading import Stored, WantedCourse
+from moodle_sync.site_check import feed_reason
 
-from .meanings import Outcome
-from .models import CourseBadgeMapping, Issuance, IssuanceQuerySet, NavigatrConnection, recipient_key
+from . import audit
+from .meanings import HELD_BY_MOODLE, Outcome
+from .models import AuditEntry, CourseBadgeMapping, Issuance, IssuanceQuerySet, NavigatrConnection, recipient_key
 
 State = Issuance.State
 
 MOVED_AT_ONCE = 500
 
 # What a better profile in Moodle mends by itself.
-MENDED_BY_PROFILE = [Outcome.PROFILE_INCOMPLETE, Outcome.DUPLICATE_RECIPIENT, Outcome.LEARNER_DELETED]
+MENDED_BY_PROFILE = [Outcome.PROFILE_INCOMPLETE, Outcome.NAMES_HIDDEN, Outcome.DUPLICATE_RECIPIENT]
+# How many that wait for a word of Moodle's one poll asks about: 25 take a call.
+ASKED_IN_A_POLL = 100
 
 
-def poll(site: MoodleSite, *, now: datetime, should_stop: Callable[[], bool] = lambda: False) -> PollResult:
+def poll_and_queue(site: MoodleSite, *, now: datetime, should_stop: Callable[[], bool] = lambda: False) -> PollResult:
     """One round for one site: read the mapped courses, and queue an issuance for each completion that counts.
 
     Running it twice, or two at a time, changes nothing. Never raises for what Moodle answers. `should_stop` is asked
     between calls to Moodle; the next round goes on from there.
     """
-    rows = Issuance.objects.filter(course__site=site)
-    suspended = rows.filter(state=State.HELD, reason=Outcome.LEARNER_SUSPENDED)
     if site.send_suspended:
-        requeue(suspended, now=now)
-    if sweep_is_due(site, now):
-        # What lacked score, and who was suspended, is looked at again once a day: either may have changed since.
-        again = rows.filter(state=State.NOT_MET) | suspended
-        Completion.objects.filter(pk__in=again.values("completion")).update(score_read_at=None)
-    wanted = wanted_courses(site)
-    result = poll_site(
-        site, wanted, on_stored=lambda stored: queue_stored(stored, now=now), now=now, should_stop=should_stop
+        rows = Issuance.objects.filter(course__site=site)
+        requeue(rows.filter(state=State.HELD, reason=Outcome.LEARNER_SUSPENDED), now=now)
+    before = site.state.feed
+    result = read_site(
+        site,
+        wanted_courses(site),
+        on_stored=lambda stored: queue_stored(stored, now=now),
+        waiting=lambda: waiting_for_moodle(site, now),
+        now=now,
+        should_stop=should_stop,
     )
     if not result.busy:
-        # Their courses are marked to be read from the start, even if this round did not come so far.
-        afresh = [row.course.pk for row in wanted if row.afresh]
-        CourseBadgeMapping.objects.filter(course__in=afresh).update(past_pending=False)
+        _note_change_of_feed(site, before)
     return result
+
+
+def _note_change_of_feed(site: MoodleSite, before: str) -> None:
+    """A site that falls back to the slower feed, or comes back from it, is news for the audit."""
+    state = MoodleSiteState.objects.get(site=site)
+    if before and state.feed != before:
+        audit.record(AuditEntry.Action.FEED_CHANGED, site, feed=state.feed, before=before, reason=feed_reason(state))
 
 
 def wanted_courses(site: MoodleSite) -> list[WantedCourse]:
     """The mapped courses. A disabled one is read too: what is completed meanwhile waits as held, and is not lost."""
-    mappings = CourseBadgeMapping.objects.filter(course__site=site).select_related("course")
+    mappings = CourseBadgeMapping.objects.filter(course__site=site).select_related("course__site__state")
+    early = min(site.state.clock_skew, timedelta())
     return [
         WantedCourse(
             mapping.course,
-            None if mapping.include_past else mapping.since + min(site.clock_skew, timedelta()),
-            afresh=mapping.past_pending,
+            since=None if mapping.include_past else mapping.since + early,
+            past_wanted_at=mapping.past_wanted_at,
         )
         for mapping in mappings
     ]
 
 
+def waiting_for_moodle(site: MoodleSite, now: datetime) -> list[Completion]:
+    """Completions whose badges wait for a score, a profile, an account or the completion itself to change in Moodle.
+
+    Those asked about longest ago come first, 100 at the most, none twice within the poll interval. After a full
+    reading those follow that it did not show.
+    """
+    waits = Q(state=State.HELD, reason__in=HELD_BY_MOODLE) | Q(state=State.NOT_MET)
+    waits |= Q(state=State.FAILED, reason__in=MENDED_BY_PROFILE)
+    not_shown = Q(completion__confirmed_at__lt=F("course__site__state__read_whole_at"))
+    rows = Issuance.objects.filter(
+        waits | not_shown,
+        state__in=[State.HELD, State.NOT_MET, State.FAILED],
+        course__in=Course.objects.filter(site=site, mapping__isnull=False),
+        completion__confirmed_at__lte=now - site.poll_interval,
+        learner__erased_at=None,
+    )
+    oldest = rows.order_by("completion__confirmed_at").values_list("completion", flat=True)[:ASKED_IN_A_POLL]
+    return list(Completion.objects.filter(pk__in=list(oldest)).select_related("learner"))
+
+
 def queue_stored(stored: Stored, *, now: datetime) -> int:
     """Queue what a batch of a poll brought, inside its transaction; returns how many issuances are newly queued."""
     requeue_changed_learners(stored.changed_learners, now=now)
+    let_go(Issuance.objects.filter(completion__in=stored.changed_completions), now=now)
     return queue_completions(stored.wanted, now=now)
 
 
@@ -107,9 +138,9 @@ def queue_completions(completions: Sequence[Completion], *, now: datetime) -> in
 def _owed(completion: Completion, mapping: CourseBadgeMapping, now: datetime) -> Issuance:
     """The issuance that this completion is owed, queued, or held where it may not be sent now."""
     learner = completion.learner
-    hold = mapping.hold_reason
-    if hold is None and learner.suspended and not completion.course.site.send_suspended:
-        hold = Outcome.LEARNER_SUSPENDED
+    hold = mapping.hold_reason or held_by_moodle(completion, learner, completion.course)
+    if hold is None and completion.implausible:
+        hold = Outcome.IMPLAUSIBLE_DATE
     return Issuance(
         course=completion.course,
         learner=learner,
@@ -122,11 +153,37 @@ def _owed(completion: Completion, mapping: CourseBadgeMapping, now: datetime) ->
         badge_name=mapping.badge_name,
         state=State.HELD if hold else State.QUEUED,
         reason=hold or "",
-        backfill=completion.completed_at is None or completion.completed_at < mapping.since,
+        past=completion.completed_at is None or completion.completed_at < mapping.since,
         queued_at=now,
         next_attempt_at=now,
         recipient_key=recipient_key(learner.email) if learner.profile_complete else "",
     )
+
+
+def held_by_moodle(completion: Completion, learner: Learner, course: Course) -> Outcome | None:
+    """Why the badge must wait for a change in Moodle, as far as is known, or None when it may be sent."""
+    if learner.deleted:
+        return Outcome.LEARNER_DELETED
+    if course.gone_at is not None:
+        return Outcome.COURSE_GONE
+    if completion.undone_at is not None:
+        return Outcome.COMPLETION_UNDONE
+    if learner.suspended and not course.site.send_suspended:
+        return Outcome.LEARNER_SUSPENDED
+    return None
+
+
+def let_go(rows: IssuanceQuerySet, *, now: datetime) -> int:
+    """Queue those of these that Moodle had held back and that it holds back no longer; returns how many."""
+    held = rows.filter(state=State.HELD, reason__in=HELD_BY_MOODLE).select_related(
+        "completion", "learner", "course__site"
+    )
+    free = [
+        row.pk
+        for row in held
+        if held_by_moodle(row.completion, row.learner, row.course) is None and not row.completion.implausible
+    ]
+    return requeue(Issuance.objects.filter(pk__in=free), now=now) if free else 0
 
 
 def requeue(rows: IssuanceQuerySet, *, now: datetime) -> int:
@@ -223,12 +280,10 @@ def release_held(rows: IssuanceQuerySet, *, now: datetime) -> int:
 
 
 def requeue_changed_learners(learners: Sequence[int], *, now: datetime) -> int:
-    """What waited for a learner's profile goes on once Moodle has it; returns how many."""
+    """What waited for a learner's profile or account goes on once Moodle has it; returns how many."""
     if not learners:
         return 0
-    people = Learner.objects.filter(pk__in=learners).select_related("site")
+    people = Learner.objects.filter(pk__in=learners)
     complete = [person.pk for person in people if person.profile_complete and not person.deleted]
-    sendable = [person.pk for person in people if not person.suspended or person.site.send_suspended]
     failed = Issuance.objects.filter(learner__in=complete, state=State.FAILED, reason__in=MENDED_BY_PROFILE)
-    held = Issuance.objects.filter(learner__in=sendable, state=State.HELD, reason=Outcome.LEARNER_SUSPENDED)
-    return requeue(failed, now=now) + requeue(held, now=now)
+    return requeue(failed, now=now) + let_go(Issuance.objects.filter(learner__in=learners), now=now)

@@ -2,88 +2,129 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q
 from django.utils.translation import gettext_noop
 
+from moodle_sync import identity
 from moodle_sync.client.errors import MoodleError
-from moodle_sync.models import MoodleSite
+from moodle_sync.client.inspection import Inspection, inspect
+from moodle_sync.models import MoodleSite, MoodleSiteState
 from moodle_sync.polling import POLL_LEASE
-from moodle_sync.site_check import CHECKED_FIELDS, check_site, moodle_client_for, sync_courses
+from moodle_sync.site_check import findings_of, keep_inspection, moodle_client_for, sync_courses
 
 from . import audit
 from .models import AuditEntry
-
-# What a person enters, and what a check finds: all that is written here, so that a poll's own notes are never undone.
-ENTERED_FIELDS = ["name", "url", "token", "enabled", "poll_interval", "send_suspended"]
 
 
 class BeingPolled(Exception):
     """The site is being polled right now, and its report's filters belong to the poll; nothing was changed."""
 
 
-def save_when_readable(site: MoodleSite, *, actor: Any, now: datetime) -> bool:
+@dataclass(frozen=True, slots=True)
+class SiteCheck:
+    """What a check came to. Not `saved`: nothing was, because the site cannot be read or is connected already."""
+
+    saved: bool
+    findings: list[dict[str, Any]]
+
+
+def save_when_readable(site: MoodleSite, *, actor: Any, now: datetime, same_moodle: bool = False) -> SiteCheck:
     """Check a site with the address and token in memory; save it, and its courses, when a feed is usable.
 
-    The findings are on `site` in either case; False: nothing was saved, because it cannot be read or is connected
-    already. While a known site is being checked it is not polled. Raises BeingPolled, WrongKey, and ValueError for a
-    token or address that cannot be one.
+    While a known site is being checked it is not polled. At a new address it waits for an admin to say that it is the
+    same Moodle, or `same_moodle` says so. Raises BeingPolled, WrongKey, and ValueError for a token or address that
+    cannot be one.
     """
     with _unpolled(site, now), moodle_client_for(site) as client:
-        result = check_site(site, client, now)
-        if result.failure is not None or not result.strategy or _is_a_twin(site):
-            return False
-        site.failures, site.error, site.next_poll_at = 0, "", None
+        inspection = inspect(client, now=now)
+        findings = findings_of(inspection)
+        twin = _twin(site, inspection)
+        if twin is not None:
+            findings.append(twin)
+        if inspection.failure is not None or not inspection.feed or (twin is not None and _has_moved(site, inspection)):
+            return SiteCheck(False, findings)
         with transaction.atomic():
-            if site.pk:
-                site.save(update_fields=[*ENTERED_FIELDS, *CHECKED_FIELDS, "failures", "error", "next_poll_at"])
-            else:
-                site.save()
-            audit.record(AuditEntry.Action.SITE_SAVED, site, actor=actor, strategy=site.strategy)
+            doubt = _doubt(site, inspection) if not same_moodle else ""
+            site.save()
+            keep_inspection(site.state, inspection, now)
+            state = MoodleSiteState.objects.filter(site=site)
+            state.update(failures=0, error=doubt, doubt=doubt, next_poll_at=None)
+            if same_moodle:
+                identity.confirm_same(site, now)
+            audit.record(AuditEntry.Action.SITE_SAVED, site, actor=actor, feed=inspection.feed)
+        if doubt:
+            findings.append(
+                {"check": "same-moodle", "ok": False, "message": "{question}", "values": {"question": doubt}}
+            )
+            return SiteCheck(True, findings)
         try:
             sync_courses(site, client)
         except MoodleError as error:
             # The site is usable; the courses come with the next daily check.
-            site.findings.append({"check": "courses", "ok": False, "message": error.advice, "values": {}})
-            site.save(update_fields=["findings"])
-    return True
+            findings.append({"check": "courses", "ok": False, "message": error.advice, "values": {}})
+            state.update(findings=findings)
+    return SiteCheck(True, findings)
+
+
+@transaction.atomic
+def confirm_same(site: MoodleSite, *, actor: Any, now: datetime) -> None:
+    """An admin says that it is still the same Moodle: it is read and sent from again, and what changed is accepted."""
+    identity.confirm_same(site, now)
+    audit.record(AuditEntry.Action.SITE_CONFIRMED, site, actor=actor)
+
+
+def _doubt(site: MoodleSite, inspection: Inspection) -> str:
+    """The question to an admin where people are known from the site and its address is another one than before."""
+    before = MoodleSite.objects.filter(pk=site.pk).defer("token").select_related("state").first()
+    if before is None or inspection.info is None or not identity.has_been_read(before):
+        return ""
+    old, new = before.state.wwwroot or before.url, inspection.info.siteurl
+    moved = identity.address_of(old) != identity.address_of(new)
+    return identity.address_changed(old, new) if moved else before.state.doubt
 
 
 @contextmanager
 def _unpolled(site: MoodleSite, now: datetime) -> Iterator[None]:
     """Keep polls away from a known site for a while. Raises BeingPolled."""
-    known = MoodleSite.objects.filter(pk=site.pk)
-    free = Q(polling_until=None) | Q(polling_until__lte=now)
+    state = MoodleSiteState.objects.filter(site=site.pk)
     until = now + POLL_LEASE
-    if site.pk and not known.filter(free).update(polling_until=until):
+    if site.pk and not (state.filter(polling_until=None) | state.filter(polling_until__lte=now)).update(
+        polling_until=until
+    ):
         raise BeingPolled
     try:
         yield
     finally:
-        known.filter(polling_until=until).update(polling_until=None)
+        state.filter(polling_until=until).update(polling_until=None)
 
 
-def _is_a_twin(site: MoodleSite) -> bool:
-    """Whether the same Moodle is connected already, which is then said among the findings.
+def _twin(site: MoodleSite, inspection: Inspection) -> dict[str, Any] | None:
+    """The finding that the same Moodle is connected already, or None.
 
     Its people would be known twice: they would get badges twice, and come back after they were erased.
     """
-    others = MoodleSite.objects.exclude(pk=site.pk).exclude(wwwroot="")
-    twin = next((other for other in others.defer("token") if _address(other) == _address(site)), None)
-    if twin is not None:
-        text = gettext_noop(
-            "The same Moodle is already connected as “{name}”, and its learners would be known twice. Change that "
-            "site's name, address or token instead of adding another one."
-        )
-        site.findings.append({"check": "twin", "ok": False, "message": text, "values": {"name": twin.name}})
-    before = MoodleSite.objects.filter(pk=site.pk).defer("token").first()
-    # Two that have always been twins can still be given a token.
-    return twin is not None and (before is None or _address(before) != _address(site))
+    if inspection.info is None:
+        return None
+    here = identity.address_of(inspection.info.siteurl)
+    others = (
+        MoodleSiteState.objects.exclude(site=site.pk).exclude(wwwroot="").select_related("site").defer("site__token")
+    )
+    twin = next((other for other in others if identity.address_of(other.wwwroot) == here), None)
+    if twin is None:
+        return None
+    text = gettext_noop(
+        "The same Moodle is already connected as “{name}”, and its learners would be known twice. Change that "
+        "site's name, address or token instead of adding another one."
+    )
+    return {"check": "twin", "ok": False, "message": text, "values": {"name": twin.site.name}}
 
 
-def _address(site: MoodleSite) -> str:
-    """Moodle's own idea of where it is, however it is written."""
-    return site.wwwroot.rstrip("/").casefold()
+def _has_moved(site: MoodleSite, inspection: Inspection) -> bool:
+    """Whether the site is new, or at another address than before. Two that have always been twins may stay so."""
+    before = MoodleSiteState.objects.filter(site=site.pk).first()
+    siteurl = inspection.info.siteurl if inspection.info else ""
+    return before is None or identity.address_of(before.wwwroot) != identity.address_of(siteurl)

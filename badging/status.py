@@ -8,6 +8,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from moodle_sync.models import MoodleSite
+from moodle_sync.site_check import feed_reason
 
 from .meanings import Outcome
 from .models import Issuance, NavigatrConnection
@@ -49,19 +50,25 @@ def status(now: datetime) -> dict[str, Any]:
             }
             for connection in NavigatrConnection.objects.all()
         ],
-        "sites": [
-            {
-                "name": site.name,
-                "strategy": site.strategy,
-                "last_poll": site.last_poll_at.isoformat() if site.last_poll_at else None,
-                "lag_seconds": int((now - site.last_poll_at).total_seconds()) if site.last_poll_at else None,
-                "error": site.error,
-                "enabled": site.enabled,
-                "next_poll": site.next_poll_at.isoformat() if site.next_poll_at else None,
-                "overdue": is_overdue(site, now),
-            }
-            for site in MoodleSite.objects.all()
-        ],
+        "sites": [_site(site, now) for site in MoodleSite.objects.select_related("state").defer("token")],
+    }
+
+
+def _site(site: MoodleSite, now: datetime) -> dict[str, Any]:
+    state = site.state
+    return {
+        "name": site.name,
+        # The name that monitors know; `feed` says the same.
+        "strategy": state.feed,
+        "feed": state.feed,
+        "feed_reason": feed_reason(state),
+        "question": state.doubt,
+        "last_poll": state.last_poll_at.isoformat() if state.last_poll_at else None,
+        "lag_seconds": int((now - state.last_poll_at).total_seconds()) if state.last_poll_at else None,
+        "error": state.error,
+        "enabled": site.enabled,
+        "next_poll": state.next_poll_at.isoformat() if state.next_poll_at else None,
+        "overdue": is_overdue(site, now),
     }
 
 
@@ -79,5 +86,5 @@ def connection_reason(connection: NavigatrConnection, now: datetime) -> str:
 
 def is_overdue(site: MoodleSite, now: datetime) -> bool:
     """Whether the site should have been polled a while ago: the worker, the scheduler or the broker stands still."""
-    waits = site.enabled and site.next_poll_at is not None and site.next_poll_at <= now - OVERDUE_AFTER
-    return waits and (site.polling_until is None or site.polling_until <= now)
+    waits = site.enabled and site.state.next_poll_at is not None and site.state.next_poll_at <= now - OVERDUE_AFTER
+    return waits and (site.state.polling_until is None or site.state.polling_until <= now)

@@ -18,7 +18,7 @@ from django.db.models import F
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from moodle_sync.models import MoodleSite
+from moodle_sync.models import MoodleSite, MoodleSiteState
 from navigatr_client import NavigatrError
 from vault.keys import WrongKey
 
@@ -71,7 +71,7 @@ def poll_due() -> None:
 
     A site that is being polled is left out.
     """
-    due = MoodleSite.objects.due(timezone.now()).order_by(F("next_poll_at").asc(nulls_first=True))
+    due = MoodleSite.objects.due(timezone.now()).order_by(F("state__next_poll_at").asc(nulls_first=True))
     for pk in due.values_list("pk", flat=True):
         poll_site.apply_async((pk,), expires=60)
 
@@ -85,8 +85,12 @@ def poll_site(site_id: int) -> None:
     if not polls_under_way.acquire(blocking=False):
         return
     try:
-        site = MoodleSite.objects.filter(pk=site_id).first()
-        queued = queueing.poll(site, now=timezone.now(), should_stop=stopping.is_set).queued if site is not None else 0
+        site = MoodleSite.objects.filter(pk=site_id).select_related("state").first()
+        queued = (
+            queueing.poll_and_queue(site, now=timezone.now(), should_stop=stopping.is_set).queued
+            if site is not None
+            else 0
+        )
     finally:
         polls_under_way.release()
     if queued:
@@ -147,7 +151,7 @@ def nudge() -> bool:
 
 def nudge_poll(site_id: int) -> bool:
     """Have a site polled now; False when no broker answers (the next tick will do it)."""
-    MoodleSite.objects.filter(pk=site_id).update(next_poll_at=timezone.now())
+    MoodleSiteState.objects.filter(site=site_id).update(next_poll_at=timezone.now())
     try:
         poll_site.apply_async((site_id,), expires=60, retry=False)
     except OperationalError as error:

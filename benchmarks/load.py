@@ -54,7 +54,7 @@ INSERT INTO moodle_sync_completion (course_id, learner_id, completed_at, time_so
     JOIN moodle_sync_learner l ON l.moodle_id = learner JOIN moodle_sync_course c ON c.moodle_id = course
     ORDER BY n;
 INSERT INTO badging_issuance (course_id, learner_id, completion_id, mapping_id, connection_id, environment, provider_id,
-        badge_id, badge_name, state, reason, backfill, queued_at, next_attempt_at, failures, first_attempt_at, claim,
+        badge_id, badge_name, state, reason, past, queued_at, next_attempt_at, failures, first_attempt_at, claim,
         leased_until, maybe_sent, lookups_refused, score_tried, recipient_key, assertion_id, assertion_url, issued_at)
     SELECT m.course_id, learner_id, completion, m.id, connection_id, 'staging', provider_id, badge_id, badge_name,
         state,
@@ -180,7 +180,7 @@ def _questions() -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "sweep", lambda: sweeping.sweep(now=now)
     yield "due connections", lambda: issuing.due_connections(now)
     yield "claim of 500", lambda: claiming.claim(connection, uuid.uuid4(), limit=500, now=now)
-    yield "poll, before Moodle is asked", lambda: queueing.poll(site, now=now)
+    yield "poll, before Moodle is asked", lambda: queueing.poll_and_queue(site, now=now)
     yield "poll, 500 known completions", lambda: queueing.queue_completions(newest, now=now)
     yield from _admin_pages()
     yield from _manager_pages()

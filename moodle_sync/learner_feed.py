@@ -1,136 +1,172 @@
 """Feed B: no report, so each enrolled learner is asked about, in batches, a bounded number of calls a round.
 
 See WEB_SERVICES.md, section 5 B. Learners known to have completed are not asked again; learners whom Moodle does not
-track (teachers, suspended enrolments) are left alone until the next daily sweep.
+track (teachers, suspended enrolments) are left alone until the next daily reading of the whole course.
 """
 
-from datetime import datetime, timedelta
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from time import monotonic
 
+from django.conf import settings
 from django.utils.translation import gettext as _
 
-from .client import BATCH, MoodleClient
-from .client.errors import MoodleError, MoodleLearnerGone, MoodleNotTracked, MoodleTokenRefused, MoodleUnavailable
+from .client import BATCH as STATUSES_AT_ONCE
+from .client.errors import (
+    MoodleError,
+    MoodleLearnerGone,
+    MoodleNotTracked,
+    MoodleTokenRefused,
+    MoodleUnavailable,
+    MoodleUnreadable,
+)
+from .client.functions import BATCH
 from .client.records import CompletionStatus, EnrolledUser
-from .models import Completion, Course, MoodleSite
-from .storing import BATCH_FUNCTION, Seen, Storing, mark_deleted
+from .models import Completion, Course
+from .reading import Batch, Poll, Seen, on_file
 
 PER_PAGE = 100
-SWEEP_EVERY = timedelta(days=1)
+WHOLE_EVERY = timedelta(days=1)
 
 
-def read(
-    site: MoodleSite,
-    client: MoodleClient,
-    storing: Storing,
-    *,
-    now: datetime,
-    most_calls: int,
-) -> bool:
-    """Read the courses, longest unread first, until `most_calls`; True when all of them were read to their end.
+def batches(poll: Poll) -> Iterator[Batch]:
+    """Read the courses, longest unread first, until the round's calls or its time are used up.
 
     One bad course is noted on its row and never stops the others. Raises MoodleError for what concerns the whole site.
     """
-    courses = sorted(
-        (row.course for row in storing.wanted.values()), key=lambda course: (course.read_at is not None, course.read_at)
-    )
+    now = poll.now
+    rounds = _Round(most_calls=poll.client.calls + settings.MOODLE_CALLS_PER_ROUND, seconds=_seconds(poll))
+    courses = sorted(poll.courses, key=lambda course: (course.read_at is not None, course.read_at))
     for course in courses:
-        if client.calls >= most_calls:
-            return False
+        if rounds.is_over(poll):
+            break
         try:
-            done = _read_course(site, client, storing, course, now=now, most_calls=most_calls)
+            yield from _read_course(poll, course, rounds)
         except (MoodleUnavailable, MoodleTokenRefused):
             raise
         except MoodleError as error:
             course.error = _(error.advice)
-            course.read_at = now
-            course.next_offset = 0
-            course.save(update_fields=["error", "read_at", "untracked", "next_offset"])
-            storing.problem(course, error)
-            continue
-        if not done:
-            return False
-    return True
+            course.read_at, course.next_offset = now, 0
+            poll.problem(course, error)
+            yield Batch([], bookmarks=(course,))
+    unread = [course for course in courses if course.read_at is None]
+    behind = None if unread else min((course.read_at for course in courses if course.read_at), default=now)
+    if rounds.was_cut or unread:
+        _say_that_it_takes_long(poll)
+    whole = {} if poll.state.read_whole_at and poll.state.read_whole_at > now - WHOLE_EVERY else {"read_whole_at": now}
+    # A round that did not reach every course is behind by the one that it left longest.
+    yield Batch([], state={"read_up_to": behind or poll.state.read_up_to, **whole})
 
 
-def _read_course(
-    site: MoodleSite,
-    client: MoodleClient,
-    storing: Storing,
-    course: Course,
-    *,
-    now: datetime,
-    most_calls: int,
-) -> bool:
-    """Read one course from where the last round stopped; True when its end was reached.
+@dataclass
+class _Round:
+    """What one round may use up: calls, and the time until the next poll."""
 
-    Each course has its own daily sweep, as not every round reaches every course.
-    """
-    first_look = course.history_read_at is None
-    sweep = course.history_read_at is None or course.history_read_at <= now - SWEEP_EVERY
-    if sweep and course.next_offset == 0:
+    most_calls: int
+    seconds: float
+    started: float = field(default_factory=monotonic)
+    was_cut: bool = False
+
+    def is_over(self, poll: Poll) -> bool:
+        """Whether the rest must wait for the next round."""
+        over = poll.client.calls >= self.most_calls or monotonic() - self.started > self.seconds
+        self.was_cut = self.was_cut or over
+        return over
+
+
+def _seconds(poll: Poll) -> float:
+    return max(poll.site.poll_interval.total_seconds(), 10)
+
+
+def _say_that_it_takes_long(poll: Poll) -> None:
+    poll.note(
+        _(
+            "Reading learner by learner takes longer than the poll interval, so courses take turns and badges come "
+            "later. Make the report “Navigatr badge feed”, with which a poll takes two calls, or set a longer interval."
+        )
+    )
+
+
+def _read_course(poll: Poll, course: Course, rounds: _Round) -> Iterator[Batch]:
+    """Read one course from where the last round stopped. Each course has its own daily reading of everybody."""
+    past_is_due = poll.wanted[course.pk].past_is_due
+    whole = past_is_due or course.past_read_at is None or course.past_read_at <= poll.now - WHOLE_EVERY
+    if whole and course.next_offset == 0:
         course.untracked = []
-    while client.calls < most_calls:
-        users = client.enrolled_users(course.moodle_id, offset=course.next_offset, limit=PER_PAGE)
-        seen = _completions(site, client, storing, course, users, now=now, first_look=first_look)
-        last = len(users) < PER_PAGE
-        if last and first_look:
-            storing.catch_up(course, now)
-        course.next_offset = 0 if last else course.next_offset + PER_PAGE
-
-        def turn_the_page(last: bool = last) -> None:
-            course.error = ""
-            if last:
-                course.read_at = now
-                course.history_read_at = now if sweep else course.history_read_at
-            course.save(update_fields=["error", "untracked", "next_offset", "read_at", "history_read_at"])
-
-        storing.store(seen, now, whole=sweep, and_then=turn_the_page)
-        storing.heartbeat()
+    while not rounds.is_over(poll):
+        users, places = _participants(poll, course)
+        seen = _completions(poll, course, users, past_is_due=past_is_due)
+        # The end of a list is an empty page, never a short one.
+        last = places == 0
+        if last and past_is_due:
+            yield from on_file(course)
+        course.error = ""
+        course.next_offset = 0 if last else course.next_offset + places
         if last:
-            return True
-    return False
+            course.read_at = poll.now
+        yield Batch(seen, bookmarks=(course,), whole=(course,) if last and whole else ())
+        if last:
+            return
 
 
-def _completions(
-    site: MoodleSite,
-    client: MoodleClient,
-    storing: Storing,
-    course: Course,
-    users: list[EnrolledUser],
-    *,
-    now: datetime,
-    first_look: bool,
-) -> list[Seen]:
+def _participants(poll: Poll, course: Course) -> tuple[list[EnrolledUser], int]:
+    """The next page of participants, and how many places of the list it took.
+
+    Where one of them has a name that Moodle does not let pass, the pages around that one are read, and it is named.
+    """
+    offset, limit = course.next_offset, PER_PAGE
+    while True:
+        before = len(poll.client.odd_rows)
+        try:
+            users = poll.client.enrolled_users(course.moodle_id, offset=offset, limit=limit)
+        except MoodleUnreadable as error:
+            if limit > 1:
+                limit = max(limit // 2, 1)
+                continue
+            poll.note(
+                _("%(course)s: participant number %(number)d, ordered by id, cannot be read. %(advice)s")
+                % {"course": course, "number": offset + 1, "advice": _(error.advice)}
+            )
+            return [], 1
+        return users, len(users) + len(poll.client.odd_rows) - before
+
+
+def _completions(poll: Poll, course: Course, users: list[EnrolledUser], *, past_is_due: bool) -> list[Seen]:
     """Those of the page who completed: known ones from our rows (their profile may have changed), others by asking."""
     known = {
         user_id: (completed_at, source)
         for user_id, completed_at, source in Completion.objects.filter(
-            course=course, learner__moodle_id__in=[user.id for user in users]
+            course=course, undone_at=None, learner__moodle_id__in=[user.id for user in users]
         ).values_list("learner__moodle_id", "completed_at", "time_source")
     }
-    ask = [user.id for user in users if user.id not in known and user.id not in set(course.untracked)]
+    untracked = set(course.untracked)
+    ask = [user.id for user in users if user.id not in known and user.id not in untracked]
     answers: dict[int, CompletionStatus | MoodleError] = {}
-    for start in range(0, len(ask), BATCH):
-        asked = ask[start : start + BATCH]
-        answers |= client.completion_statuses(course.moodle_id, asked, batch=BATCH_FUNCTION in site.functions)
-        storing.heartbeat()
-    for failure in answers.values():
-        if isinstance(failure, MoodleError) and not isinstance(failure, MoodleNotTracked | MoodleLearnerGone):
-            storing.problem(course, failure)
-    untracked = {user_id for user_id, answer in answers.items() if isinstance(answer, MoodleNotTracked)}
-    gone = {user_id for user_id, answer in answers.items() if isinstance(answer, MoodleLearnerGone)}
-    course.untracked = sorted({*course.untracked, *untracked})
-    mark_deleted(site, gone)
+    for start in range(0, len(ask), STATUSES_AT_ONCE):
+        asked = ask[start : start + STATUSES_AT_ONCE]
+        answers |= poll.client.completion_statuses(course.moodle_id, asked, batch=BATCH in poll.functions)
+        poll.heartbeat()
+    for answer in answers.values():
+        if isinstance(answer, MoodleError) and not isinstance(answer, MoodleNotTracked | MoodleLearnerGone):
+            poll.problem(course, answer)
+    untracked |= {user_id for user_id, answer in answers.items() if isinstance(answer, MoodleNotTracked)}
+    course.untracked = sorted(untracked)
     found = []
     for user in users:
-        answer = answers.get(user.id)
+        told = answers.get(user.id)
+        status = told if isinstance(told, CompletionStatus) else None
         if user.id in known:
             completed_at, source = known[user.id]
-        elif answer is not None and not isinstance(answer, MoodleError) and answer.completed:
-            completed_at, source = answer.completed_at, Completion.TimeSource.CRITERIA.value
+        elif status is not None and status.completed:
+            completed_at, source = status.earliest, Completion.TimeSource.CRITERIA.value
             if completed_at is None:
                 # Imported or set directly: Moodle has no time (trap 5). What is there at the first look is old.
-                completed_at, source = (None, "unknown") if first_look else (now, "seen")
+                completed_at, source = (
+                    (None, Completion.TimeSource.UNKNOWN.value)
+                    if past_is_due
+                    else (poll.now, Completion.TimeSource.SEEN.value)
+                )
         else:
             continue
         found.append(
@@ -142,6 +178,8 @@ def _completions(
                 email=user.email,
                 completed_at=completed_at,
                 source=source,
+                status=status,
+                names_hidden=None in (user.firstname, user.lastname, user.email),
             )
         )
     return found

@@ -1,9 +1,10 @@
 """What has been read from Moodle: sites, courses, learners and completions."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models
+from django.db import models, transaction
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
@@ -12,64 +13,57 @@ from vault.fields import EncryptedTextField
 LONGEST_PAUSE = timedelta(hours=1)
 
 
+class Feed(models.TextChoices):
+    """How completions are read from a site."""
+
+    REPORT = "A", _("A: report feed")
+    PER_LEARNER = "B", _("B: per learner")
+    NONE = "", _("none usable")
+
+
 class MoodleSiteQuerySet(models.QuerySet["MoodleSite"]):
     """Questions about sites."""
 
     def due(self, now: datetime) -> "MoodleSiteQuerySet":
         """Sites whose next poll has come and that nobody is polling."""
-        return self.free(now).filter(Q(next_poll_at=None) | Q(next_poll_at__lte=now))
+        return self.free(now).filter(Q(state__next_poll_at=None) | Q(state__next_poll_at__lte=now))
 
     def free(self, now: datetime) -> "MoodleSiteQuerySet":
-        """Enabled sites that nobody is polling right now."""
-        free = Q(polling_until=None) | Q(polling_until__lte=now)
-        return self.filter(free, enabled=True).exclude(token="")
+        """Enabled sites that nobody is polling right now, and that do not wait for an admin's answer."""
+        free = Q(state__polling_until=None) | Q(state__polling_until__lte=now)
+        return self.filter(free, enabled=True, state__doubt="").exclude(token="")
 
 
 class MoodleSite(models.Model):
-    """One Moodle, how to reach it, and how far it has been read.
+    """One Moodle and how to reach it: what an admin enters. What the portal finds out stands in its `state`.
 
     Personal data: none; the token belongs to a service account.
     """
 
-    class Strategy(models.TextChoices):
-        REPORT = "A", _("A: report feed")
-        PER_LEARNER = "B", _("B: per learner")
-        NONE = "", _("none usable")
-
     name = models.CharField(_("name"), max_length=100, unique=True)
     url = models.URLField(_("address"), max_length=500, help_text=_("The address of the Moodle site's front page."))
-    wwwroot = models.URLField(_("address as Moodle names it"), max_length=500, blank=True, editable=False)
     token = EncryptedTextField(_("web-service token"), blank=True)
     enabled = models.BooleanField(_("enabled"), default=True, help_text=_("Untick to stop polling this site."))
     poll_interval = models.DurationField(
         _("poll interval"),
         default=timedelta(minutes=1),
         validators=[MinValueValidator(timedelta(seconds=1)), MaxValueValidator(timedelta(days=1))],
-        help_text=_("How long to wait between two polls, as hours:minutes:seconds."),
+        help_text=_("How long to wait between two polls while nobody completes a course, as hours:minutes:seconds."),
+    )
+    busy_interval = models.DurationField(
+        _("poll interval while busy"),
+        default=timedelta(seconds=5),
+        validators=[MinValueValidator(timedelta(seconds=1)), MaxValueValidator(timedelta(days=1))],
+        help_text=_(
+            "How long to wait between two polls while people complete courses, as hours:minutes:seconds. Never longer "
+            "than the interval above."
+        ),
     )
     send_suspended = models.BooleanField(
         _("issue to suspended accounts"),
         default=True,
         help_text=_("Untick to hold back badges of learners whose Moodle account is suspended."),
     )
-    strategy = models.CharField(_("strategy"), max_length=1, choices=Strategy, blank=True, editable=False)
-    report_id = models.PositiveBigIntegerField(null=True, editable=False)
-    report_rows = models.PositiveIntegerField(default=0, editable=False)
-    functions = models.JSONField(default=list, editable=False)
-    findings = models.JSONField(_("last findings"), default=list, editable=False)
-    clock_skew = models.DurationField(
-        _("clock difference"), default=timedelta(0), editable=False, help_text=_("How far Moodle's clock is ahead.")
-    )
-    checked_at = models.DateTimeField(_("last checked"), null=True, editable=False)
-    watermark = models.DateTimeField(
-        _("read up to"), null=True, editable=False, help_text=_("Start of the last poll that was read to its end.")
-    )
-    swept_at = models.DateTimeField(_("last full sweep"), null=True, editable=False)
-    last_poll_at = models.DateTimeField(_("last poll"), null=True, editable=False)
-    next_poll_at = models.DateTimeField(_("next poll"), null=True, editable=False, db_index=True)
-    polling_until = models.DateTimeField(null=True, editable=False)
-    failures = models.PositiveIntegerField(_("polls failed in a row"), default=0, editable=False)
-    error = models.TextField(_("what is wrong"), blank=True, editable=False)
 
     objects = MoodleSiteQuerySet.as_manager()
 
@@ -81,15 +75,81 @@ class MoodleSite(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save what was entered; a new site gets its state with it."""
+        is_new = self.pk is None
+        with transaction.atomic():
+            super().save(*args, **kwargs)
+            if is_new:
+                MoodleSiteState.objects.create(site=self)
+
     @property
     def site_urls(self) -> set[str]:
         """Every address under which the site's own links may stand."""
-        return {url for url in (self.url, self.wwwroot) if url}
+        return {url for url in (self.url, self.state.wwwroot) if url}
 
     def pause_after(self, failures: int) -> timedelta:
         """How long to wait after so many polls failed in a row: the interval, doubled each time, at most an hour."""
         doubled: timedelta = self.poll_interval * 2 ** min(failures, 12)
         return max(self.poll_interval, min(doubled, LONGEST_PAUSE))
+
+    def pace_after(self, pace: timedelta | None, *, busy: bool) -> timedelta:
+        """How long to wait for the next poll after one with this pace, which met new completions (`busy`) or none.
+
+        Often while people complete courses; else twice as long each time, up to the poll interval.
+        """
+        shortest = min(self.busy_interval, self.poll_interval)
+        if busy or pace is None:
+            return shortest if busy else self.poll_interval
+        return min(max(2 * pace, shortest), self.poll_interval)
+
+
+class MoodleSiteState(models.Model):
+    """What the portal found out about a site, and how far it has read it. Written by checks and polls only.
+
+    Personal data: none.
+    """
+
+    site = models.OneToOneField(
+        MoodleSite, on_delete=models.CASCADE, primary_key=True, related_name="state", verbose_name=_("site")
+    )
+    # What the last check found.
+    checked_at = models.DateTimeField(_("last checked"), null=True)
+    findings = models.JSONField(_("last findings"), default=list)
+    wwwroot = models.URLField(_("address as Moodle names it"), max_length=500, blank=True)
+    functions = models.JSONField(default=list)
+    feed = models.CharField(_("feed"), max_length=1, choices=Feed, blank=True)
+    report_id = models.PositiveBigIntegerField(null=True)
+    report_modified_at = models.DateTimeField(null=True)
+    # The zone that the report's times are in; "" where that is not known, and then none of them is believed.
+    zone = models.CharField(_("time zone of the report"), max_length=64, blank=True)
+    clock_skew = models.DurationField(
+        _("clock difference"), default=timedelta(0), help_text=_("How far Moodle's clock is ahead.")
+    )
+    # Whether this is still the same Moodle: the question to an admin, whose answer everything waits for, or "".
+    doubt = models.TextField(_("question"), blank=True)
+    confirmed_at = models.DateTimeField(_("confirmed as the same Moodle"), null=True)
+    # How far it has been read. Each depth of `looked_back_at` looks further back, and less often (report_feed.py).
+    read_up_to = models.DateTimeField(
+        _("read up to"), null=True, help_text=_("Start of the last poll that was read to its end.")
+    )
+    looked_back_at = models.JSONField(default=dict)
+    read_whole_at = models.DateTimeField(_("last full reading"), null=True)
+    # Its polls. `pace` is the present interval between two of them.
+    polling_until = models.DateTimeField(null=True)
+    last_poll_at = models.DateTimeField(_("last poll"), null=True)
+    last_poll_took = models.DurationField(_("last poll took"), null=True)
+    next_poll_at = models.DateTimeField(_("next poll"), null=True, db_index=True)
+    pace = models.DurationField(_("present poll interval"), null=True)
+    failures = models.PositiveIntegerField(_("polls failed in a row"), default=0)
+    error = models.TextField(_("what is wrong"), blank=True)
+
+    class Meta:
+        verbose_name = _("state of a Moodle site")
+        verbose_name_plural = _("states of Moodle sites")
+
+    def __str__(self) -> str:
+        return str(self.site)
 
 
 class Course(models.Model):
@@ -105,9 +165,12 @@ class Course(models.Model):
     fullname = models.CharField(_("full name"), max_length=1333, blank=True)
     visible = models.BooleanField(_("visible"), default=True)
     completion_enabled = models.BooleanField(_("completion tracking"), null=True)
-    history_read_at = models.DateTimeField(
+    # The name in the report's cells, where it differs from the one that people see.
+    report_name = models.CharField(max_length=1333, blank=True, editable=False)
+    past_read_at = models.DateTimeField(
         _("past completions read"), null=True, editable=False, help_text=_("When the whole course was last read.")
     )
+    gone_at = models.DateTimeField(_("deleted in Moodle"), null=True, editable=False)
     next_offset = models.PositiveIntegerField(default=0, editable=False)
     untracked = models.JSONField(default=list, editable=False)
     read_at = models.DateTimeField(_("last read"), null=True, editable=False)
@@ -131,7 +194,7 @@ class Course(models.Model):
     @property
     def url(self) -> str:
         """The course's page in Moodle."""
-        return f"{self.site.wwwroot or self.site.url}/course/view.php?id={self.moodle_id}"
+        return f"{self.site.state.wwwroot or self.site.url}/course/view.php?id={self.moodle_id}"
 
 
 class LearnerQuerySet(models.QuerySet["Learner"]):
@@ -154,6 +217,9 @@ class Learner(models.Model):
     lastname = models.CharField(_("last name"), max_length=255, blank=True)
     email = models.CharField(_("e-mail address"), max_length=255, blank=True)
     email_key = models.CharField(max_length=255, blank=True, editable=False, db_index=True)
+    names_hidden = models.BooleanField(
+        _("names hidden"), default=False, help_text=_("Moodle leaves out the name or the address for want of a right.")
+    )
     deleted = models.BooleanField(_("deleted in Moodle"), default=False)
     suspended = models.BooleanField(_("suspended in Moodle"), default=False)
     erased_at = models.DateTimeField(_("erased"), null=True, editable=False)
@@ -190,7 +256,7 @@ class Completion(models.Model):
     class TimeSource(models.TextChoices):
         REPORT = "report", _("Moodle's report, to the minute")
         CRITERIA = "criteria", _("the last completed criterion")
-        SEEN = "seen", _("when the portal first saw it; Moodle has no time")
+        SEEN = "seen", _("when the portal first saw it; Moodle has no exact time")
         UNKNOWN = "unknown", _("unknown; it was there before the portal looked")
 
     # Without an index of its own: one of those below begins with it.
@@ -205,6 +271,13 @@ class Completion(models.Model):
     score = models.PositiveSmallIntegerField(_("score in percent"), null=True)
     score_read_at = models.DateTimeField(_("score read"), null=True, editable=False)
     seen_at = models.DateTimeField(_("first seen"))
+    confirmed_at = models.DateTimeField(
+        _("last seen in Moodle"), editable=False, help_text=_("When Moodle last said that the course is completed.")
+    )
+    undone_at = models.DateTimeField(_("undone in Moodle"), null=True, editable=False)
+    implausible = models.BooleanField(
+        _("implausible date"), default=False, help_text=_("In the future, or before Moodle existed.")
+    )
 
     class Meta:
         verbose_name = _("completion")

@@ -1,34 +1,48 @@
 """Polling: reads what is new in a Moodle site and writes it down.
 
 Every batch is one transaction: learners and completions are stored, the caller's `on_stored` does with them what it
-likes (badging queues issuances), and with the last batch the site's watermark moves. A crash repeats the poll, and
-repeating it changes nothing. No transaction is open during a call to Moodle.
+likes (badging queues issuances), and the site's state moves on. A crash repeats the poll, and repeating it changes
+nothing. No transaction is open during a call to Moodle.
 """
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import chain
+from typing import Any
 
 from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import transaction
 from django.db.models import F
 from django.utils.translation import gettext as _
 
 from vault.keys import WrongKey
 
-from . import learner_feed, report_feed
-from .client import MoodleClient
+from . import learner_feed, mapped_courses, report_feed
 from .client.errors import MoodleError, MoodleNotAllowed, MoodleTokenRefused, MoodleUnavailable
-from .models import Course, MoodleSite, MoodleSiteQuerySet
-from .site_check import check_is_due, check_site, moodle_client_for, save_check, sync_courses
-from .storing import OnStored, Storing, WantedCourse
+from .client.inspection import inspect
+from .completing import complete_what_is_new
+from .identity import AnotherMoodle, see_that_people_are_the_same, see_that_the_address_is_the_same
+from .models import Completion, Feed, MoodleSite, MoodleSiteState
+from .reading import Batch, OnStored, Poll, WantedCourse, seen_before
+from .site_check import check_is_due, keep_inspection, moodle_client_for, sync_courses
+from .storing import store
 
 log = logging.getLogger(__name__)
 
 # A poll that shows no sign of life for so long has died; the next one may start.
 POLL_LEASE: timedelta = settings.LEASE
-SWEEP_EVERY = timedelta(days=1)
+# How old a sign of life gets before the next one is given.
+RENEW_EVERY = timedelta(seconds=5)
+# A zone that is doubted is measured anew, but not at every poll.
+MEASURE_ZONE_EVERY = timedelta(hours=1)
+ASKED_AT_ONCE = 25
+
+Waiting = Callable[[], Sequence[Completion]]
 
 
 @dataclass
@@ -48,55 +62,77 @@ class PollResult:
     busy: bool = False
 
 
-def poll_site(
+def nobody_waits() -> Sequence[Completion]:
+    """The default of `waiting`."""
+    return ()
+
+
+def read_site(
     site: MoodleSite,
     wanted: Sequence[WantedCourse],
     *,
     on_stored: OnStored,
+    waiting: Waiting = nobody_waits,
     now: datetime,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> PollResult:
     """Read what is new in these courses of one site. Never raises for what Moodle answers.
 
     Only one poll of a site runs at a time (the report's filters belong to the token); a second one says so and reads
-    nothing. A failure is kept on the site with what to do, and the next poll waits longer. `should_stop` is asked
+    nothing. A failure is kept on the site with what to do, and the next poll waits longer. `waiting` is asked at the
+    end for completions that wait for Moodle's word, such as a score, and each is asked about. `should_stop` is asked
     between calls; then what has been stored is kept, and the next poll goes on from there. `site` itself is not
-    changed: what the poll leaves is in its row.
+    changed: what the poll leaves is in its state.
     """
     result = PollResult(site.name)
     lease = _Lease.take(site, now)
     if lease is None:
         result.busy = True
-        result.error = _("This site is being polled right now, is disabled, or has no token.")
+        result.error = _why_not(site, now)
         return result
     try:
-        # Not refresh_from_db, which would read the token and fail before anything could be noted.
-        _poll(MoodleSite.objects.get(pk=site.pk), wanted, on_stored, lease, result, should_stop)
+        _poll(site.pk, wanted, on_stored, waiting, lease, result, should_stop)
     finally:
         lease.give_back()
     return result
 
 
+def ask_again(site: MoodleSite, completions: Sequence[Completion], *, on_stored: OnStored, now: datetime) -> None:
+    """Ask Moodle about these completions, of one site, and store what it says. Raises MoodleError and WrongKey.
+
+    The report is not touched, so a poll of the same site may run meanwhile.
+    """
+    with moodle_client_for(site) as client:
+        courses = {row.course_id: WantedCourse(row.course) for row in completions}
+        poll = Poll(site, site.state, client, courses, now, heartbeat=lambda: None)
+        for batch in _look_again(poll, lambda: completions):
+            _take(poll, batch, on_stored)
+
+
+def _why_not(site: MoodleSite, now: datetime) -> str:
+    """Why the site may not be polled now."""
+    state = MoodleSiteState.objects.get(site=site.pk)
+    if state.doubt:
+        return state.doubt
+    return _("This site is being polled right now, is disabled, or has no token.")
+
+
 def _poll(
-    site: MoodleSite,
+    site_id: int,
     wanted: Sequence[WantedCourse],
     on_stored: OnStored,
+    waiting: Waiting,
     lease: "_Lease",
     result: PollResult,
     should_stop: Callable[[], bool],
 ) -> None:
-    now = lease.now
-    courses = {row.course.pk: row for row in wanted}
-    # Now that nobody else can be reading them.
-    afresh = [row.course for row in wanted if row.afresh]
-    for course in afresh:
-        course.history_read_at, course.read_at, course.next_offset = None, None, 0
-    Course.objects.bulk_update(afresh, ["history_read_at", "read_at", "next_offset"])
+    """Poll with the lease in hand, and keep on the site what came of it."""
+    site = MoodleSite.objects.select_related("state").get(pk=site_id)
     try:
         client = moodle_client_for(site)
     except (WrongKey, ValueError) as error:
         result.error = _(str(error))
-        _note_failure(site, result.error, now)
+        _note_failure(site, result.error, lease.now)
         return
 
     def heartbeat() -> None:
@@ -105,24 +141,113 @@ def _poll(
         lease.renew()
 
     with client:
-        storing = Storing(site, client, courses, on_stored, heartbeat, problems=result.problems)
+        courses = {row.course.pk: row for row in wanted}
+        poll = Poll(site, site.state, client, courses, lease.now, heartbeat, problems=result.problems)
         try:
-            _read(site, client, storing, now)
-            _note_success(site, result.problems, now)
+            _read(poll, on_stored, waiting)
+            _note_success(poll, lease.elapsed())
         except MoodleError as error:
             result.error = f"{error}. {_(error.advice)}"
-            _note_failure(site, result.error, now, error)
+            _note_failure(site, result.error, poll.now, error)
+        except AnotherMoodle as doubt:
+            result.error = str(doubt)
+            _note_doubt(site, result.error, poll.now)
         except _Stopped:
             result.error = _("The poll was stopped; the next one goes on from there.")
         except _LeaseLost:
             result.error = _("This poll took so long that another one took over.")
+        except DatabaseError:
+            raise
+        except Exception as fault:
+            # Whatever Moodle sent: one odd site must not end the round of all others.
+            result.error = _("The portal itself failed while it read this site. Read the server's log, and report it.")
+            _log_fault(site, fault)
+            _note_failure(site, result.error, poll.now)
         finally:
-            result.calls, result.new_completions, result.queued = client.calls, storing.new, storing.queued
+            result.calls, result.new_completions, result.queued = client.calls, poll.new, poll.queued
 
 
-def sweep_is_due(site: MoodleSite, now: datetime) -> bool:
-    """Whether everything is to be read again: once a day, at the very first poll, and after a change of the feed."""
-    return site.swept_at is None or site.swept_at <= now - SWEEP_EVERY
+def _read(poll: Poll, on_stored: OnStored, waiting: Waiting) -> None:
+    """The story of one poll. Raises MoodleError, and AnotherMoodle.
+
+    The site is checked when that is due. The feed hands over batch after batch of who has completed; who waits for
+    Moodle's word is looked at again in the same way. Of each batch, what is new is completed: exact names, times and
+    scores. Then it is stored and queued, and the reading moves on, in one transaction.
+    """
+    _check(poll)
+    for batch in chain(_feed(poll), _look_again(poll, waiting)):
+        _take(poll, batch, on_stored)
+        poll.heartbeat()
+    _doubt_the_zone(poll)
+
+
+def _take(poll: Poll, batch: Batch, on_stored: OnStored) -> None:
+    """Complete what is new in a batch, then store it and tell the caller, in one transaction."""
+    mapped_courses.follow_renames(poll, batch)
+    seen, facts = complete_what_is_new(poll, batch)
+    see_that_people_are_the_same(poll, seen, facts)
+    with transaction.atomic():
+        stored = store(poll, batch, seen, facts)
+        poll.new += stored.new
+        if stored.is_worth_telling:
+            poll.queued += on_stored(stored)
+    poll.note_odd_rows()
+
+
+def _check(poll: Poll) -> None:
+    """Check the site when that is due, so that the state says which feed to use. Raises MoodleError."""
+    if not check_is_due(poll.state, poll.client, poll.now):
+        return
+    inspection = inspect(poll.client, now=poll.now)
+    if inspection.info is not None:
+        see_that_the_address_is_the_same(poll.state, inspection.info.siteurl)
+    keep_inspection(poll.state, inspection, poll.now)
+    if inspection.failure is not None:
+        raise inspection.failure
+    try:
+        sync_courses(poll.site, poll.client)
+    except (MoodleUnavailable, MoodleTokenRefused):
+        raise
+    except MoodleError as error:
+        # Courses to choose from are not what badges wait for.
+        poll.note(f"{error}. {_(error.advice)}")
+    poll.note_odd_rows()
+
+
+def _feed(poll: Poll) -> Iterator[Batch]:
+    """The batches of the feed that the check chose. Raises MoodleError."""
+    if poll.state.feed == Feed.NONE:
+        raise MoodleNotAllowed.no_feed()
+    if not poll.wanted:
+        return
+    reads_report = poll.state.feed == Feed.REPORT
+    if not reads_report or report_feed.looks_far_back(poll.state, poll.now):
+        mapped_courses.look_at(poll)
+    yield from report_feed.batches(poll) if reads_report else learner_feed.batches(poll)
+
+
+def _look_again(poll: Poll, waiting: Waiting) -> Iterator[Batch]:
+    """Those who wait for a word of Moodle's about their score, profile, account or completion."""
+    rows = [row for row in waiting() if row.course_id in poll.wanted]
+    for start in range(0, len(rows), ASKED_AT_ONCE):
+        part = rows[start : start + ASKED_AT_ONCE]
+        yield Batch([seen_before(row, poll.wanted[row.course_id].course) for row in part], ask_all=True)
+
+
+def _doubt_the_zone(poll: Poll) -> None:
+    """Believe no time of the report until its zone has been measured anew."""
+    if not poll.zone_doubted:
+        return
+    poll.note(
+        _(
+            "The report's times differ from the exact ones as two time zones do: “Force timezone” may have been "
+            "changed in Moodle. The zone is measured anew; until then each learner's exact time is asked for."
+        )
+    )
+    doubted: dict[str, Any] = {"zone": ""}
+    if poll.state.checked_at is None or poll.state.checked_at <= poll.now - MEASURE_ZONE_EVERY:
+        doubted["checked_at"] = None
+    MoodleSiteState.objects.filter(pk=poll.state.pk).update(**doubted)
 
 
 class _Stopped(Exception):
@@ -146,110 +271,39 @@ class _Lease:
     def take(cls, site: MoodleSite, now: datetime) -> "_Lease | None":
         """One conditional update: whoever's row count is 1 may poll."""
         lease = cls(site, now, now + POLL_LEASE)
-        taken = MoodleSite.objects.free(now).filter(pk=site.pk).update(polling_until=lease.until) == 1
+        free = MoodleSite.objects.free(now).filter(pk=site.pk)
+        taken = MoodleSiteState.objects.filter(site__in=free).update(polling_until=lease.until) == 1
         return lease if taken else None
 
+    def elapsed(self) -> timedelta:
+        """How long the poll has taken so far."""
+        return timedelta(seconds=time.monotonic() - self.started)
+
     def renew(self) -> None:
-        """Show a sign of life. Raises _LeaseLost."""
-        until = self.now + timedelta(seconds=time.monotonic() - self.started) + POLL_LEASE
-        if not self._own().update(polling_until=until):
+        """Show a sign of life, unless the last one is young. Raises _LeaseLost."""
+        until = self.now + self.elapsed() + POLL_LEASE
+        if until - self.until < RENEW_EVERY:
+            return
+        if not MoodleSiteState.objects.filter(site=self.site.pk, polling_until=self.until).update(polling_until=until):
             raise _LeaseLost
         self.until = until
 
     def give_back(self) -> None:
         """Let the next poll begin, unless it already has."""
-        self._own().update(polling_until=None)
-
-    def _own(self) -> MoodleSiteQuerySet:
-        return MoodleSite.objects.filter(pk=self.site.pk, polling_until=self.until)
+        MoodleSiteState.objects.filter(site=self.site.pk, polling_until=self.until).update(polling_until=None)
 
 
-def _read(site: MoodleSite, client: MoodleClient, storing: Storing, now: datetime) -> None:
-    """Check the site when that is due, then read with the feed that the check chose. Raises MoodleError."""
-    if check_is_due(site, now):
-        result = check_site(site, client, now)
-        save_check(site)
-        if result.failure is not None:
-            raise result.failure
-        try:
-            sync_courses(site, client)
-        except (MoodleUnavailable, MoodleTokenRefused):
-            raise
-        except MoodleError as error:
-            # Courses to choose from are not what badges wait for.
-            storing.note(f"{error}. {_(error.advice)}")
-    if site.strategy == MoodleSite.Strategy.NONE:
-        raise MoodleNotAllowed.no_feed()
-    courses = [row.course for row in storing.wanted.values()]
-    if not courses:
-        return
-    if site.strategy == MoodleSite.Strategy.REPORT:
-        _read_report(site, client, storing, courses, now)
-    else:
-        _read_per_learner(site, client, storing, courses, now)
-
-
-def _read_report(
-    site: MoodleSite, client: MoodleClient, storing: Storing, courses: Sequence[Course], now: datetime
-) -> None:
-    sweep = sweep_is_due(site, now)
-    new = [course for course in courses if course.history_read_at is None]
-    whole = courses if sweep else new
-
-    def mark_read() -> None:
-        Course.objects.filter(pk__in=[course.pk for course in whole]).update(history_read_at=now, read_at=now, error="")
-
-    def move_watermark() -> None:
-        site.watermark = now
-        if sweep:
-            site.swept_at = now
-            mark_read()
-        site.save(update_fields=["watermark", "swept_at"])
-
-    def read(since: datetime | None, of: Sequence[Course], at_the_end: Callable[[], None]) -> None:
-        report_feed.read(
-            site,
-            client,
-            storing,
-            since=since,
-            course_ids=[course.moodle_id for course in of],
-            now=now,
-            at_the_end=at_the_end,
-        )
-
-    for course in new:
-        storing.catch_up(course, now)
-    if new and not sweep:
-        read(None, new, mark_read)
-    # Moodle's clock may be ahead of or behind ours.
-    since = None if sweep or site.watermark is None else site.watermark + site.clock_skew - report_feed.OVERLAP
-    read(since, courses, move_watermark)
-
-
-def _read_per_learner(
-    site: MoodleSite, client: MoodleClient, storing: Storing, courses: Sequence[Course], now: datetime
-) -> None:
-    all_read = learner_feed.read(
-        site,
-        client,
-        storing,
-        now=now,
-        most_calls=client.calls + settings.MOODLE_CALLS_PER_ROUND,
-    )
-    read = [course.read_at for course in courses if course.read_at is not None]
-    if len(read) == len(courses):
-        # A round that did not reach every course is behind by the one that it left longest.
-        site.watermark = min(read)
-    if sweep_is_due(site, now):
-        site.swept_at = now
-    site.save(update_fields=["watermark", "swept_at"])
-    if not all_read:
-        log.info("%s: the round's calls are used up; the next round goes on from there", site.name)
-
-
-def _note_success(site: MoodleSite, problems: Sequence[str], now: datetime) -> None:
-    MoodleSite.objects.filter(pk=site.pk).update(
-        last_poll_at=now, next_poll_at=now + site.poll_interval, failures=0, error="\n".join(problems[:20])
+def _note_success(poll: Poll, took: timedelta) -> None:
+    site, state = poll.site, poll.state
+    # Without the report each poll costs hundreds of calls, so it is never hurried.
+    pace = site.pace_after(state.pace, busy=poll.new > 0) if state.feed == Feed.REPORT else site.poll_interval
+    MoodleSiteState.objects.filter(pk=state.pk).update(
+        last_poll_at=poll.now,
+        last_poll_took=took,
+        next_poll_at=poll.now + pace,
+        pace=pace,
+        failures=0,
+        error="\n".join(poll.problems[:20]),
     )
 
 
@@ -259,12 +313,25 @@ def _note_failure(site: MoodleSite, text: str, now: datetime, error: MoodleError
     Unless Moodle was merely out of reach, the next poll checks the site anew: perhaps another feed can be used.
     """
     log.warning("polling %s failed: %s", site.name, text)
-    failures = site.failures + 1
+    failures = site.state.failures + 1
     pause = max(site.pause_after(failures), (error and error.retry_after) or timedelta())
     check_again = error is not None and not isinstance(error, MoodleUnavailable)
-    MoodleSite.objects.filter(pk=site.pk).update(
+    MoodleSiteState.objects.filter(site=site).update(
         failures=failures,
         next_poll_at=now + pause,
         error=text,
         checked_at=None if check_again else F("checked_at"),
     )
+
+
+def _note_doubt(site: MoodleSite, text: str, now: datetime) -> None:
+    """Ask an admin whether this is still the same Moodle; until the answer nothing is read or sent."""
+    log.warning("%s may be another Moodle; it is not polled until an admin has said", site.name)
+    MoodleSiteState.objects.filter(site=site).update(doubt=text, error=text, next_poll_at=now)
+
+
+def _log_fault(site: MoodleSite, fault: Exception) -> None:
+    """Log a fault of ours with where it happened, but without its message, which may hold personal data."""
+    frames = traceback.extract_tb(fault.__traceback__)
+    where = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
+    log.error("polling %s failed in the portal itself: %s at %s", site.name, type(fault).__name__, where)

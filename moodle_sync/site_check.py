@@ -8,12 +8,16 @@ from django.conf import settings
 from django.utils.translation import gettext
 
 from .client import MoodleClient, records
-from .client.inspection import OWN_TEXTS, Inspection, inspect
-from .models import Course, MoodleSite
-from .storing import storable
+from .client.errors import MoodleNotAllowed
+from .client.functions import COURSES, LIST_REPORTS
+from .client.inspection import OWN_TEXTS, Inspection
+from .client.report_cells import matching_reports
+from .models import Course, Feed, MoodleSite, MoodleSiteState
+from .storing import fitting
 
 CHECK_EVERY = timedelta(days=1)
-COURSES_FUNCTION = "core_course_get_courses_by_field"
+# On the slower feed, as the report may have been mended since.
+CHECK_WITHOUT_REPORT_EVERY = timedelta(hours=1)
 
 
 def moodle_client_for(site: MoodleSite) -> MoodleClient:
@@ -21,52 +25,84 @@ def moodle_client_for(site: MoodleSite) -> MoodleClient:
 
     Raises vault.keys.WrongKey, and ValueError with a text for people for an address that cannot be one.
     """
-    return MoodleClient(site.url, site.token, timeout=settings.MOODLE_TIMEOUT)
+    language = settings.LANGUAGE_CODE.partition("-")[0]
+    return MoodleClient(site.url, site.token, timeout=settings.MOODLE_TIMEOUT, language=language)
 
 
-def check_site(site: MoodleSite, client: MoodleClient, now: datetime) -> Inspection:
-    """Run every check and put the result on `site` (not saved). A site that cannot be reached keeps its feed.
-
-    A feed that takes over from another one begins with a full sweep: the other may have been behind.
-    """
-    result = inspect(client, now=now)
-    site.findings = [
+def findings_of(inspection: Inspection) -> list[dict[str, Any]]:
+    """The findings as a site's row keeps them: untranslated, with the values beside the text."""
+    return [
         {"check": finding.check, "ok": finding.ok, "message": finding.text, "values": dict(finding.values)}
-        for finding in result.findings
+        for finding in inspection.findings
     ]
-    if result.info is not None:
-        site.checked_at = now
-        site.wwwroot = result.info.siteurl
-        site.functions = sorted(result.info.functions)
-        site.swept_at = site.swept_at if site.strategy == result.strategy else None
-        site.strategy = result.strategy
-        site.report_id = result.report.id if result.report else None
-        site.clock_skew = result.clock_skew
-    return result
+
+
+def keep_inspection(state: MoodleSiteState, inspection: Inspection, now: datetime) -> None:
+    """Write what a check found to the site's state. A site that cannot be reached keeps its feed.
+
+    A feed that takes over from another one begins with a full reading: the other may have been behind.
+    """
+    kept: dict[str, Any] = {"findings": findings_of(inspection)}
+    if inspection.info is not None:
+        report = inspection.report
+        kept |= {
+            "checked_at": now,
+            "wwwroot": inspection.info.siteurl,
+            "functions": sorted(inspection.info.functions),
+            "feed": inspection.feed,
+            "report_id": report.id if report else None,
+            "report_modified_at": report.timemodified if report else None,
+            "zone": inspection.zone,
+            "clock_skew": inspection.clock_skew,
+        }
+        if inspection.feed != state.feed:
+            kept["read_whole_at"] = None
+    for name, value in kept.items():
+        setattr(state, name, value)
+    state.save(update_fields=list(kept))
 
 
 def finding_text(finding: dict[str, Any]) -> str:
     """What one of a site's stored findings says, in the language of whoever reads it."""
-    # What an earlier version kept has its values in the message already.
-    values = finding.get("values", {})
+    values = finding["values"]
     own = {name: gettext(values[name]) for name in OWN_TEXTS & values.keys()}
     return gettext(finding["message"]).format(**{**values, **own})
 
 
-# What `check_site` changes.
-CHECKED_FIELDS = (
-    "findings", "checked_at", "wwwroot", "functions", "strategy", "report_id", "clock_skew", "swept_at"
-)  # fmt: skip
+def feed_reason(state: MoodleSiteState) -> str:
+    """Why completions are not read from the report, with what to do; "" where they are."""
+    if state.feed == Feed.REPORT:
+        return ""
+    told = [finding_text(finding) for finding in state.findings if not finding["ok"] and _is_about_report(finding)]
+    return " ".join(told)
 
 
-def save_check(site: MoodleSite) -> None:
-    """Save what `check_site` changed, and nothing else, so that an admin's edit meanwhile survives."""
-    site.save(update_fields=CHECKED_FIELDS)
+def _is_about_report(finding: dict[str, Any]) -> bool:
+    about = ("report", "custom-reports", "version", "function-core_reportbuilder")
+    return str(finding["check"]).startswith(about) and finding["check"] not in ("report-unique", "report-form")
 
 
-def check_is_due(site: MoodleSite, now: datetime) -> bool:
-    """Never checked, no usable feed, or checked more than a day ago."""
-    return not site.strategy or site.checked_at is None or site.checked_at <= now - CHECK_EVERY
+def check_is_due(state: MoodleSiteState, client: MoodleClient, now: datetime) -> bool:
+    """Whether the site is to be checked: never done, no usable feed, or done a day ago.
+
+    On the slower feed every hour, and at once when the report has been changed. Raises MoodleError.
+    """
+    if not state.feed or state.checked_at is None or state.checked_at <= now - CHECK_EVERY:
+        return True
+    if state.feed == Feed.REPORT:
+        return False
+    return state.checked_at <= now - CHECK_WITHOUT_REPORT_EVERY or _report_has_changed(state, client)
+
+
+def _report_has_changed(state: MoodleSiteState, client: MoodleClient) -> bool:
+    if LIST_REPORTS not in state.functions:
+        return False
+    try:
+        report = next(iter(matching_reports(client.list_reports())), None)
+    except MoodleNotAllowed:
+        report = None
+    found = (report.id, report.timemodified) if report else (None, None)
+    return found != (state.report_id, state.report_modified_at)
 
 
 def sync_courses(site: MoodleSite, client: MoodleClient) -> int:
@@ -74,7 +110,7 @@ def sync_courses(site: MoodleSite, client: MoodleClient) -> int:
 
     A site whose service lacks the function keeps the courses it has. Raises MoodleError.
     """
-    if COURSES_FUNCTION not in site.functions:
+    if COURSES not in site.state.functions:
         return 0
     return len(store_courses(site, client.courses()))
 
@@ -85,10 +121,11 @@ def store_courses(site: MoodleSite, found: Iterable[records.Course]) -> list[Cou
         Course(
             site=site,
             moodle_id=course.id,
-            shortname=storable(course.shortname, 255),
-            fullname=storable(course.fullname, 1333),
+            shortname=fitting(course.shortname, 255),
+            fullname=fitting(course.fullname, 1333),
             visible=course.visible,
             completion_enabled=course.completion_enabled,
+            gone_at=None,
         )
         # PostgreSQL refuses one statement that names a row twice.
         for course in {course.id: course for course in found}.values()
@@ -98,5 +135,5 @@ def store_courses(site: MoodleSite, found: Iterable[records.Course]) -> list[Cou
         batch_size=200,
         update_conflicts=True,
         unique_fields=["site", "moodle_id"],
-        update_fields=["shortname", "fullname", "visible", "completion_enabled"],
+        update_fields=["shortname", "fullname", "visible", "completion_enabled", "gone_at"],
     )

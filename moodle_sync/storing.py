@@ -1,300 +1,209 @@
-"""Writes down what a feed has seen: learners and completions, one batch in one transaction."""
+"""Writes down what a feed has seen and Moodle has said: learners and completions, one batch in one transaction."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import timedelta
 
-from django.db import transaction
-from django.utils.translation import gettext as _
+from .client.errors import MoodleGone, MoodleLearnerGone, MoodleNotTracked
+from .client.records import CompletionStatus, Grade, LearnerFacts, User
+from .completing import Key, is_again
+from .models import Completion, Course, Learner, MoodleSiteState
+from .reading import Batch, Poll, Seen, Stored
+from .times import is_implausible
 
-from .client import BATCH, MoodleClient
-from .client.errors import MoodleError
-from .client.records import Grade
-from .models import Completion, Course, Learner, MoodleSite
-
-MINUTE = timedelta(minutes=1)
 # What Moodle puts in the place of a deleted account's address (WEB_SERVICES.md, trap 4). Any other text without an @ is
 # an address that cannot be used, of a person who is there.
 DELETED_ADDRESS = re.compile(r"[0-9a-f]{32}")
-GRADES_FUNCTION = "gradereport_user_get_grade_items"
-USERS_FUNCTION = "core_user_get_users_by_field"
-BATCH_FUNCTION = "tool_mobile_call_external_functions"
-CATCH_UP = 500
+# A confirmation younger than this need not be written anew.
+CONFIRM_EVERY = timedelta(minutes=30)
+
+COMPLETION_FIELDS = [
+    "completed_at", "time_source", "score", "score_read_at", "confirmed_at", "undone_at", "implausible",
+]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class WantedCourse:
-    """A course to read, and from when on its completions count (None: all of them).
-
-    `afresh`: whatever has been read of it before, read it from the start once more.
-    """
-
-    course: Course
-    since: datetime | None = None
-    afresh: bool = False
-
-    def wants(self, completed_at: datetime | None) -> bool:
-        """Whether a completion of this time counts. Moodle's report cuts seconds off, so the minute decides."""
-        if self.since is None:
-            return True
-        return completed_at is not None and completed_at >= self.since.replace(second=0, microsecond=0)
+def store(poll: Poll, batch: Batch, seen: Sequence[Seen], facts: dict[Key, LearnerFacts]) -> Stored:
+    """Write one batch, with what moves the reading on; the caller's transaction holds it together."""
+    learners, changed_learners = _store_learners(poll, seen, facts)
+    stored = _store_completions(poll, batch, seen, facts, learners)
+    stored.changed_learners.extend(changed_learners)
+    _move_on(poll, batch)
+    return stored
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """One completion as a feed tells it. `completed_at` None: Moodle has no time and it was there at the first look."""
-
-    course: Course
-    user_id: int
-    firstname: str | None
-    lastname: str | None
-    email: str | None
-    completed_at: datetime | None
-    source: str
-
-    @property
-    def key(self) -> tuple[int, int]:
-        """(course row, Moodle user id)."""
-        return self.course.pk, self.user_id
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What one batch came to, for the caller to act on inside the same transaction.
-
-    `wanted`: every completion of the batch that counts, new or known (so that whatever was missed is caught up).
-    `changed_learners`: rows whose name, address or account state changed.
-    """
-
-    wanted: list[Completion]
-    new: int
-    changed_learners: list[int]
+def _store_learners(
+    poll: Poll, seen: Sequence[Seen], facts: dict[Key, LearnerFacts]
+) -> tuple[dict[int, Learner], list[int]]:
+    """Make or update a row for each person; erased ones stay blank. Returns them by Moodle id, and the changed."""
+    told: dict[int, dict[str, str | bool]] = {}
+    for one in seen:
+        told.setdefault(one.user_id, {}).update(profile(one, facts.get(one.key)))
+    rows = poll.site.learners.select_for_update()
+    known = {row.moodle_id: row for row in rows.filter(moodle_id__in=told)}
+    new = [
+        Learner(site=poll.site, moodle_id=user_id, **fields) for user_id, fields in told.items() if user_id not in known
+    ]
+    changed = []
+    for user_id, row in known.items():
+        different = {name: value for name, value in told[user_id].items() if not _is_same(getattr(row, name), value)}
+        if row.erased_at is None and different:
+            for name, value in different.items():
+                setattr(row, name, value)
+            row.save(update_fields=list(different))
+            changed.append(row.pk)
+    if new:
+        Learner.objects.bulk_create(new)
+        known |= {row.moodle_id: row for row in rows.filter(moodle_id__in=[row.moodle_id for row in new])}
+    return known, changed
 
 
-OnStored = Callable[[Stored], int]
+def _is_same(kept: object, told: object) -> bool:
+    """Whether a field is as it was. Of "&#039;" the report does not tell whether it was stored so."""
+    if isinstance(kept, str) and isinstance(told, str):
+        return kept.replace("&#039;", "'") == told.replace("&#039;", "'")
+    return kept == told
 
 
-@dataclass
-class Storing:
-    """Stores the batches of one poll, and keeps count.
-
-    `heartbeat` is called between calls to Moodle that may take long, and may raise to stop the poll.
-    """
-
-    site: MoodleSite
-    client: MoodleClient
-    wanted: dict[int, WantedCourse]
-    on_stored: OnStored
-    heartbeat: Callable[[], None]
-    new: int = 0
-    queued: int = 0
-    problems: list[str] = field(default_factory=list)
-
-    def store(
-        self,
-        batch: Sequence[Seen],
-        now: datetime,
-        *,
-        whole: bool = False,
-        and_then: Callable[[], None] | None = None,
-    ) -> None:
-        """Write one batch; `and_then` (the watermark) belongs to the same transaction. Raises MoodleError.
-
-        Grades and account states are asked for first, outside the transaction, and only for what is new; when the
-        `whole` course is being read, account states of known learners too, as nothing else tells that they changed.
-        """
-        batch = list({seen.key: seen for seen in batch}.values())
-        counting = self._counting(batch)
-        fresh = self._fresh(counting)
-        scores = self._scores(fresh)
-        suspended = self._suspended(counting if whole else fresh)
-        with transaction.atomic():
-            learners, changed = self._store_learners(batch, suspended)
-            completions, new = self._store_completions(batch, learners, scores, now)
-            self.new += new
-            if completions or changed:
-                self.queued += self.on_stored(Stored(completions, new, changed))
-            if and_then:
-                and_then()
-
-    def catch_up(self, course: Course, now: datetime) -> None:
-        """Pass on what is on file for a course, as Moodle no longer lists learners who have left it."""
-        last = 0
-        while rows := list(
-            Completion.objects.filter(course=course, pk__gt=last, learner__erased_at=None)
-            .select_related("learner")
-            .order_by("pk")[:CATCH_UP]
-        ):
-            last = rows[-1].pk
-            self.store(
-                [
-                    Seen(course, row.learner.moodle_id, None, None, None, row.completed_at, row.time_source)
-                    for row in rows
-                ],
-                now,
-            )
-            self.heartbeat()
-
-    def _counting(self, batch: Sequence[Seen]) -> list[Seen]:
-        """Those that count, without erased learners: of them nothing more is asked."""
-        erased = set(
-            self.site.learners.filter(
-                moodle_id__in=[seen.user_id for seen in batch], erased_at__isnull=False
-            ).values_list("moodle_id", flat=True)
-        )
-        return [
-            seen
-            for seen in batch
-            if seen.user_id not in erased and self.wanted[seen.course.pk].wants(seen.completed_at)
-        ]
-
-    def _fresh(self, batch: Sequence[Seen]) -> list[Seen]:
-        """Those whose score was never read, or that were completed a second time."""
-        known = {
-            (course, user): (completed_at, score_read_at)
-            for course, user, completed_at, score_read_at in Completion.objects.filter(
-                course__in={seen.course.pk for seen in batch},
-                learner__site=self.site,
-                learner__moodle_id__in=[seen.user_id for seen in batch],
-            ).values_list("course_id", "learner__moodle_id", "completed_at", "score_read_at")
-        }
-        fresh = []
-        for seen in batch:
-            completed_at, score_read_at = known.get(seen.key, (None, None))
-            if score_read_at is None or is_second(completed_at, seen):
-                fresh.append(seen)
-        return fresh
-
-    def _scores(self, fresh: Sequence[Seen]) -> dict[tuple[int, int], int | None]:
-        """The score in percent of each, None where Moodle has none or may not tell it."""
-        if not fresh or GRADES_FUNCTION not in self.site.functions:
-            return {seen.key: None for seen in fresh}
-        scores: dict[tuple[int, int], int | None] = {}
-        for start in range(0, len(fresh), BATCH):
-            asked = {(seen.course.moodle_id, seen.user_id): seen for seen in fresh[start : start + BATCH]}
-            for pair, answer in self.client.grades(asked, batch=BATCH_FUNCTION in self.site.functions).items():
-                seen = asked[pair]
-                if isinstance(answer, Grade):
-                    scores[seen.key] = answer.percent
-                else:
-                    scores[seen.key] = None
-                    self.problem(seen.course, answer)
-            self.heartbeat()
-        return scores
-
-    def _suspended(self, of: Sequence[Seen]) -> dict[int, bool]:
-        """Account states by Moodle user id; empty where the site issues to suspended accounts anyway."""
-        if self.site.send_suspended or USERS_FUNCTION not in self.site.functions:
-            return {}
-        return {user.id: user.suspended for user in self.client.users(sorted({seen.user_id for seen in of}))}
-
-    def _store_learners(
-        self, batch: Sequence[Seen], suspended: dict[int, bool]
-    ) -> tuple[dict[int, Learner], list[int]]:
-        """Make or update a row for each person; erased ones stay blank. Returns them by Moodle id, and the changed."""
-        people = {seen.user_id: seen for seen in batch}
-        rows = self.site.learners.select_for_update()
-        known = {row.moodle_id: row for row in rows.filter(moodle_id__in=people)}
-        Learner.objects.bulk_create(
-            [
-                Learner(site=self.site, moodle_id=user_id, **profile(seen), suspended=suspended.get(user_id, False))
-                for user_id, seen in people.items()
-                if user_id not in known
-            ]
-        )
-        changed = []
-        for user_id, row in known.items():
-            now_known = profile(people[user_id])
-            if user_id in suspended:
-                now_known["suspended"] = suspended[user_id]
-            if row.erased_at is None and any(getattr(row, name) != value for name, value in now_known.items()):
-                for name, value in now_known.items():
-                    setattr(row, name, value)
-                row.save(update_fields=list(now_known))
+def _store_completions(
+    poll: Poll,
+    batch: Batch,
+    seen: Sequence[Seen],
+    facts: dict[Key, LearnerFacts],
+    learners: dict[int, Learner],
+) -> Stored:
+    """Make or update a row for each completion; returns those that count, and what became of the known ones."""
+    known = {
+        (row.course_id, row.learner.moodle_id): row
+        for row in Completion.objects.filter(
+            course__in={one.course.pk for one in seen}, learner__in=[row.pk for row in learners.values()]
+        ).select_related("learner")
+    }
+    new, updated, wanted, changed, again = [], [], [], [], []
+    for one in seen:
+        learner = learners[one.user_id]
+        if learner.erased_at is not None:
+            continue
+        row = known.get(one.key)
+        if row is None:
+            row = Completion(course=one.course, learner=learner, seen_at=poll.now, confirmed_at=poll.now)
+            row.completed_at, row.time_source = one.completed_at, one.source
+            _note_facts(poll, batch, row, facts.get(one.key))
+            new.append(row)
+        else:
+            # The caller asks for the course's site: without this, one query for each row.
+            row.course, row.learner = one.course, learner
+            before, held_before = _values(row), _what_matters(row)
+            if is_again(row, one):
+                again.append(row.pk)
+                row.completed_at, row.time_source = one.completed_at, one.source
+            elif row.implausible and one.completed_at is not None and not one.doubtful:
+                row.completed_at, row.time_source = one.completed_at, one.source
+            if not batch.on_file and not batch.ask_all:
+                _confirm(poll, row)
+            _note_facts(poll, batch, row, facts.get(one.key))
+            if _values(row) != before:
+                updated.append(row)
+            if _what_matters(row) != held_before:
                 changed.append(row.pk)
-        return {row.moodle_id: row for row in rows.filter(moodle_id__in=people)}, changed
-
-    def _store_completions(
-        self,
-        batch: Sequence[Seen],
-        learners: dict[int, Learner],
-        scores: dict[tuple[int, int], int | None],
-        now: datetime,
-    ) -> tuple[list[Completion], int]:
-        """Make or update a row for each completion; returns those that count, and how many are new."""
-        known = {
-            (row.course_id, row.learner.moodle_id): row
-            for row in Completion.objects.filter(
-                course__in={seen.course.pk for seen in batch}, learner__in=[row.pk for row in learners.values()]
-            ).select_related("learner")
-        }
-        made, moved, wanted = [], [], []
-        for seen in batch:
-            learner = learners[seen.user_id]
-            if learner.erased_at is not None:
-                continue
-            row = known.get(seen.key)
-            if row is None:
-                row = Completion(course=seen.course, learner=learner, seen_at=now)
-                row.completed_at, row.time_source = seen.completed_at, seen.source
-                made.append(row)
-            else:
-                # Spares whoever is told a query for each.
-                row.course = seen.course
-            if row.pk and is_second(row.completed_at, seen):
-                row.completed_at, row.time_source = seen.completed_at, seen.source
-                moved.append(row)
-            if seen.key in scores:
-                row.score, row.score_read_at = scores[seen.key], now
-                if row.pk and row not in moved:
-                    moved.append(row)
-            if self.wanted[seen.course.pk].wants(row.completed_at):
-                wanted.append(row)
-        Completion.objects.bulk_create(made)
-        if moved:
-            Completion.objects.bulk_update(moved, ["completed_at", "time_source", "score", "score_read_at"])
-        return wanted, len(made)
-
-    def problem(self, course: Course, error: MoodleError) -> None:
-        """Note, once, what one course or learner could not tell; the round goes on."""
-        self.note(f"{course}: {_(error.advice)}")
-
-    def note(self, line: str) -> None:
-        """Note, once, what is wrong and stops nothing else."""
-        if line not in self.problems:
-            self.problems.append(line)
+        if poll.wanted[one.course.pk].wants(row.completed_at) and row.undone_at is None:
+            wanted.append(row)
+    Completion.objects.bulk_create(new)
+    Completion.objects.bulk_update(updated, COMPLETION_FIELDS)
+    return Stored(wanted, len(new), [], changed, again)
 
 
-def is_second(known: datetime | None, seen: Seen) -> bool:
-    """Whether this is a later completion than the one on file: a later minute (feed A knows no seconds)."""
-    if seen.completed_at is None or seen.source == Completion.TimeSource.SEEN:
-        return False
-    return known is None or seen.completed_at >= known.replace(second=0, microsecond=0) + MINUTE
+def _values(row: Completion) -> dict[str, object]:
+    return {name: getattr(row, name) for name in COMPLETION_FIELDS}
 
 
-def profile(seen: Seen) -> dict[str, str | bool]:
-    """The learner's fields as this feed tells them; what the feed left out is left alone."""
+def _what_matters(row: Completion) -> tuple[object, ...]:
+    """What of a completion may hold its badge back or let it go."""
+    return row.undone_at is not None, row.implausible, row.score
+
+
+def _confirm(poll: Poll, row: Completion) -> None:
+    """Moodle's report shows it, so it is completed. Whether the account is suspended the report does not tell."""
+    row.undone_at = None
+    if poll.site.send_suspended and row.confirmed_at <= poll.now - CONFIRM_EVERY:
+        row.confirmed_at = poll.now
+
+
+def _note_facts(poll: Poll, batch: Batch, row: Completion, facts: LearnerFacts | None) -> None:
+    """What Moodle said when it was asked about this learner and course."""
+    row.implausible = is_implausible(row.completed_at, poll.now, poll.state.clock_skew)
+    if facts is None:
+        if batch.ask_all:
+            # The service lacks the functions to ask with, as the site's findings say.
+            row.confirmed_at = poll.now
+        return
+    status = facts.status
+    if (isinstance(status, CompletionStatus) and not status.completed) or _is_gone(facts):
+        row.undone_at = row.undone_at or poll.now
+    elif isinstance(status, CompletionStatus | MoodleNotTracked):
+        # Who has left the course since, or is not confirmed yet, is owed the badge all the same.
+        row.undone_at = None
+    row.confirmed_at = poll.now
+    if facts.grade is not None:
+        row.score = facts.grade.percent if isinstance(facts.grade, Grade) else None
+        row.score_read_at = poll.now
+
+
+def _is_gone(facts: LearnerFacts) -> bool:
+    """Whether the course itself does not exist any more."""
+    return isinstance(facts.status, MoodleGone) and not isinstance(facts.status, MoodleLearnerGone)
+
+
+def _move_on(poll: Poll, batch: Batch) -> None:
+    """Move the bookmarks of courses and site, in the same transaction as what was read up to there."""
+    if batch.whole:
+        whole = [course.pk for course in batch.whole]
+        Course.objects.filter(pk__in=whole).update(past_read_at=poll.now, read_at=poll.now, error="")
+        for course in batch.whole:
+            course.past_read_at = course.read_at = poll.now
+    if batch.bookmarks:
+        Course.objects.bulk_update(batch.bookmarks, ["error", "untracked", "next_offset", "read_at"])
+    if batch.state:
+        for name, value in batch.state.items():
+            setattr(poll.state, name, value)
+        MoodleSiteState.objects.filter(pk=poll.state.pk).update(**batch.state)
+
+
+def profile(seen: Seen, facts: LearnerFacts | None) -> dict[str, str | bool]:
+    """The learner's fields as far as they are told; what was left out is left alone.
+
+    The account itself is right against the feed, which may show it escaped.
+    """
+    user = facts.user if facts else None
     fields: dict[str, str | bool] = {}
-    if seen.firstname is not None:
-        fields["firstname"] = storable(seen.firstname, 255)
-    if seen.lastname is not None:
-        fields["lastname"] = storable(seen.lastname, 255)
-    if seen.email is not None:
-        # Half an address would be somebody else's; Moodle's own are at most 100 characters long.
-        email = storable(seen.email, 256)
-        email = email if len(email) <= 255 else ""
-        fields["deleted"] = bool(DELETED_ADDRESS.fullmatch(email.strip()))
-        fields["email"] = email
-        fields["email_key"] = email.lower()
+    if isinstance(user, User):
+        fields |= _names(user.firstname, user.lastname, user.email)
+        fields["suspended"] = user.suspended
+        fields["names_hidden"] = None in (user.firstname, user.lastname, user.email)
+    else:
+        fields |= _names(seen.firstname, seen.lastname, seen.email)
+        if seen.email is not None or seen.names_hidden:
+            fields["names_hidden"] = seen.names_hidden
+    if isinstance(user, MoodleLearnerGone) or (facts and isinstance(facts.status, MoodleLearnerGone)):
+        fields["deleted"] = True
     return fields
 
 
-def storable(text: str, longest: int) -> str:
+def _names(firstname: str | None, lastname: str | None, email: str | None) -> dict[str, str | bool]:
+    fields: dict[str, str | bool] = {}
+    if firstname is not None:
+        fields["firstname"] = fitting(firstname, 255)
+    if lastname is not None:
+        fields["lastname"] = fitting(lastname, 255)
+    if email is not None:
+        address = fitting(email, 256)
+        fields["deleted"] = bool(DELETED_ADDRESS.fullmatch(address))
+        if not fields["deleted"]:
+            # Half an address would be somebody else's; Moodle's own are at most 100 characters long.
+            fields["email"] = address if len(address) <= 255 else ""
+            fields["email_key"] = str(fields["email"]).lower()
+    return fields
+
+
+def fitting(text: str, longest: int) -> str:
     """The text without what no database takes (NUL, half characters) and without blanks around it, cut to length."""
     return text.replace("\0", "").encode(errors="replace").decode().strip()[:longest]
-
-
-def mark_deleted(site: MoodleSite, user_ids: Iterable[int]) -> None:
-    """Note that Moodle deleted these accounts; nothing is sent to them any more."""
-    site.learners.filter(moodle_id__in=list(user_ids)).update(deleted=True)

@@ -96,7 +96,7 @@ class SiteForm(_SiteForm):
 
     class Meta:
         model = MoodleSite
-        fields = ["name", "url", "enabled", "poll_interval", "send_suspended"]
+        fields = ["name", "url", "enabled", "poll_interval", "busy_interval", "send_suspended"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -127,22 +127,22 @@ class SiteForm(_SiteForm):
         if not self.is_bound or self.errors or not self.cleaned_data["new_token"]:
             return
         self.instance.token = self.cleaned_data["new_token"]
-        problems = check_and_explain(self.instance, actor=self.actor)
+        _check, problems = check_and_explain(self.instance, actor=self.actor)
         self.saved = not problems
         if problems:
             self.add_error("new_token", [gettext("Nothing was saved."), *problems])
 
 
-def check_and_explain(site: MoodleSite, *, actor: Any) -> list[str]:
-    """Check a site and save it when it can be read. Returns what is in the way, each with what to do, or [].
+def check_and_explain(site: MoodleSite, *, actor: Any) -> tuple[sites.SiteCheck | None, list[str]]:
+    """Check a site and save it when it can be read. Returns the check, and what is in the way, each with what to do.
 
     Never raises for what Moodle answers or for a stored token that cannot be decrypted.
     """
     try:
-        if sites.save_when_readable(site, actor=actor, now=timezone.now()):
-            return []
+        check = sites.save_when_readable(site, actor=actor, now=timezone.now())
     except sites.BeingPolled:
-        return [gettext("This site is being polled right now. Try again in a minute.")]
+        return None, [gettext("This site is being polled right now. Try again in a minute.")]
     except (WrongKey, ImproperlyConfigured, ValueError) as error:
-        return [gettext(str(error))]
-    return [finding_text(finding) for finding in site.findings if not finding["ok"]]
+        return None, [gettext(str(error))]
+    wrong = [finding_text(finding) for finding in check.findings if not finding["ok"]]
+    return check, [] if check.saved else wrong

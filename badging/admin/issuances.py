@@ -98,7 +98,7 @@ class IssuanceAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("past completion"))
     def past_completion(self, obj: Issuance) -> str:
         """Whether the course had been completed before it was mapped."""
-        return _("Yes") if obj.backfill else _("No")
+        return _("Yes") if obj.past else _("No")
 
     @admin.display(description=gettext_lazy("assertion"))
     def assertion(self, obj: Issuance) -> str:

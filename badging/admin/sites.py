@@ -10,16 +10,16 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from moodle_sync.models import Completion, Course, Learner, MoodleSite
-from moodle_sync.site_check import finding_text, save_check
+from moodle_sync.models import Completion, Course, Feed, Learner, MoodleSite, MoodleSiteState
+from moodle_sync.site_check import feed_reason, finding_text
 
-from .. import audit, queueing, tasks
+from .. import audit, queueing, sites, tasks
 from ..meanings import Outcome
 from ..models import AuditEntry, CourseManager, Issuance
 from .forms import SiteForm, check_and_explain
 from .tools import MOST_SHOWN, ReadOnlyAdmin, TokenAdmin, link, link_to, list_link, rows_table
 
-SETTINGS = ("name", "url", "enabled", "poll_interval", "send_suspended")
+SETTINGS = ("name", "url", "enabled", "poll_interval", "busy_interval", "send_suspended")
 
 
 @admin.register(MoodleSite)
@@ -27,11 +27,12 @@ class SiteAdmin(TokenAdmin):
     """A token is typed once and tried out before anything is saved. What was read stays, so that nothing is lost."""
 
     form = SiteForm
-    list_display = ("name", "url", "enabled", "strategy", "in_order", "last_poll_at", "next_poll_at", "courses")
-    list_filter = ("enabled", "strategy")
+    list_display = ("name", "url", "enabled", "feed", "in_order", "last_poll", "next_poll", "courses")
+    list_filter = ("enabled", "state__feed")
+    list_select_related = ("state",)
     search_fields = ("name", "url")
-    actions = ("check_now", "poll_now")
-    button_actions = ("check_now", "poll_now")
+    actions = ("check_now", "poll_now", "same_moodle")
+    button_actions = ("check_now", "poll_now", "same_moodle")
 
     def get_fieldsets(self, request: HttpRequest, obj: MoodleSite | None = None) -> Any:
         """The settings with room for a token for those who may change them; then how it stands."""
@@ -40,8 +41,9 @@ class SiteAdmin(TokenAdmin):
         if writes:
             fields.insert(2, "new_token")
         standing = (
-            "error", "findings_list", "strategy", "checked_at", "clock_skew", "wwwroot", "last_poll_at", "next_poll_at",
-            "failures", "watermark", "swept_at", "courses", "learners", "deleting",
+            "error", "findings_list", "feed", "why_this_feed", "checked_at", "zone", "clock_skew", "wwwroot",
+            "last_poll", "last_poll_took", "next_poll", "failures", "read_up_to", "read_whole_at", "courses",
+            "learners", "deleting",
         )  # fmt: skip
         fieldsets: list[tuple[Any, dict[str, Any]]] = [(None, {"fields": fields})]
         return [*fieldsets, (gettext_lazy("How it stands"), {"fields": standing})] if obj else fieldsets
@@ -63,7 +65,74 @@ class SiteAdmin(TokenAdmin):
     @admin.display(description=gettext_lazy("in order"), boolean=True)
     def in_order(self, obj: MoodleSite) -> bool:
         """Whether it can be read and the last poll found nothing wrong."""
-        return bool(obj.strategy) and not obj.error
+        return bool(obj.state.feed) and not obj.state.error
+
+    @admin.display(description=gettext_lazy("feed"), ordering="state__feed")
+    def feed(self, obj: MoodleSite) -> str:
+        """How completions are read, and that it is the slower way where it is."""
+        told = str(obj.state.get_feed_display())
+        slow = obj.state.feed == Feed.PER_LEARNER
+        return _("%(feed)s (slower: the report cannot be used)") % {"feed": told} if slow else told
+
+    @admin.display(description=gettext_lazy("why not the report"))
+    def why_this_feed(self, obj: MoodleSite) -> str:
+        """What keeps the portal from reading the report, and what to do."""
+        return feed_reason(obj.state) or "-"
+
+    @admin.display(description=gettext_lazy("last poll"), ordering="state__last_poll_at")
+    def last_poll(self, obj: MoodleSite) -> Any:
+        """When it was last read."""
+        return obj.state.last_poll_at
+
+    @admin.display(description=gettext_lazy("next poll"), ordering="state__next_poll_at")
+    def next_poll(self, obj: MoodleSite) -> Any:
+        """When it is read next."""
+        return obj.state.next_poll_at
+
+    @admin.display(description=gettext_lazy("last poll took"))
+    def last_poll_took(self, obj: MoodleSite) -> Any:
+        """How long the last poll took."""
+        return obj.state.last_poll_took
+
+    @admin.display(description=gettext_lazy("what is wrong"))
+    def error(self, obj: MoodleSite) -> str:
+        """What the last poll found wrong, with what to do."""
+        return obj.state.error
+
+    @admin.display(description=gettext_lazy("last checked"))
+    def checked_at(self, obj: MoodleSite) -> Any:
+        """When it was last checked."""
+        return obj.state.checked_at
+
+    @admin.display(description=gettext_lazy("time zone of the report"))
+    def zone(self, obj: MoodleSite) -> str:
+        """The zone that the report's times are read in."""
+        return obj.state.zone or _("unknown: each learner's exact time is asked for")
+
+    @admin.display(description=gettext_lazy("clock difference"))
+    def clock_skew(self, obj: MoodleSite) -> Any:
+        """How far Moodle's clock is ahead."""
+        return obj.state.clock_skew
+
+    @admin.display(description=gettext_lazy("address as Moodle names it"))
+    def wwwroot(self, obj: MoodleSite) -> str:
+        """Moodle's own idea of where it is."""
+        return obj.state.wwwroot
+
+    @admin.display(description=gettext_lazy("polls failed in a row"))
+    def failures(self, obj: MoodleSite) -> int:
+        """How many polls failed in a row."""
+        return obj.state.failures
+
+    @admin.display(description=gettext_lazy("read up to"))
+    def read_up_to(self, obj: MoodleSite) -> Any:
+        """Start of the last poll that was read to its end."""
+        return obj.state.read_up_to
+
+    @admin.display(description=gettext_lazy("last full reading"))
+    def read_whole_at(self, obj: MoodleSite) -> Any:
+        """When everything was last read."""
+        return obj.state.read_whole_at
 
     @admin.display(description=gettext_lazy("courses"))
     def courses(self, obj: MoodleSite) -> str:
@@ -80,7 +149,7 @@ class SiteAdmin(TokenAdmin):
         """What the last check found, each with what the Moodle administrator must do."""
         good = format_html('<span aria-hidden="true">✓</span><span class="visually-hidden">{}</span>', _("In order:"))
         bad = format_html('<span aria-hidden="true">✗</span><span class="visually-hidden">{}</span>', _("Wrong:"))
-        lines = [(good if finding["ok"] else bad, finding_text(finding)) for finding in obj.findings]
+        lines = [(good if finding["ok"] else bad, finding_text(finding)) for finding in obj.state.findings]
         return format_html("<ul>{}</ul>", format_html_join("", "<li>{} {}</li>", lines)) if lines else "-"
 
     @admin.display(description=gettext_lazy("deleting"))
@@ -100,12 +169,11 @@ class SiteAdmin(TokenAdmin):
             self._tell(request, obj)
             return
         changed = [name for name in form.changed_data if name in SETTINGS]
-        if "poll_interval" in changed:
-            # The next poll was set by the old interval, which may be a day.
-            obj.next_poll_at = None
-            changed.append("next_poll_at")
         obj.save(update_fields=changed)
-        audit.record(AuditEntry.Action.SITE_SAVED, obj, actor=request.user, strategy=obj.strategy)
+        if {"poll_interval", "busy_interval"} & set(changed):
+            # The next poll was set by the old interval, which may be a day.
+            MoodleSiteState.objects.filter(site=obj).update(next_poll_at=None, pace=None)
+        audit.record(AuditEntry.Action.SITE_SAVED, obj, actor=request.user, feed=obj.state.feed)
         if "send_suspended" in changed and obj.send_suspended:
             held = Issuance.objects.filter(
                 learner__site=obj, state=Issuance.State.HELD, reason=Outcome.LEARNER_SUSPENDED
@@ -117,13 +185,12 @@ class SiteAdmin(TokenAdmin):
     def check_now(self, request: HttpRequest, queryset: QuerySet[MoodleSite]) -> None:
         """Look at everything that the portal needs of this Moodle, and keep what was found."""
         for site in self.chosen(request, queryset) or []:
-            before = site.findings
-            problems = check_and_explain(site, actor=request.user)
+            check, problems = check_and_explain(site, actor=request.user)
             if not problems:
                 self._tell(request, site)
                 continue
-            if site.findings is not before:
-                save_check(site)
+            if check is not None:
+                MoodleSiteState.objects.filter(site=site).update(findings=check.findings)
             self.message_user(request, " ".join([f"{site}:", *problems]), messages.ERROR)
 
     @admin.action(description=gettext_lazy("Poll now"), permissions=["change"])
@@ -136,10 +203,23 @@ class SiteAdmin(TokenAdmin):
                 told = _("%(site)s: the worker cannot be reached; the site is polled when it is back.") % {"site": site}
                 self.message_user(request, told, messages.WARNING)
 
+    @admin.action(description=gettext_lazy("It is the same Moodle"), permissions=["change"])
+    def same_moodle(self, request: HttpRequest, queryset: QuerySet[MoodleSite]) -> None:
+        """The answer to the question on the site's page: everything goes on, and what has changed is accepted."""
+        for site in self.chosen(request, queryset) or []:
+            if not site.state.doubt:
+                self.message_user(request, _("%(site)s: there is no open question.") % {"site": site})
+                continue
+            sites.confirm_same(site, actor=request.user, now=timezone.now())
+            tasks.nudge_poll(site.pk)
+            self.message_user(request, _("%(site)s is read again, and what waits is sent.") % {"site": site})
+
     def _tell(self, request: HttpRequest, site: MoodleSite) -> None:
         """That a site can be read, and how; what could be better stands on its page."""
-        wrong = [finding_text(finding) for finding in site.findings if not finding["ok"]]
-        told = _("%(site)s can be read. Feed %(feed)s.") % {"site": site, "feed": site.get_strategy_display()}
+        state = MoodleSiteState.objects.get(site=site)
+        wrong = [finding_text(finding) for finding in state.findings if not finding["ok"]]
+        wrong += [state.doubt] if state.doubt else []
+        told = _("%(site)s can be read. Feed %(feed)s.") % {"site": site, "feed": state.get_feed_display()}
         self.message_user(request, " ".join([told, *wrong]), messages.WARNING if wrong else messages.SUCCESS)
 
 
@@ -159,10 +239,10 @@ class CourseAdmin(ReadOnlyAdmin):
     search_help_text = gettext_lazy("Name, short name or Moodle id")
     fields = (
         "fullname", "shortname", "site", "moodle_id", "in_moodle", "visible", "completion_enabled", "error", "read_at",
-        "history_read_at", "mapping_link", "managers", "completions", "issuances",
+        "past_read_at", "mapping_link", "managers", "completions", "issuances",
     )  # fmt: skip
     readonly_fields = (
-        "in_moodle", "error", "read_at", "history_read_at", "mapping_link", "managers", "completions", "issuances",
+        "in_moodle", "error", "read_at", "past_read_at", "mapping_link", "managers", "completions", "issuances",
     )  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Course]:

@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from badging import queueing, sites
-from moodle_sync.models import MoodleSite
+from moodle_sync.models import MoodleSite, MoodleSiteState
 from moodle_sync.polling import PollResult
 from vault.keys import WrongKey
 
@@ -127,12 +127,12 @@ def site_named(name: str) -> MoodleSite:
     return site
 
 
-def check_when_free(site: MoodleSite) -> bool:
+def check_when_free(site: MoodleSite, *, same_moodle: bool) -> sites.SiteCheck:
     """`sites.save_when_readable`; a poll that a worker has under way is waited for first."""
     until = time.monotonic() + LONGEST_WAIT
     while True:
         try:
-            return sites.save_when_readable(site, actor=None, now=timezone.now())
+            return sites.save_when_readable(site, actor=None, now=timezone.now(), same_moodle=same_moodle)
         except sites.BeingPolled as error:
             if time.monotonic() > until:
                 raise CommandError(_("The site is being polled all the time. Try again later.")) from error
@@ -142,8 +142,8 @@ def check_when_free(site: MoodleSite) -> bool:
 def poll_when_free(site: MoodleSite) -> PollResult:
     """Poll the site in the foreground; a poll that a worker has under way is waited for first."""
     until = time.monotonic() + LONGEST_WAIT
-    while (result := queueing.poll(site, now=timezone.now())).busy and time.monotonic() < until:
-        if not MoodleSite.objects.filter(pk=site.pk, polling_until__gt=timezone.now()).exists():
+    while (result := queueing.poll_and_queue(site, now=timezone.now())).busy and time.monotonic() < until:
+        if not MoodleSiteState.objects.filter(site=site, polling_until__gt=timezone.now()).exists():
             break
         time.sleep(0.2)
     return result

@@ -57,7 +57,7 @@ def _sites() -> list[Trouble]:
         if is_overdue(site, now):
             url = reverse("admin:moodle_sync_moodlesite_change", args=[site.pk])
             found.append(Trouble(_("%(site)s: not polled") % {"site": site}, f"{OVERDUE}.", url))
-        if site.error or not site.strategy:
+        if site.state.error or not site.state.feed:
             what = _("%(site)s: cannot be read, or not all of it") % {"site": site}
             url = reverse("admin:moodle_sync_moodlesite_change", args=[site.pk])
             found.append(Trouble(what, _("What to do stands on its page."), url))

@@ -6,8 +6,10 @@ The protocol, the functions and their traps were observed on Moodle 4.5 and are 
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -16,6 +18,8 @@ from urllib.parse import urlsplit
 import requests
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
+from . import functions
+from .course_names import course_name
 from .errors import (
     MoodleError,
     MoodleGone,
@@ -25,7 +29,8 @@ from .errors import (
     MoodleTokenRefused,
     MoodleUnavailable,
     MoodleUnexpected,
-    from_errorcode,
+    MoodleUnreadable,
+    from_answer,
     from_status,
     gettext_noop,
     parse_date,
@@ -35,6 +40,8 @@ from .records import (
     Course,
     EnrolledUser,
     Grade,
+    LearnerFacts,
+    LocationSettings,
     Report,
     ReportPage,
     SiteInfo,
@@ -44,25 +51,28 @@ from .records import (
 )
 
 T = TypeVar("T")
-K = TypeVar("K")
+Item = TypeVar("Item")
 
 LARGEST_ANSWER = 20 * 1024 * 1024
 LONGEST_TIMEOUT = 300
 BATCH = 50
+# Learners asked about in one call by `learner_facts`: three requests each, about a second of Moodle's time
+# (FACTS-2.md, section 9).
+LEARNERS_AT_ONCE = 25
 # PHP's max_input_vars bounds the number of form fields (WEB_SERVICES.md, trap 12).
 MOST_VALUES = 200
 REPORTS_PER_PAGE = 100
 # Ten thousand reports: more is a server that makes up pages.
 MOST_REPORT_PAGES = 100
+# Names as stored; or as people see them: filtered, as HTML.
+RAW = (("moodlewssettingraw", "1"),)
+FILTERED = (("moodlewssettingfilter", "1"),)
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _READ_SIZE = 64 * 1024
 
 _SERVER = "/webservice/rest/server.php"
 # What people copy from the browser along with the address.
 _COPIED = (_SERVER, "/login/index.php", "/login", "/my/courses.php", "/my/index.php", "/my", "/index.php", "/")
-_COMPLETION = "core_completion_get_course_completion_status"
-_GRADES = "gradereport_user_get_grade_items"
-_MANY = "tool_mobile_call_external_functions"
 
 _NOT_MOODLE = gettext_noop(
     "Something that is not Moodle's web service answered. Check that the address is the one of Moodle's front page "
@@ -118,6 +128,30 @@ def _fields(name: str, value: Any) -> Iterator[tuple[str, str]]:
         yield name, str(int(value) if isinstance(value, bool) else value)
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One call of a function, and how its answer is read. `course_id`: the course that it is about, if it is.
+
+    `settings` say how names are to be written, where the function tells names of courses.
+    """
+
+    function: str
+    params: Mapping[str, Any]
+    parse: Callable[[Any], Any]
+    course_id: int | None = None
+    settings: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def place(self) -> tuple[str, int | None]:
+        """What an error that concerns a whole course concerns: the function and the course."""
+        return self.function, self.course_id
+
+    @property
+    def key(self) -> tuple[str, int | None, Any]:
+        """The question among those of one call: the function, the course and the user."""
+        return self.function, self.course_id, self.params.get("userid") or self.params["values"][0]
+
+
 class MoodleClient:
     """One Moodle site as one token sees it. For one thread at a time.
 
@@ -126,7 +160,9 @@ class MoodleClient:
     environment, passwords are not. Raises ValueError for an address that cannot be one (see `normalise_url`) or a
     time-out out of range; every call raises MoodleError's classes only.
 
-    `calls` counts the requests made; `server_time` is the Date header of the last answer, None if it had none.
+    `calls` counts the requests made; `server_time` is the Date header of the last answer, None if it had none;
+    `odd_rows` names rows of lists that could not be read and were left out. `language` is the one in which names of
+    several languages are read.
     """
 
     def __init__(
@@ -136,12 +172,15 @@ class MoodleClient:
         *,
         timeout: float = 30,
         connect_timeout: float = 5,
+        language: str = "en",
         version: str = "0.1.0",
     ) -> None:
         if not 1 <= timeout <= LONGEST_TIMEOUT:
             raise ValueError(f"the time-out must be 1 to {LONGEST_TIMEOUT} seconds")
         self.base_url = normalise_url(base_url)
         self.calls = 0
+        self.odd_rows: list[str] = []
+        self._language = language
         self.server_time: datetime | None = None
         self._token = token.strip()
         self._timeout = timeout
@@ -170,30 +209,57 @@ class MoodleClient:
 
     def site_info(self) -> SiteInfo:
         """The site, its version and features, and the functions that this token may call."""
-        return self._ask("core_webservice_get_site_info", {}, SiteInfo.from_json)
+        return self._ask(functions.SITE_INFO, {}, SiteInfo.from_json)
 
-    def courses(self, ids: Sequence[int] | None = None, shortname: str | None = None) -> list[Course]:
-        """The courses with these ids (in calls of 200) or this short name; all of them without either.
+    def location_settings(self) -> LocationSettings:
+        """The site's time zone, and the one that it forces on everybody."""
+        return self._ask(functions.CONFIG, {"section": "locationsettings"}, LocationSettings.from_json)
 
-        Hidden courses that the account may not see are left out without a word. The front page, which Moodle counts
-        as a course, is left out too. Names come as stored, which may be with HTML.
+    def courses(
+        self, ids: Iterable[int] | None = None, shortname: str | None = None, *, batch: bool = False
+    ) -> list[Course]:
+        """The courses with these ids or this short name; all of them without either.
+
+        By ids, two calls for each course; with `batch` one for 25 of them.
+
+        Names are plain text in one language, as people see them in Moodle; short names come as stored, for they are
+        keys. Hidden courses that the account may not see, and deleted ones, are left out without a word. So is the
+        front page, which Moodle counts as a course.
         """
+        read = self._tolerant("courses", "course", Course.from_json)
         if ids is not None:
-            chunks = _chunks(ids, MOST_VALUES)
-            questions = [{"field": "ids", "value": ",".join(str(course_id) for course_id in chunk)} for chunk in chunks]
-        elif shortname is not None:
-            questions = [{"field": "shortname", "value": shortname}]
+            # One by one: a list of ids fails whole for one that was deleted (FACTS-2.md, section 1.1).
+            by_id: list[dict[str, Any]] = [{"field": "id", "value": course_id} for course_id in ids]
+            asked = [(params, settings) for params in by_id for settings in (RAW, FILTERED)]
         else:
-            questions = [{}]
-        function = "core_course_get_courses_by_field"
-        answers = [self._ask(function, question, _items("courses", Course.from_json)) for question in questions]
-        return [course for answer in answers for course in answer if not course.is_front_page]
+            params: dict[str, Any] = {} if shortname is None else {"field": "shortname", "value": shortname}
+            asked = [(params, settings) for settings in (RAW, FILTERED)]
+            batch = False
+        questions = [Question(functions.COURSES, params, read, settings=settings) for params, settings in asked]
+        answers = self._each(questions, size=BATCH if batch else 1)
+        stored: dict[int, Course] = {}
+        shown: dict[int, str] = {}
+        for question, answer in zip(questions, answers, strict=True):
+            if isinstance(answer, MoodleError):
+                if ids is None or not isinstance(answer, MoodleUnreadable):
+                    raise answer
+                self.odd_rows.append(f"course {question.params['value']}: {answer}")
+            elif question.settings == RAW:
+                stored.update((course.id, course) for course in answer)
+            else:
+                shown.update((course.id, course.fullname) for course in answer)
+        return [
+            replace(course, fullname=course_name(shown.get(course.id, ""), course.fullname, language=self._language))
+            for course in stored.values()
+            if not course.is_front_page
+        ]
 
     def enrolled_users(self, course_id: int, offset: int = 0, limit: int = 100) -> list[EnrolledUser]:
         """Up to `limit` participants of a course from number `offset` on, by id; past the end an empty list.
 
         Without moodle/user:viewdetails most are missing, without moodle/site:viewuseridentity their e-mail is, and
-        Moodle tells neither (WEB_SERVICES.md, trap 1).
+        Moodle tells neither (WEB_SERVICES.md, trap 1). Raises MoodleUnreadable where the name of one of them holds
+        something that Moodle itself does not let pass (FACTS-2.md, section 1.2).
         """
         options = {
             "userfields": "id,email,firstname,lastname",
@@ -205,19 +271,33 @@ class MoodleClient:
             "courseid": course_id,
             "options": [{"name": name, "value": value} for name, value in options.items()],
         }
-        return self._ask("core_enrol_get_enrolled_users", params, _each(EnrolledUser.from_json))
+        return self._ask(functions.ENROLLED_USERS, params, self._tolerant(None, "participant", EnrolledUser.from_json))
 
-    def users(self, ids: Sequence[int]) -> list[User]:
-        """The accounts with these ids, in calls of 200; those that the account may not see are left out."""
-        chunks = [self._users(chunk) for chunk in _chunks(ids, MOST_VALUES)]
-        return [user for chunk in chunks for user in chunk]
+    def users(self, ids: Iterable[int]) -> dict[int, User | MoodleError]:
+        """The accounts with these ids, or the error that concerns one of them; those it may not see are left out.
 
-    def _users(self, ids: list[int]) -> list[User]:
-        return self._ask("core_user_get_users_by_field", {"field": "id", "values": ids}, _each(User.from_json))
+        In calls of 200. One deleted account, or one with a tag in its name, makes Moodle refuse its whole list
+        (FACTS-2.md, section 1.2), which is then asked for in halves.
+        """
+        found: dict[int, User | MoodleError] = {}
+        waiting = [list(chunk) for chunk in _chunks(ids, MOST_VALUES)]
+        while waiting:
+            asked = waiting.pop()
+            params = {"field": "id", "values": asked}
+            try:
+                users = self._ask(functions.USERS, params, self._tolerant(None, "user", User.from_json))
+            except (MoodleLearnerGone, MoodleUnreadable) as error:
+                if len(asked) == 1:
+                    found[asked[0]] = error
+                else:
+                    waiting += [asked[: len(asked) // 2], asked[len(asked) // 2 :]]
+            else:
+                found.update((user.id, user) for user in users if user.id in asked)
+        return found
 
     def completion_status(self, course_id: int, user_id: int) -> CompletionStatus:
         """Whether and when a learner completed a course."""
-        return self._ask(_COMPLETION, {"courseid": course_id, "userid": user_id}, CompletionStatus.from_json)
+        return self._ask(functions.COMPLETION, _pair(course_id, user_id), CompletionStatus.from_json)
 
     def completion_statuses(
         self, course_id: int, user_ids: Iterable[int], *, batch: bool
@@ -227,27 +307,58 @@ class MoodleClient:
         With `batch` 50 learners go into a call, and each learner with an error costs one call more, because Moodle
         stops there; without it there is a call for each. An error that concerns the whole course or site is raised.
         """
-        questions = {user_id: {"courseid": course_id, "userid": user_id} for user_id in user_ids}
-        results = self._many(_COMPLETION, questions, lambda data, _: CompletionStatus.from_json(data), batch)
-        for result in results.values():
-            if isinstance(result, MoodleError) and _concerns_course(result):
-                raise result
-        return results
+        asked = list(user_ids)
+        questions = [
+            Question(functions.COMPLETION, _pair(course_id, user_id), CompletionStatus.from_json, course_id)
+            for user_id in asked
+        ]
+        answers = self._each(questions, size=BATCH if batch else 1)
+        for answer in answers:
+            if isinstance(answer, MoodleError) and _concerns_course(answer):
+                raise answer
+        return dict(zip(asked, answers, strict=True))
 
-    def grades(self, pairs: Iterable[tuple[int, int]], *, batch: bool) -> dict[tuple[int, int], Grade | MoodleError]:
-        """The course total for each (course id, user id), or the error that concerns this course and learner only.
+    def learner_facts(
+        self, pairs: Iterable[tuple[int, int]], *, available: Collection[str], grades: bool
+    ) -> Iterator[dict[tuple[int, int], LearnerFacts]]:
+        """All that Moodle knows now of each (course id, user id): status, account and, with `grades`, the total.
 
-        Calls and raised errors are as in `completion_statuses`, except that a bad course stops none of the others.
+        Yields the answers of 25 learners at a time, which is one call where Moodle has its batch function
+        (FACTS-2.md, section 9). What is not among the functions `available` is not asked and stays None. An error
+        that concerns one learner or course stands in the answer's place; one that concerns the whole site is raised.
         """
-        questions = {pair: {"courseid": pair[0], "userid": pair[1]} for pair in pairs}
-        return self._many(_GRADES, questions, lambda data, pair: Grade.from_json(data, user_id=pair[1]), batch)
+        for asked in _chunks(pairs, LEARNERS_AT_ONCE):
+            questions: list[Question] = []
+            for course_id, user_id in asked:
+                questions.append(
+                    Question(functions.COMPLETION, _pair(course_id, user_id), CompletionStatus.from_json, course_id)
+                )
+                # Of one account at a time, so that a failure names it.
+                one = {"field": "id", "values": [user_id]}
+                questions.append(Question(functions.USERS, one, partial(_only_user, user_id=user_id)))
+                if grades:
+                    parse = partial(Grade.from_json, user_id=user_id)
+                    questions.append(Question(functions.GRADES, _pair(course_id, user_id), parse, course_id))
+            questions = [question for question in questions if question.function in available]
+            answers = self._each(questions, size=len(questions) if functions.BATCH in available else 1)
+            told: dict[tuple[str, Any, Any], Any] = {
+                question.key: answer for question, answer in zip(questions, answers, strict=True)
+            }
+            yield {
+                (course_id, user_id): LearnerFacts(
+                    status=told.get((functions.COMPLETION, course_id, user_id)),
+                    user=told.get((functions.USERS, None, user_id)),
+                    grade=told.get((functions.GRADES, course_id, user_id)),
+                )
+                for course_id, user_id in asked
+            }
 
     def list_reports(self) -> list[Report]:
         """All custom reports that the account is in the audience of."""
         reports: dict[int, Report] = {}
         for page in range(MOST_REPORT_PAGES):
             params = {"page": page, "perpage": REPORTS_PER_PAGE}
-            found = self._ask("core_reportbuilder_list_reports", params, _items("reports", Report.from_json))
+            found = self._ask(functions.LIST_REPORTS, params, _items("reports", Report.from_json))
             known = len(reports)
             reports.update((report.id, report) for report in found)
             if len(found) < REPORTS_PER_PAGE or len(reports) == known:
@@ -270,79 +381,105 @@ class MoodleClient:
         if course_ids:
             values["course:courseselector_values"] = list(course_ids)
         params = {"reportid": report_id, "values": json.dumps(values)}
-        self._ask("core_reportbuilder_set_filters", params, _true)
+        self._ask(functions.SET_FILTERS, params, _true)
 
     def report_page(self, report_id: int, page: int, per_page: int = 500) -> ReportPage:
         """One page (from 0) of a report, in English and UTC; past the end, a page without rows."""
         params = {"reportid": report_id, "page": page, "perpage": per_page}
-        return self._ask(
-            "core_reportbuilder_retrieve_report", params, lambda data: ReportPage.from_json(data, page=page)
-        )
+        return self._ask(functions.RETRIEVE_REPORT, params, lambda data: ReportPage.from_json(data, page=page))
 
-    def _many(
-        self,
-        function: str,
-        questions: Mapping[K, Mapping[str, int]],
-        parse: Callable[[Any, K], T],
-        batch: bool,
-    ) -> dict[K, T | MoodleError]:
-        """Ask many questions of one function, each about one `courseid` and `userid`.
+    def _each(self, questions: Sequence["Question"], *, size: int) -> list[Any]:
+        """The parsed answer to each question, or the MoodleError in its place; `size` of them go into one call.
 
-        Errors that every further question would meet are raised; one that concerns a course stands for all its rest.
+        Errors that every further question would meet are raised. One that concerns a whole course stands for all
+        further questions of the same function about it: they would meet the same, at a call for each learner.
         """
-        results: dict[K, T | MoodleError] = {}
-        waiting = list(questions)
+        results: list[Any] = [None] * len(questions)
+        waiting = list(range(len(questions)))
         while waiting:
-            answers = self._batch(function, [questions[key] for key in waiting[:BATCH]]) if batch else None
-            if answers is None:
-                answers = [self._one(function, questions[waiting[0]])]
-            for key, answer in zip(waiting, answers, strict=False):
-                results[key] = answer if isinstance(answer, MoodleError) else _parsed(function, parse, answer, key)
+            asked = [questions[number] for number in waiting[:size]]
+            answers = self._batch(asked) if size > 1 else [self._one(asked[0])]
+            for number, answer in zip(waiting, answers, strict=False):
+                results[number] = answer
             last, waiting = waiting[len(answers) - 1], waiting[len(answers) :]
             failure = results[last]
             if isinstance(failure, MoodleError) and _concerns_course(failure):
-                # The rest of this course would meet the same, at a call for each learner.
-                spoiled = {key for key in waiting if questions[key]["courseid"] == questions[last]["courseid"]}
-                results.update(dict.fromkeys(spoiled, failure))
-                waiting = [key for key in waiting if key not in spoiled]
+                spoiled = {number for number in waiting if questions[number].place == questions[last].place}
+                for number in spoiled:
+                    results[number] = failure
+                waiting = [number for number in waiting if number not in spoiled]
         return results
 
-    def _one(self, function: str, params: Mapping[str, int]) -> Any:
+    def _one(self, question: "Question") -> Any:
         try:
-            return self._call(function, params)
+            return _parsed(question, self._call(question.function, question.params, question.settings))
         except MoodleError as error:
             if _concerns_all(error):
                 raise
             return error
 
-    def _batch(self, function: str, questions: list[Mapping[str, int]]) -> list[Any]:
+    def _batch(self, questions: Sequence["Question"]) -> list[Any]:
         """Answers to the first questions, up to and with the first that failed, where Moodle stops (trap 10)."""
-        requests_ = [{"function": function, "arguments": json.dumps(question)} for question in questions]
-        responses = self._ask(_MANY, {"requests": requests_}, _items("responses", _response))
-        answers = [from_errorcode(function, answer) if failed else answer for failed, answer in responses]
+        requests_ = [
+            # The settings of the call itself do not reach the requests in it (FACTS-2.md, section 1.8).
+            {
+                "function": question.function,
+                "arguments": json.dumps(question.params),
+                **{name.removeprefix("moodlews"): value for name, value in question.settings},
+            }
+            for question in questions
+        ]
+        responses = self._ask(functions.BATCH, {"requests": requests_}, _items("responses", _response))
         stopped = bool(responses) and responses[-1][0]
-        if len(answers) > len(questions) or (len(answers) < len(questions) and not stopped):
-            raise _unexpected(_MANY, "an answer to each request expected")
-        for answer in answers:
-            if isinstance(answer, MoodleError) and _concerns_all(answer):
-                raise answer
+        if not responses or len(responses) > len(questions) or (len(responses) < len(questions) and not stopped):
+            raise _unexpected(functions.BATCH, "an answer to each request expected")
+        answers: list[Any] = []
+        for question, (failed, answer) in zip(questions, responses, strict=False):
+            if failed:
+                answers.append(from_answer(question.function, answer) or MoodleUnreadable(question.function))
+            else:
+                answers.append(_parsed(question, answer))
+            if isinstance(answers[-1], MoodleError) and _concerns_all(answers[-1]):
+                raise answers[-1]
         return answers
 
-    def _ask(self, function: str, params: Mapping[str, Any], parse: Callable[[Any], T]) -> T:
-        answer = self._call(function, params)
+    def _tolerant(self, key: str | None, what: str, parse: Callable[[Any], T]) -> Callable[[Any], list[T]]:
+        """Read a list; a row that cannot be read costs only itself, and is named in `odd_rows`."""
+
+        def read(data: Any) -> list[T]:
+            rows = as_list(as_object(data, "the answer").get(key), key) if key else as_list(data, "the answer")
+            found = []
+            for row in rows:
+                try:
+                    found.append(parse(row))
+                except ValueError as error:
+                    named = row.get("id") if isinstance(row, dict) else None
+                    self.odd_rows.append(f"{what} {named if isinstance(named, int) else '?'}: {error}")
+            return found
+
+        return read
+
+    def _ask(
+        self,
+        function: str,
+        params: Mapping[str, Any],
+        parse: Callable[[Any], T],
+        settings: Sequence[tuple[str, str]] = RAW,
+    ) -> T:
+        answer = self._call(function, params, settings)
         try:
             return parse(answer)
         except ValueError as error:
             raise _unexpected(function, str(error)) from None
 
-    def _call(self, function: str, params: Mapping[str, Any]) -> Any:
+    def _call(self, function: str, params: Mapping[str, Any], settings: Sequence[tuple[str, str]]) -> Any:
         """The decoded answer of one call. Errors are decided by Moodle's errorcode first, then by the HTTP status."""
         fields = [
             ("wstoken", self._token),
             ("wsfunction", function),
             ("moodlewsrestformat", "json"),
-            # Names as stored; dates of report cells in a form that the portal can read.
-            ("moodlewssettingraw", "1"),
+            *settings,
+            # Dates of report cells in a form that the portal can read, unless the site decides otherwise.
             ("moodlewssettinglang", "en"),
             ("moodlewssettingtimezone", "UTC"),
             *flatten(params),
@@ -360,8 +497,8 @@ class MoodleClient:
             raise MoodleUnexpected(function, status=status, failure="answer over 20 MB", advice=_TOO_LARGE)
         is_json = "json" in headers.get("Content-Type", "").lower()
         answer, readable = _decode(body) if is_json else (None, False)
-        if isinstance(answer, dict) and "errorcode" in answer:
-            raise from_errorcode(function, answer["errorcode"], status)
+        if error := from_answer(function, answer, status):
+            raise error
         retry_after = headers.get("Retry-After", "")
         refusal = from_status(function, status, empty=not body, retry_after=retry_after, now=datetime.now(UTC))
         if refusal:
@@ -436,11 +573,22 @@ def _unexpected(function: str, what: str) -> MoodleUnexpected:
     return MoodleUnexpected(function, failure=f"answer of a wrong shape, {what}", advice=_NOT_MOODLE)
 
 
-def _parsed(function: str, parse: Callable[[Any, K], T], answer: Any, key: K) -> T | MoodleUnexpected:
+def _parsed(question: "Question", answer: Any) -> Any:
+    """The parsed answer; one of a wrong shape is an error about this learner only."""
     try:
-        return parse(answer, key)
+        return question.parse(answer)
     except ValueError as error:
-        return _unexpected(function, str(error))
+        return MoodleUnreadable(question.function, failure=f"answer of a wrong shape, {error}")
+
+
+def _pair(course_id: int, user_id: int) -> dict[str, int]:
+    return {"courseid": course_id, "userid": user_id}
+
+
+def _only_user(data: Any, *, user_id: int) -> User | None:
+    """The account asked for, or None where this token may not see it."""
+    users = [User.from_json(item) for item in as_list(data, "the answer")]
+    return next((user for user in users if user.id == user_id), None)
 
 
 def _concerns_all(error: MoodleError) -> bool:
@@ -457,14 +605,10 @@ def _concerns_course(error: MoodleError) -> bool:
     return isinstance(error, MoodleNotAllowed | MoodleNoCriteria)
 
 
-def _chunks(items: Iterable[int], size: int) -> Iterator[list[int]]:
+def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     rest = iter(items)
     while chunk := list(islice(rest, size)):
         yield chunk
-
-
-def _each(parse: Callable[[Any], T]) -> Callable[[Any], list[T]]:
-    return lambda data: [parse(item) for item in as_list(data, "the answer")]
 
 
 def _items(key: str, parse: Callable[[Any], T]) -> Callable[[Any], list[T]]:
@@ -477,11 +621,11 @@ def _true(data: Any) -> None:
 
 
 def _response(data: Any) -> tuple[bool, Any]:
-    """Whether one request of a batch failed, and its errorcode or else its answer; both come as JSON in a text."""
+    """Whether one request of a batch failed, and its exception or else its answer; both come as JSON in a text."""
     response = as_object(data, "a response")
     failed = bool(response.get("error"))
     text = response.get("exception" if failed else "data")
     answer, readable = _decode(text.encode()) if isinstance(text, str) else (None, False)
     if not readable:
         raise ValueError("JSON in a text expected for each response")
-    return failed, as_object(answer, "an exception").get("errorcode") if failed else answer
+    return failed, as_object(answer, "an exception") if failed else answer

@@ -7,6 +7,9 @@ and debug text are never kept: they hold user names, SQL and values.
 import re
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from typing import Any
+
+from . import functions
 
 LONGEST_RETRY_AFTER = timedelta(days=1)
 # Moodle's error codes look so. Anything else is not repeated, as it may hold anything.
@@ -78,7 +81,7 @@ class MoodleNotAllowed(MoodleError):
     def no_feed(cls) -> "MoodleNotAllowed":
         """The error of a site where neither the report nor the functions that ask learner by learner can be used."""
         return MoodleNotAllowed(
-            "core_webservice_get_site_info",
+            functions.SITE_INFO,
             failure="neither the report nor the per-learner functions are usable",
             advice=gettext_noop(
                 'Completions cannot be read from this Moodle yet. Either make the report "Navigatr badge feed" and let '
@@ -102,13 +105,13 @@ class ReportLayoutChanged(MoodleNotAllowed):
         'Put the report "Navigatr badge feed" (Reports, Report builder, Custom reports) back as agreed. Source: Course '
         "participants. Columns, in this order and with their own titles: Course full name with link, Course short "
         "name, Full name with link, Username, First name, Last name, Email address, Completed, Time completed, Grade. "
-        "Condition: Completed = Yes, and no other. Filters: Time completed and Course. Sorting: Time completed "
-        '(descending), then Course short name, then Username. "Show unique rows" on. Audience: the system role of the '
-        "portal's account."
+        "Condition: Completed = Yes, and no other. Filters: Time completed and Select course. Sorting: Time completed "
+        '(descending), then Course short name, then Username. "Remove any duplicate rows" on. Audience: the system '
+        "role of the portal's account."
     )
 
     def __init__(self, reason: str) -> None:
-        super().__init__("core_reportbuilder_retrieve_report", failure=f"report layout changed, {reason}")
+        super().__init__(functions.RETRIEVE_REPORT, failure=f"report layout changed, {reason}")
         self.args = (reason,)
         self.reason = reason
 
@@ -137,6 +140,15 @@ class MoodleNotTracked(MoodleError):
     )
 
 
+class MoodleUnreadable(MoodleError):
+    """Moodle could not build this answer, or built a strange one; what else was asked for is not concerned."""
+
+    advice = gettext_noop(
+        "Moodle could not answer for this learner. Mostly a name holds something like <Test> that Moodle does not let "
+        "pass: correct it in the learner's profile."
+    )
+
+
 class MoodleNoCriteria(MoodleError):
     """Nobody can complete the course, because it has no completion criteria."""
 
@@ -151,10 +163,14 @@ _ROLE = gettext_noop(
     "Let the role of the portal's account see the course: moodle/course:view, and for a hidden course "
     "moodle/course:viewhiddencourses. The role must be assigned in the system context."
 )
+_GROUPS = gettext_noop(
+    "The course uses separate groups, and the portal's account is in none of them. Give its role "
+    "moodle/site:accessallgroups, in the system context."
+)
 _REPORT = gettext_noop(
-    "Check that custom reports are enabled (Site administration, Advanced features) and that the audience of the "
-    'report "Navigatr badge feed" contains the role of the portal\'s account. A changed audience takes up to 30 '
-    "minutes to work."
+    "Check that custom reports are enabled (Site administration, Advanced features), that the audience of the "
+    'report "Navigatr badge feed" contains the role of the portal\'s account (a changed audience takes up to 30 '
+    "minutes to work), and that this role has moodle/reportbuilder:view."
 )
 _QUESTION = gettext_noop(
     "Moodle did not understand the portal's question. This is a fault of the portal or a change in Moodle: report it "
@@ -162,6 +178,9 @@ _QUESTION = gettext_noop(
 )
 _UNKNOWN_FUNCTION = gettext_noop(
     "This Moodle does not know the function. The portal needs Moodle 3.7 or later, and 4.1 or later for the report."
+)
+_PHP_ERROR = gettext_noop(
+    "Moodle itself failed while it answered (a PHP error). Its own log tells more. The portal goes on with the rest."
 )
 _PASSWORD = gettext_noop(
     'Moodle wants the portal\'s account to change its password. Edit the account, untick "Force password change", '
@@ -227,10 +246,30 @@ ERRORCODES: dict[str, tuple[type[MoodleError], str]] = {
         MoodleUnavailable,
         gettext_noop("Moodle is being upgraded. Try again when that is done."),
     ),
+    "dbconnectionfailed": (
+        MoodleUnavailable,
+        gettext_noop("Moodle cannot reach its own database. It is tried again; if this lasts, tell Moodle's host."),
+    ),
+    "usernotfullysetup": (
+        MoodleTokenRefused,
+        gettext_noop(
+            "The profile of the portal's account lacks a field that this Moodle requires. Edit the account (Site "
+            "administration, Users, Browse list of users) and fill in every required field."
+        ),
+    ),
     "invalidparameter": (MoodleUnexpected, _QUESTION),
     "invalidrecord": (MoodleGone, ""),
+    # Of the account asked about, once Moodle's hourly clean-up has run: 4.5 says the first, 5.0 the second.
     "invaliduser": (MoodleLearnerGone, ""),
+    "invalidrecordunknown": (MoodleLearnerGone, ""),
     "userdeleted": (MoodleLearnerGone, ""),
+    "invalidresponse": (MoodleUnreadable, ""),
+    "generalexceptionmessage": (
+        MoodleUnreadable,
+        gettext_noop("Moodle itself failed while it answered (a PHP error). Its own log tells more."),
+    ),
+    "accessdenied": (MoodleNotAllowed, _GROUPS),
+    "notingroup": (MoodleNotAllowed, _GROUPS),
     "requireloginerror": (MoodleNotAllowed, _ROLE),
     "errorcoursecontextnotvalid": (MoodleNotAllowed, _ROLE),
     "nopermissions": (
@@ -255,17 +294,33 @@ ERRORCODES: dict[str, tuple[type[MoodleError], str]] = {
     "errorreportview": (MoodleReportRefused, _REPORT),
     "nocriteriaset": (MoodleNoCriteria, ""),
     "usernotenroled": (MoodleNotTracked, ""),
+    "usernotconfirmed": (
+        MoodleNotTracked,
+        gettext_noop("The learner's account is not confirmed in Moodle. Confirm it there."),
+    ),
 }
 
 # The functions that look up one course or report. For any other one `invalidrecord` says that Moodle's own list of
 # functions lacks it.
 LOOKUPS = {
-    "core_enrol_get_enrolled_users",
-    "core_completion_get_course_completion_status",
-    "gradereport_user_get_grade_items",
-    "core_reportbuilder_retrieve_report",
-    "core_reportbuilder_set_filters",
+    functions.ENROLLED_USERS,
+    functions.COMPLETION,
+    functions.GRADES,
+    functions.RETRIEVE_REPORT,
+    functions.SET_FILTERS,
 }
+
+
+def from_answer(function: str, answer: Any, status: int | None = None) -> MoodleError | None:
+    """The error that a decoded answer is, or None where it is none.
+
+    A PHP error has an `exception` and no `errorcode` (FACTS-2.md, section 1.1).
+    """
+    if not isinstance(answer, dict) or not answer.keys() & {"errorcode", "exception"}:
+        return None
+    if answer.get("errorcode") is None:
+        return MoodleUnreadable(function, status=status, failure="a PHP error in Moodle", advice=_PHP_ERROR)
+    return from_errorcode(function, answer["errorcode"], status)
 
 
 def from_errorcode(function: str, errorcode: object, status: int | None = None) -> MoodleError:

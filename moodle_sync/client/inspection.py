@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from . import functions
 from .client import MoodleClient
 from .errors import (
     MoodleError,
@@ -40,30 +41,22 @@ _FAR_AHEAD = timedelta(days=3650)
 # The values of findings that are texts of the portal's own, to be translated like the text around them.
 OWN_TEXTS = frozenset({"advice", "lost"})
 
-_COURSES = "core_course_get_courses_by_field"
-_USERS = "core_user_get_users_by_field"
-_ENROLLED = "core_enrol_get_enrolled_users"
-_COMPLETION = "core_completion_get_course_completion_status"
-_GRADES = "gradereport_user_get_grade_items"
-_MANY = "tool_mobile_call_external_functions"
-_REPORT_FUNCTIONS = {
-    "core_reportbuilder_list_reports",
-    "core_reportbuilder_retrieve_report",
-    "core_reportbuilder_set_filters",
-}
-_LEARNER_FUNCTIONS = {_ENROLLED, _COMPLETION}
-
 # Each function beside the feed that cannot work without it ("" for neither), and what is lost.
 _FUNCTIONS = (
-    ("core_reportbuilder_list_reports", REPORT_FEED, gettext_noop("the report cannot be found")),
-    ("core_reportbuilder_retrieve_report", REPORT_FEED, gettext_noop("the report cannot be read")),
-    ("core_reportbuilder_set_filters", REPORT_FEED, gettext_noop("the report cannot be limited to what is new")),
-    (_ENROLLED, LEARNER_FEED, gettext_noop("participants cannot be listed, which the feed without report needs")),
-    (_COMPLETION, LEARNER_FEED, gettext_noop("learners cannot be asked for one by one without the report")),
-    (_COURSES, "", gettext_noop("courses cannot be listed to choose from")),
-    (_GRADES, "", gettext_noop("badges are issued without a score")),
-    (_USERS, "", gettext_noop("suspended accounts cannot be told from others")),
-    (_MANY, "", gettext_noop("every learner costs a call of its own")),
+    (functions.LIST_REPORTS, REPORT_FEED, gettext_noop("the report cannot be found")),
+    (functions.RETRIEVE_REPORT, REPORT_FEED, gettext_noop("the report cannot be read")),
+    (functions.SET_FILTERS, REPORT_FEED, gettext_noop("the report cannot be limited to what is new")),
+    (
+        functions.ENROLLED_USERS,
+        LEARNER_FEED,
+        gettext_noop("participants cannot be listed, which the feed without report needs"),
+    ),
+    (functions.COMPLETION, LEARNER_FEED, gettext_noop("learners cannot be asked for one by one without the report")),
+    (functions.COURSES, "", gettext_noop("courses cannot be listed to choose from")),
+    (functions.GRADES, "", gettext_noop("badges are issued without a score")),
+    (functions.USERS, "", gettext_noop("suspended accounts cannot be told from others")),
+    (functions.BATCH, "", gettext_noop("every learner costs a call of its own")),
+    (functions.CONFIG, "", gettext_noop("the time zone of the report's times is unknown")),
 )
 
 
@@ -91,18 +84,19 @@ class MoodleFinding:
 class Inspection:
     """All findings, and what follows from them.
 
-    `strategy` is "A" (report feed), "B" (per learner) or "" if neither can work now. `clock_skew` is how far Moodle's
-    clock is ahead of ours, zero below 5 seconds.
+    `feed` is "A" (report feed), "B" (per learner) or "" if neither can work now. `clock_skew` is how far Moodle's
+    clock is ahead of ours, zero below 5 seconds. `zone` is the time zone that the report's times are in, "" if unknown.
 
     `failure` says why the site as a whole could not be read: nothing at its address, a refused token, or gone half-way.
-    Then nothing follows about the feeds: `info` and `report` are None and `strategy` is "".
+    Then nothing follows about the feeds: `info` and `report` are None and `feed` is "".
     """
 
     findings: tuple[MoodleFinding, ...]
-    strategy: str = ""
+    feed: str = ""
     info: SiteInfo | None = None
     report: Report | None = None
     clock_skew: timedelta = timedelta(0)
+    zone: str = ""
     failure: MoodleError | None = None
 
     @property
@@ -131,7 +125,9 @@ def inspect(client: MoodleClient, *, now: datetime) -> Inspection:
         _clock(skew),
         _completion_enabled(info),
     ]
-    functions = _missing_functions(info)
+    missing_functions = _missing_functions(info)
+    zone, zone_finding = _zone(client, info)
+    findings.append(zone_finding)
     report = _ReportCheck(client, info, now)
     report.run()
     if report.failure:
@@ -141,15 +137,15 @@ def inspect(client: MoodleClient, *, now: datetime) -> Inspection:
     if learners.failure and not report.usable:
         seen = (*findings, *report.findings, *learners.findings, *learners.extras)
         return Inspection(findings=seen, failure=learners.failure)
-    strategy = REPORT_FEED if report.usable else LEARNER_FEED if learners.usable else ""
+    feed = REPORT_FEED if report.usable else LEARNER_FEED if learners.usable else ""
     # What only the other feed needs is worth knowing but stops nothing; without any feed, everything is in the way.
-    for feed, found in ((REPORT_FEED, report.findings), (LEARNER_FEED, learners.findings)):
-        missing = [finding for its_feed, finding in functions if its_feed == feed]
-        findings += [replace(item, needed=item.needed and strategy in ("", feed)) for item in (*missing, *found)]
-    findings += [finding for feed, finding in functions if not feed]
+    for needing, found in ((REPORT_FEED, report.findings), (LEARNER_FEED, learners.findings)):
+        missing = [finding for its_feed, finding in missing_functions if its_feed == needing]
+        findings += [replace(item, needed=item.needed and feed in ("", needing)) for item in (*missing, *found)]
+    findings += [finding for its_feed, finding in missing_functions if not its_feed]
     findings += learners.extras
-    findings.append(_strategy(strategy))
-    return Inspection(tuple(findings), strategy, info, report.report, skew)
+    findings.append(_feed_finding(feed))
+    return Inspection(tuple(findings), feed, info, report.report, skew, zone)
 
 
 def _address(client: MoodleClient) -> MoodleFinding:
@@ -212,6 +208,26 @@ def _clock(skew: timedelta) -> MoodleFinding:
     return MoodleFinding("clock", False, message, {"seconds": round(skew.total_seconds())}, needed=False)
 
 
+def _zone(client: MoodleClient, info: SiteInfo) -> tuple[str, MoodleFinding]:
+    """The zone of the report's times: the one that the site forces on everybody, else the one that we ask for."""
+    unknown = gettext_noop(
+        "The time zone of the report's times is unknown, so each learner's exact time is asked for. {advice}"
+    )
+    if functions.CONFIG not in info.functions:
+        values = {"advice": gettext_noop("Add tool_mobile_get_config to the service.")}
+        return "", MoodleFinding("zone", False, unknown, values, needed=False)
+    try:
+        settings = client.location_settings()
+    except MoodleError as error:
+        return "", MoodleFinding("zone", False, unknown, {"advice": error.advice}, needed=False)
+    if not settings.forced:
+        return "UTC", MoodleFinding("zone", True, gettext_noop("The report's times can be read."))
+    message = gettext_noop(
+        'Moodle forces the time zone {zone} on everybody ("Force timezone"), and the report\'s times are read in it.'
+    )
+    return settings.forced, MoodleFinding("zone", True, message, {"zone": settings.forced})
+
+
 def _completion_enabled(info: SiteInfo) -> MoodleFinding:
     if info.features.get("enablecompletion") is not False:
         return MoodleFinding("completion", True, gettext_noop("Completion tracking is enabled for the site."))
@@ -230,13 +246,13 @@ def _missing_functions(info: SiteInfo) -> list[tuple[str, MoodleFinding]]:
     ]
 
 
-def _strategy(strategy: str) -> MoodleFinding:
+def _feed_finding(feed: str) -> MoodleFinding:
     messages = {
         REPORT_FEED: gettext_noop("Completions are read from the report."),
         LEARNER_FEED: gettext_noop("Completions are read learner by learner, because the report cannot be used."),
         "": gettext_noop("Completions cannot be read: neither the report nor the participants are available."),
     }
-    return MoodleFinding("strategy", bool(strategy), messages[strategy])
+    return MoodleFinding("strategy", bool(feed), messages[feed])
 
 
 class _Check:
@@ -268,7 +284,7 @@ class _ReportCheck(_Check):
     def run(self) -> None:
         """Make the calls and fill in the findings."""
         self.findings += [_version(self._info), _custom_reports(self._info)]
-        if self._info.functions >= _REPORT_FUNCTIONS and all(finding.ok for finding in self.findings):
+        if self._info.functions >= functions.REPORT_FUNCTIONS and all(finding.ok for finding in self.findings):
             self._find()
         if self.report:
             self._read(self.report)
@@ -308,16 +324,19 @@ class _ReportCheck(_Check):
             elsewhere = self._client.report_page(report.id, 0, per_page=1)
             self._client.set_report_filters(report.id)
             page = self._client.report_page(report.id, 0, per_page=SAMPLE_ROWS)
-            self.rows, problems = parse_page(page, site_urls={self._client.base_url, self._info.siteurl})
+            read = parse_page(page, site_urls={self._client.base_url, self._info.siteurl})
+            self.rows = read.rows
         except MoodleError as error:
             self.findings.append(self._failed("report-readable", error))
             return
         self.usable = True
         message = gettext_noop("The report has the agreed columns. It holds {count} completions.")
         self.findings.append(MoodleFinding("report-readable", True, message, {"count": page.total}))
-        if problems:
+        for text, told in read.warnings:
+            self.findings.append(MoodleFinding("report-form", False, text, told, needed=False))
+        if read.problems:
             message = gettext_noop("Some rows of the report cannot be read: {problems}.")
-            values = {"problems": "; ".join(problems)}
+            values = {"problems": "; ".join(read.problems)}
             self.findings.append(MoodleFinding("report-rows", False, message, values, needed=False))
         self._filters(later, elsewhere)
         self._emails()
@@ -375,12 +394,12 @@ class _LearnerCheck(_Check):
 
     def run(self) -> None:
         """Make the calls and fill in the findings."""
-        courses = self._courses() if _COURSES in self._info.functions else []
+        courses = self._courses() if functions.COURSES in self._info.functions else []
         learner = (self._rows[0].course_id, self._rows[0].user_id) if self._rows else None
-        if self._info.functions >= _LEARNER_FUNCTIONS and not self.failure:
+        if self._info.functions >= functions.LEARNER_FUNCTIONS and not self.failure:
             seen = self._learners(courses)
             learner = learner or seen
-        if learner and _GRADES in self._info.functions and not self.failure:
+        if learner and functions.GRADES in self._info.functions and not self.failure:
             self._grade(learner)
 
     def _courses(self) -> list[Course]:
@@ -457,8 +476,11 @@ class _LearnerCheck(_Check):
         )
 
     def _grade(self, learner: tuple[int, int]) -> None:
+        available = self._info.functions & {functions.GRADES}
+        result: object = None
         try:
-            result = self._client.grades([learner], batch=False)[learner]
+            for answers in self._client.learner_facts([learner], available=available, grades=True):
+                result = answers[learner].grade
         except MoodleError as error:
             result = error
         if isinstance(result, MoodleError):

@@ -4,10 +4,20 @@ Each `from_json` takes the decoded JSON and raises ValueError, naming what was e
 it has another shape. Missing optional fields and unknown fields are fine. Texts stay as Moodle sent them.
 """
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Self
+
+from .errors import MoodleError
+
+# Moodle's `aggregation`: all criteria are needed, or any.
+ALL_CRITERIA = 1
+# Moodle's `groupmode` of a course whose learners see only their own group.
+SEPARATE_GROUPS = 1
+# What a database's whole numbers end at. Moodle's own ids end there too.
+LARGEST_ID = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +54,24 @@ class SiteInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class LocationSettings:
+    """The site's time zone, and the one that is forced on everybody, which decides how a report's times read."""
+
+    timezone: str
+    forced: str
+
+    @classmethod
+    def from_json(cls, data: object) -> Self:
+        """Read tool_mobile_get_config (section locationsettings); "99" means that nothing is forced."""
+        rows = as_list(as_object(data, "settings").get("settings"), "settings")
+        found = {row.get("name"): row.get("value") for row in (as_object(row, "a setting") for row in rows)}
+        if not isinstance(found.get("forcetimezone"), str | int):
+            raise ValueError("the setting forcetimezone expected")
+        forced = str(found["forcetimezone"])
+        return cls(timezone=str(found.get("timezone", "")), forced="" if forced == "99" else forced)
+
+
+@dataclass(frozen=True, slots=True)
 class Course:
     """A course. `completion_enabled` is None where Moodle does not tell, which is without access to the course."""
 
@@ -53,7 +81,7 @@ class Course:
     category: str
     visible: bool
     completion_enabled: bool | None
-    startdate: datetime | None
+    separate_groups: bool
     contact_ids: frozenset[int]
     is_front_page: bool
 
@@ -64,14 +92,14 @@ class Course:
         contacts = (as_object(item, "a contact") for item in _optional_list(course, "contacts"))
         completion = course.get("enablecompletion")
         return cls(
-            id=_integer(course, "id"),
+            id=_id(course, "id"),
             shortname=_text(course, "shortname"),
             fullname=_text(course, "fullname"),
             category=_optional_text(course, "categoryname") or "",
             # Left out without access to the course; a hidden one is then not listed at all.
             visible=_flag(course.get("visible", 1), "visible"),
             completion_enabled=None if completion is None else _flag(completion, "enablecompletion"),
-            startdate=_time(course.get("startdate")),
+            separate_groups=course.get("groupmode") == SEPARATE_GROUPS,
             contact_ids=frozenset(_integer(contact, "id") for contact in contacts),
             is_front_page=course.get("format") == "site",
         )
@@ -96,7 +124,7 @@ class EnrolledUser:
         """Read one user of core_enrol_get_enrolled_users."""
         user = as_object(data, "a participant")
         return cls(
-            id=_integer(user, "id"),
+            id=_id(user, "id"),
             fullname=_optional_text(user, "fullname") or "",
             firstname=_optional_text(user, "firstname"),
             lastname=_optional_text(user, "lastname"),
@@ -119,7 +147,7 @@ class User:
         """Read one user of core_user_get_users_by_field."""
         user = as_object(data, "a user")
         return cls(
-            id=_integer(user, "id"),
+            id=_id(user, "id"),
             firstname=_optional_text(user, "firstname"),
             lastname=_optional_text(user, "lastname"),
             email=_optional_text(user, "email"),
@@ -134,22 +162,44 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class CompletionStatus:
-    """Whether a learner has completed a course, and when; the time is None where Moodle has none."""
+    """Whether a learner has completed a course, and what is known of when.
+
+    Moodle does not tell the time of the course's completion itself, only those of its criteria. The completion is no
+    earlier than `earliest` and no later than `latest`; both are None where no criterion has a time, as after an import.
+    `times` are those of all criteria that are met. FACTS-2.md, section 1.4, has what was observed.
+    """
 
     completed: bool
-    completed_at: datetime | None
+    earliest: datetime | None = None
+    latest: datetime | None = None
+    times: frozenset[datetime] = frozenset()
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the criteria leave no doubt about the time."""
+        return self.earliest is not None and self.earliest == self.latest
 
     @classmethod
     def from_json(cls, data: object) -> Self:
-        """Read core_completion_get_course_completion_status.
-
-        It has no time of the course itself, so the latest of its criteria counts (WEB_SERVICES.md, trap 5).
-        """
+        """Read core_completion_get_course_completion_status."""
         status = as_object(as_object(data, "a completion").get("completionstatus"), "completionstatus")
-        criteria = [as_object(item, "a criterion") for item in as_list(status.get("completions"), "completions")]
-        times = [time for time in (_time(item.get("timecompleted")) for item in criteria) if time]
-        completed = _flag(status.get("completed"), "completed")
-        return cls(completed=completed, completed_at=max(times, default=None) if completed else None)
+        if not _flag(status.get("completed"), "completed"):
+            return cls(completed=False)
+        by_type: dict[object, list[datetime]] = {}
+        for item in as_list(status.get("completions"), "completions"):
+            criterion = as_object(item, "a criterion")
+            if time := _time(criterion.get("timecompleted")):
+                by_type.setdefault(criterion.get("type"), []).append(time)
+        times = [time for of_type in by_type.values() for time in of_type]
+        if not times:
+            return cls(completed=True)
+        if status.get("aggregation") == ALL_CRITERIA:
+            # Criteria of one type, such as several activities, may have a rule of their own, all or any of them,
+            # which Moodle does not tell: then the first of them may have been enough.
+            earliest = max(min(of_type) for of_type in by_type.values())
+        else:
+            earliest = min(times)
+        return cls(completed=True, earliest=earliest, latest=max(times), times=frozenset(times))
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,20 +239,37 @@ def percent(raw: Decimal | None, least: Decimal | None, most: Decimal | None) ->
 
 
 @dataclass(frozen=True, slots=True)
+class LearnerFacts:
+    """What Moodle says now of one learner in one course: an answer, an error in its place, or None: not asked."""
+
+    status: CompletionStatus | MoodleError | None = None
+    user: User | MoodleError | None = None
+    grade: Grade | MoodleError | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """A custom report that the account is in the audience of."""
+    """A custom report that the account is in the audience of.
+
+    `unique_rows` and `conditions` (Moodle's own keys and values) are None where Moodle does not tell them.
+    """
 
     id: int
     name: str
     source: str
     timemodified: datetime | None
+    unique_rows: bool | None = None
+    conditions: dict[str, Any] | None = None
 
     @classmethod
     def from_json(cls, data: object) -> Self:
         """Read one report of core_reportbuilder_list_reports, or the details of a page."""
         report = as_object(data, "a report")
+        unique = report.get("uniquerows")
         return cls(
-            id=_integer(report, "id"),
+            unique_rows=unique if isinstance(unique, bool) else None,
+            conditions=_conditions(report.get("conditiondata")),
+            id=_id(report, "id"),
             name=_text(report, "name"),
             source=_text(report, "source"),
             timemodified=_time(report.get("timemodified")),
@@ -216,7 +283,7 @@ class ReportPage:
     details: Report
     page: int
     headers: list[str]
-    rows: list[list[str]]
+    rows: list[list[str | None]]
     total: int
 
     @property
@@ -236,15 +303,17 @@ class ReportPage:
 
     @classmethod
     def from_json(cls, data: object, *, page: int) -> Self:
-        """Read core_reportbuilder_retrieve_report; an empty cell may come as null."""
+        """Read core_reportbuilder_retrieve_report. An empty cell may come as null; one that is no text is None."""
         answer = as_object(data, "a report page")
         table = as_object(answer.get("data"), "data")
-        rows = (as_object(row, "a row") for row in as_list(table.get("rows"), "rows"))
+        rows = (
+            as_list(as_object(row, "a row").get("columns"), "columns") for row in as_list(table.get("rows"), "rows")
+        )
         return cls(
             details=Report.from_json(answer.get("details")),
             page=page,
             headers=[_cell(title) for title in as_list(table.get("headers"), "headers")],
-            rows=[[_cell(cell) for cell in as_list(row.get("columns"), "columns")] for row in rows],
+            rows=[[cell if isinstance(cell, str) else "" if cell is None else None for cell in row] for row in rows],
             total=_integer(table, "totalrowcount"),
         )
 
@@ -288,6 +357,24 @@ def _integer(data: dict[str, Any], key: str) -> int:
     value = data.get(key)
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError(f"a whole number expected for {key}")
+    return value
+
+
+def _conditions(text: object) -> dict[str, Any] | None:
+    """The report's conditions, which come as JSON in a text; None where they are not told."""
+    if not isinstance(text, str):
+        return None
+    try:
+        conditions = json.loads(text)
+    except ValueError:
+        return None
+    return conditions if isinstance(conditions, dict) else {}
+
+
+def _id(data: dict[str, Any], key: str) -> int:
+    value = _integer(data, key)
+    if not 0 < value <= LARGEST_ID:
+        raise ValueError(f"a number of Moodle's expected for {key}")
     return value
 
 

@@ -768,7 +768,7 @@ def test_more_than_one_batch_is_sent_in_a_round_today_before_a_back_fill(sandbox
     settings.SEND_BATCH = 3
     settings.SEND_THREADS = 1
     mapping = map_course(sandbox)
-    past = [owe(mapping, backfill=True) for _ in range(4)]
+    past = [owe(mapping, past=True) for _ in range(4)]
     today = [owe(mapping) for _ in range(4)]
     assert send(past[0]).issued == 8
     sent = [put.body["recipient_email"] for put in sandbox.navigatr.puts]
@@ -928,7 +928,7 @@ def test_taking_what_is_due_reads_the_index_made_for_it(sandbox: Sandbox) -> Non
     due = (
         Issuance.objects.due(timezone.now())
         .filter(connection=row.connection_id, environment="staging")
-        .order_by("backfill", "next_attempt_at")[:500]
+        .order_by("past", "next_attempt_at")[:500]
     )
     if database.vendor == "postgresql":
         with database.cursor() as cursor:

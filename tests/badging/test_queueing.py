@@ -38,7 +38,7 @@ def test_a_completion_of_a_mapped_course_is_queued_once() -> None:
     row = Issuance.objects.get()
     assert (row.state, row.learner, row.mapping, row.completion) == ("queued", completion.learner, mapping, completion)
     assert (row.provider_id, row.badge_id, row.environment) == (11, 111, "staging")
-    assert (row.queued_at, row.next_attempt_at, row.backfill) == (NOW, NOW, False)
+    assert (row.queued_at, row.next_attempt_at, row.past) == (NOW, NOW, False)
     assert queue(completion) == 0
     assert Issuance.objects.count() == 1
 
@@ -60,7 +60,7 @@ def test_completions_of_courses_without_a_mapping_are_left_alone() -> None:
 def test_past_completions_are_queued_behind_todays(completed_at: Any, source: str) -> None:
     mapping = make_mapping(include_past=True)
     queue(make_completion(mapping.course, completed_at=completed_at, time_source=source))
-    assert Issuance.objects.get().backfill
+    assert Issuance.objects.get().past
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,11 @@ class Command(PortalCommand):
         parser.add_argument("--name", required=True)
         parser.add_argument("--url", required=True, help="the address of Moodle's front page")
         parser.add_argument("--token-stdin", action="store_true", help="read the token from standard input")
+        parser.add_argument(
+            "--same-moodle",
+            action="store_true",
+            help="a known site has moved to this address, and is still the same Moodle with the same people",
+        )
         parser.add_argument("--poll-seconds", type=int, help="how long to wait between two polls (60)")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -36,15 +41,16 @@ class Command(PortalCommand):
             site.poll_interval = timedelta(seconds=options["poll_seconds"])
         site.token = read_secret(options["token_stdin"], _("Moodle web-service token"))
         check_fields(site)
-        usable = check_when_free(site)
+        check = check_when_free(site, same_moodle=options["same_moodle"])
         findings = [
             {"check": finding["check"], "ok": finding["ok"], "message": finding_text(finding)}
-            for finding in site.findings
+            for finding in check.findings
         ]
-        result = {"ok": usable, "strategy": site.strategy, "findings": findings}
+        feed = site.state.feed if check.saved else ""
+        result = {"ok": check.saved, "strategy": feed, "feed": feed, "findings": findings}
         lines = [f"{'✓' if finding['ok'] else '✗'} {finding['message']}" for finding in findings]
-        if usable:
-            lines += [_("Saved. Feed: %s.") % site.get_strategy_display()]
+        if check.saved:
+            lines += [_("Saved. Feed: %s.") % site.state.get_feed_display()]
             self.say(options, result, *lines)
             return
         if options["json"]:

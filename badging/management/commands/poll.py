@@ -7,7 +7,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from badging.management.base import PortalCommand, poll_when_free, site_named
-from moodle_sync.models import MoodleSite
+from moodle_sync.models import MoodleSite, MoodleSiteState
 from moodle_sync.polling import PollResult
 
 
@@ -58,6 +58,9 @@ class Command(PortalCommand):
 
 def _wrong(result: PollResult) -> str:
     """Why the site was not read: a poll that a worker has under way is told from a site that is switched off."""
-    if result.busy and MoodleSite.objects.filter(name=result.site, polling_until__gt=timezone.now()).exists():
+    if (
+        result.busy
+        and MoodleSiteState.objects.filter(site__name=result.site, polling_until__gt=timezone.now()).exists()
+    ):
         return _("A worker is polling this site right now, so nothing was read here. Try again in a minute.")
     return result.error

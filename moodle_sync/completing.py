@@ -1,0 +1,145 @@
+"""Completes what is new: asks Moodle about each new completion, before it is stored.
+
+A feed tells who completed a course, more or less. Who that is to the letter, when it was to the second, with what
+score, and whether it is still so, Moodle tells of one learner at a time (FACTS-2.md, section 9).
+"""
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from django.utils.translation import gettext as _
+
+from .client.errors import MoodleError, MoodleGone, MoodleLearnerGone, MoodleNotTracked
+from .client.functions import BATCH, COMPLETION, GRADES, USERS
+from .client.records import CompletionStatus, LearnerFacts
+from .models import Completion
+from .reading import Batch, Poll, Seen
+from .times import MINUTE, exact_time, minute_of, shows_another_zone
+
+Key = tuple[int, int]
+
+# What is asked about a learner, and what is lost where the service lacks the function.
+ASKED = frozenset({COMPLETION, USERS, GRADES, BATCH})
+NOTHING_KNOWN = LearnerFacts()
+
+
+def complete_what_is_new(poll: Poll, batch: Batch) -> tuple[list[Seen], dict[Key, LearnerFacts]]:
+    """The batch's completions with their exact times, and what Moodle said of those that it was asked about.
+
+    Asked about are those that count and are not on file, those that Moodle tells a later time of, and with
+    `batch.ask_all` all of them. A completion that was undone since the feed saw it is left out. Raises MoodleError for
+    what concerns the whole site.
+    """
+    seen = list({one.key: one for one in batch.seen}.values())
+    known = _known(poll, seen)
+    erased = _erased(poll, seen)
+    news = [one for one in seen if one.user_id not in erased and (batch.ask_all or _is_new(poll, batch, one, known))]
+    facts = _ask(poll, batch, news)
+    _see_whether_the_zone_is_right(poll, news, facts)
+    completed: list[Seen] = []
+    for one in seen:
+        told = facts.get(one.key)
+        if told is None:
+            completed.append(_as_far_as_known(one, known))
+        elif one.key in known or not (isinstance(told.status, CompletionStatus) and not told.status.completed):
+            completed.append(_exactly(poll, batch, one, told))
+    return completed, facts
+
+
+def _known(poll: Poll, seen: Collection[Seen]) -> dict[Key, Completion]:
+    rows = Completion.objects.filter(
+        course__in={one.course.pk for one in seen},
+        learner__site=poll.site,
+        learner__moodle_id__in={one.user_id for one in seen},
+    ).select_related("learner")
+    return {(row.course_id, row.learner.moodle_id): row for row in rows}
+
+
+def _erased(poll: Poll, seen: Collection[Seen]) -> set[int]:
+    """Of erased learners nothing more is asked."""
+    ids = {one.user_id for one in seen}
+    rows = poll.site.learners.filter(moodle_id__in=ids, erased_at__isnull=False)
+    return set(rows.values_list("moodle_id", flat=True))
+
+
+def _is_new(poll: Poll, batch: Batch, seen: Seen, known: dict[Key, Completion]) -> bool:
+    """Whether Moodle is asked about it: it counts and is not on file, or is back, or completed a second time."""
+    row = known.get(seen.key)
+    if row is None:
+        wanted = poll.wanted[seen.course.pk]
+        # What the feed knows no time of may count, if Moodle itself says that it is no older than `since`.
+        return wanted.wants(seen.completed_at) or (seen.doubtful and batch.since is not None)
+    if batch.on_file:
+        return row.score_read_at is None and poll.wanted[seen.course.pk].wants(row.completed_at)
+    return row.undone_at is not None or row.score_read_at is None or is_again(row, seen)
+
+
+def is_again(row: Completion, seen: Seen) -> bool:
+    """Whether this is a later completion than the one on file: a later minute (feed A knows no seconds)."""
+    if seen.completed_at is None or seen.doubtful or seen.source == Completion.TimeSource.SEEN:
+        return False
+    return row.completed_at is None or seen.completed_at >= minute_of(row.completed_at) + MINUTE
+
+
+def _ask(poll: Poll, batch: Batch, news: list[Seen]) -> dict[Key, LearnerFacts]:
+    """Ask what is not known yet; feed B has asked for the status and has the names."""
+    told: dict[Key, LearnerFacts] = {}
+    for with_status in (False, True):
+        asked = {(one.course.moodle_id, one.user_id): one for one in news if (one.status is not None) is with_status}
+        needed = ASKED - {COMPLETION} if with_status else ASKED
+        if with_status and poll.site.send_suspended:
+            needed -= {USERS}
+        available = poll.functions & needed
+        if not asked or not available - {BATCH}:
+            continue
+        for answers in poll.client.learner_facts(asked, available=available, grades=GRADES in available):
+            for pair, facts in answers.items():
+                one = asked[pair]
+                told[one.key] = facts if one.status is None else replace(facts, status=one.status)
+                _note_problems(poll, one, facts)
+            poll.heartbeat()
+    return told
+
+
+def _note_problems(poll: Poll, seen: Seen, facts: LearnerFacts) -> None:
+    """Note what could not be told. What concerns the learner alone is no problem of the site."""
+    for answer in (facts.status, facts.user, facts.grade):
+        if isinstance(answer, MoodleError) and not isinstance(answer, MoodleNotTracked | MoodleLearnerGone):
+            if isinstance(answer, MoodleGone):
+                poll.problem(seen.course, answer)
+            else:
+                poll.note(
+                    _("%(course)s, learner %(id)d: %(advice)s")
+                    % {"course": seen.course, "id": seen.user_id, "advice": _(answer.advice)}
+                )
+
+
+def _see_whether_the_zone_is_right(poll: Poll, news: list[Seen], facts: dict[Key, LearnerFacts]) -> None:
+    """A report's time that differs from the exact one as two zones do says that the site's zone was changed."""
+    for one in news:
+        status = facts[one.key].status if one.key in facts else None
+        if one.source == Completion.TimeSource.REPORT and isinstance(status, CompletionStatus):
+            poll.zone_doubted = poll.zone_doubted or shows_another_zone(one, status)
+
+
+def _as_far_as_known(seen: Seen, known: dict[Key, Completion]) -> Seen:
+    """What nobody was asked about: a doubtful time is not kept, and never replaces the one on file."""
+    if not seen.doubtful:
+        return seen
+    row = known.get(seen.key)
+    if row is not None:
+        return replace(seen, completed_at=row.completed_at, source=row.time_source)
+    return replace(seen, completed_at=None, source=Completion.TimeSource.UNKNOWN)
+
+
+def _exactly(poll: Poll, batch: Batch, seen: Seen, facts: LearnerFacts) -> Seen:
+    """With the exact time. A feed's time in a zone that is doubted gives way to that of the criteria."""
+    if batch.ask_all or batch.on_file:
+        return seen
+    status = facts.status if isinstance(facts.status, CompletionStatus) else None
+    doubted = poll.zone_doubted and seen.source == Completion.TimeSource.REPORT
+    told = replace(seen, doubtful=True) if doubted else seen
+    if seen.source == Completion.TimeSource.REPORT:
+        completed_at, source = exact_time(told, status, since=batch.since, now=poll.now)
+        return replace(seen, completed_at=completed_at, source=source)
+    return seen

@@ -1,0 +1,180 @@
+"""What a feed hands over: who was seen, in which course, and how far that brings the reading."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from .client import MoodleClient
+from .client.errors import MoodleError
+from .client.records import CompletionStatus
+from .models import Completion, Course, MoodleSite, MoodleSiteState
+
+ON_FILE_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class WantedCourse:
+    """A course to read, and from when on its completions count (None: all of them).
+
+    `past_wanted_at` is when somebody asked for past completions: a course that was last read whole before that is
+    read whole once more.
+    """
+
+    course: Course
+    since: datetime | None = None
+    past_wanted_at: datetime | None = None
+
+    def wants(self, completed_at: datetime | None) -> bool:
+        """Whether a completion of this time counts. Moodle's report cuts seconds off, so the minute decides."""
+        if self.since is None:
+            return True
+        return completed_at is not None and completed_at >= self.since.replace(second=0, microsecond=0)
+
+    @property
+    def past_is_due(self) -> bool:
+        """Whether the course's past completions are to be read: never done, or asked for since."""
+        read = self.course.past_read_at
+        return read is None or (self.past_wanted_at is not None and read < self.past_wanted_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One completion as a feed tells it. Names and address are None where the feed does not tell them.
+
+    `completed_at` is to the minute in feed A; None: nothing is known of the time. `doubtful`: the time may be wrong,
+    and only Moodle's exact answer is believed. `status`: that answer, where the feed has asked already. `course_name`:
+    how the feed writes it, which is not always how people see it. `names_hidden`: Moodle left out the name or the
+    address, which it does without a word for want of a right.
+    """
+
+    course: Course
+    user_id: int
+    firstname: str | None
+    lastname: str | None
+    email: str | None
+    completed_at: datetime | None
+    source: str
+    doubtful: bool = False
+    status: CompletionStatus | None = None
+    course_name: str = ""
+    names_hidden: bool = False
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """(course row, Moodle user id)."""
+        return self.course.pk, self.user_id
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A part of what is read, stored in one transaction.
+
+    `since`: Moodle itself has left out what was completed before (its filter works on exact times); None: nothing was
+    left out. `whole`: courses of which, with this batch, everything has been read. `bookmarks`: courses whose own
+    bookmarks moved. `state`: values for the site's state, which move the reading on. `on_file`: taken from our own
+    rows, so Moodle has confirmed nothing. `ask_all`: Moodle is to be asked about each, known or not.
+    """
+
+    seen: list[Seen]
+    since: datetime | None = None
+    whole: tuple[Course, ...] = ()
+    bookmarks: tuple[Course, ...] = ()
+    state: dict[str, Any] = field(default_factory=dict)
+    on_file: bool = False
+    ask_all: bool = False
+
+
+@dataclass
+class Poll:
+    """One poll of one site under way, and what it has come to so far.
+
+    `heartbeat` is called between calls to Moodle; it may raise to end the poll. `zone_doubted`: times were met that
+    cannot be in the zone that the site is believed to use.
+    """
+
+    site: MoodleSite
+    state: MoodleSiteState
+    client: MoodleClient
+    wanted: dict[int, WantedCourse]
+    now: datetime
+    heartbeat: Callable[[], None]
+    problems: list[str] = field(default_factory=list)
+    new: int = 0
+    queued: int = 0
+    people_known: int = 0
+    people_changed: int = 0
+    zone_doubted: bool = False
+
+    @property
+    def functions(self) -> frozenset[str]:
+        """The web-service functions that the token may call."""
+        return frozenset(self.state.functions)
+
+    @property
+    def courses(self) -> list[Course]:
+        """The courses to read."""
+        return [row.course for row in self.wanted.values()]
+
+    @property
+    def past_due(self) -> list[Course]:
+        """Those whose past completions are to be read."""
+        return [row.course for row in self.wanted.values() if row.past_is_due]
+
+    def problem(self, course: Course, error: MoodleError) -> None:
+        """Note, once, what one course or learner could not tell; the round goes on."""
+        self.note(f"{course}: {_(error.advice)}")
+
+    def note(self, *lines: str) -> None:
+        """Note, once, what is wrong and stops nothing else."""
+        self.problems += [line for line in lines if line not in self.problems]
+
+    def note_odd_rows(self) -> None:
+        """Note rows of Moodle's lists that could not be read and were left out."""
+        self.note(*(_("Moodle sent a row that cannot be read, %s") % row for row in self.client.odd_rows))
+        self.client.odd_rows.clear()
+
+
+def on_file(course: Course) -> Iterator[Batch]:
+    """What is on file of a course, as if it were read anew."""
+    last = 0
+    rows = Completion.objects.filter(course=course, learner__erased_at=None).select_related("learner").order_by("pk")
+    while part := list(rows.filter(pk__gt=last)[:ON_FILE_AT_ONCE]):
+        last = part[-1].pk
+        yield Batch([seen_before(row, course) for row in part], on_file=True)
+
+
+def seen_before(row: Completion, course: Course) -> Seen:
+    """A completion on file, to be looked at again; the feed tells nothing new of it."""
+    return Seen(course, row.learner.moodle_id, None, None, None, row.completed_at, row.time_source)
+
+
+OnStored = Callable[["Stored"], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What one batch came to, for the caller to act on inside the same transaction.
+
+    `wanted`: every completion of the batch that counts, new or known (so that whatever was missed is caught up).
+    `changed_learners`, `changed_completions`: rows of which something changed that may hold a badge back or let it go.
+    `again`: completions of which Moodle tells a second, later time, in `completed_again_at`.
+    """
+
+    wanted: list[Completion]
+    new: int
+    changed_learners: list[int]
+    changed_completions: list[int] = field(default_factory=list)
+    again: list[int] = field(default_factory=list)
+
+    @property
+    def is_worth_telling(self) -> bool:
+        """Whether there is anything to act on."""
+        return bool(self.wanted or self.changed_learners or self.changed_completions)
+
+
+def pairs_of(seen: Iterable[Seen]) -> list[tuple[int, int]]:
+    """(Moodle course id, Moodle user id) of each."""
+    return [(one.course.moodle_id, one.user_id) for one in seen]
