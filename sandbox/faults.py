@@ -56,8 +56,21 @@ MOODLE_KINDS: dict[str, str] = {
     "report_refused": "Report not shared with the account",
     "reports_off": "Custom reports switched off",
     "report_changed": "The report's columns were changed",
-    "grades_refused": "Missing capability: grades are refused",
+    "grades_refused": "Missing capability moodle/grade:viewall: grades are refused",
+    "gradereport_refused": "Missing capability gradereport/user:view: the grade report is refused",
+    "no_viewhidden": "Missing capability moodle/grade:viewhidden: hidden totals are left out, totals over it empty",
+    "no_viewfullnames": "Missing capability moodle/site:viewfullnames: no first and last names",
+    "no_hidden_courses": "Missing capability moodle/course:viewhiddencourses: hidden courses are not there",
+    "reportbuilder_refused": "Missing capability moodle/reportbuilder:view: all report functions are refused",
+    "no_accessallgroups": "Missing capability moodle/site:accessallgroups: courses with separate groups show nobody",
+    "separate_groups": "Separate groups in every course, and the account is in none: they show nobody",
     "completion_off": "Completion tracking switched off",
+    "usernotfullysetup": "A required profile field of the account is empty: courses and reports are refused",
+    "dbconnectionfailed": "Moodle's database is down: every call says so (200, JSON)",
+    "short_pages": "Short pages: half the rows asked for, although more follow",
+    "odd_startdate": "Odd row: the first course's start date is in milliseconds",
+    "odd_null": "Odd row: the first row has null in place of a name",
+    "odd_id": "Odd row: the first row's id is beyond 2^63",
 }
 KINDS: dict[str, dict[str, str]] = {
     NAVIGATR: NAVIGATR_KINDS,
@@ -80,9 +93,23 @@ ASKED_FOR = frozenset(
         "reports_off",
         "report_changed",
         "grades_refused",
+        "gradereport_refused",
+        "no_viewhidden",
+        "no_viewfullnames",
+        "no_hidden_courses",
+        "reportbuilder_refused",
+        "no_accessallgroups",
+        "separate_groups",
         "completion_off",
+        "usernotfullysetup",
+        "short_pages",
+        "odd_startdate",
+        "odd_null",
+        "odd_id",
     }
 )
+# Of these one function may be chosen.
+CHOOSABLE = frozenset({"missing_function", "short_pages", "odd_startdate", "odd_null", "odd_id"})
 
 
 @dataclass(slots=True)
@@ -247,7 +274,7 @@ class Faults:
         if kind == "missing_function":
             # Without any function there would be no service to speak of: the feed's own one is what goes missing.
             call = call if call not in ("", "all") else "core_reportbuilder_retrieve_report"
-        elif kind in ASKED_FOR:
+        elif kind in ASKED_FOR and kind not in CHOOSABLE:
             # Each of these concerns its own calls, whatever was asked for.
             call = "all"
         usual = "all" if side == MOODLE else "issue"
