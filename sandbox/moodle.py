@@ -701,7 +701,10 @@ class Moodle:
 
     def criteria(self, course_id: int, user_id: int) -> list[tuple[int, int | None]] | None:
         """What was told about a user's criteria one by one, if anything was."""
-        return None if (course_id, user_id) in self._unlocked else self._criteria.get((course_id, user_id))
+        met = self._criteria.get((course_id, user_id))
+        if met is not None and (course_id, user_id) in self._unlocked:
+            return [(kind, None) for kind, _when in met]
+        return met
 
     def grade(self, course_id: int, user_id: int) -> Grade | None:
         """A user's course total, if there is one."""
