@@ -12,6 +12,9 @@ NAVIGATR = "navigatr"
 NAVIGATR_PRODUCTION = "navigatr-production"
 MOODLE = "moodle"
 SIDES = (NAVIGATR, NAVIGATR_PRODUCTION, MOODLE)
+# How long slow answers and time-outs take, and the pause between two bytes that drip, where nothing else is asked for.
+SECONDS = 5.0
+DRIP_SECONDS = 1.0
 
 # Every fault of the pretend Navigatr with what a person reads about it. "Before" and "after" are before and
 # after the badge is issued: after it the learner has the badge although the caller cannot know.
@@ -67,6 +70,12 @@ MOODLE_KINDS: dict[str, str] = {
     "completion_off": "Completion tracking switched off",
     "usernotfullysetup": "A required profile field of the account is empty: courses and reports are refused",
     "dbconnectionfailed": "Moodle's database is down: every call says so (200, JSON)",
+    "drip_headers": "Drip: the answer's headers come byte by byte, some seconds apart",
+    "drip_body": "Drip: the answer's body comes byte by byte, some seconds apart",
+    "flood": "Flood: 20 MB of empty records in place of the answer",
+    "junk_before": "Junk: a notice of PHP stands before the JSON",
+    "cut": "Cut: the JSON ends in the middle, the answer is otherwise whole",
+    "cut_off": "Cut off: the connection is closed in the middle of the answer",
     "short_pages": "Short pages: half the rows asked for, although more follow",
     "odd_startdate": "Odd row: the first course's start date is in milliseconds",
     "odd_null": "Odd row: the first row has null in place of a name",
@@ -122,7 +131,7 @@ class Fault:
     call: str
     probability: float = 1.0
     left: int | None = None
-    seconds: float = 5.0
+    seconds: float = SECONDS
     retry_after: int | None = None
     hits: int = 0
 
@@ -156,14 +165,15 @@ class Faults:
         call: str = "",
         probability: float = 1.0,
         count: int | None = None,
-        seconds: float = 5.0,
+        seconds: float | None = None,
         retry_after: int | None = None,
     ) -> Fault:
         """Switch a fault on and return it.
 
         `call` limits it to one call ("issue" for Navigatr and "all" for Moodle when left out; a function name for
-        Moodle), `count` to the next N requests. `seconds` is the delay of slow and time-out faults, `retry_after`
-        the header of a 429 or 503. Raises ValueError for an unknown side or kind or a probability outside 0 to 1.
+        Moodle), `count` to the next N requests. `seconds` is the delay of slow and time-out faults, and the pause
+        between two bytes that drip; `retry_after` is the header of a 429 or 503. Raises ValueError for an unknown side
+        or kind or a probability outside 0 to 1.
         """
         with self._lock:
             fault = self._make(kind, side, call, probability, count, seconds, retry_after)
@@ -176,7 +186,7 @@ class Faults:
         kind: str,
         *,
         times: int = 1,
-        seconds: float = 5.0,
+        seconds: float | None = None,
         retry_after: int | None = None,
         side: str = NAVIGATR,
     ) -> None:
@@ -258,7 +268,7 @@ class Faults:
         call: str,
         probability: float,
         count: int | None,
-        seconds: float,
+        seconds: float | None,
         retry_after: int | None,
     ) -> Fault:
         if side not in KINDS:
@@ -269,6 +279,8 @@ class Faults:
             raise ValueError("probability must be from 0 to 1")
         if count is not None and count < 1:
             raise ValueError("count must be 1 or more")
+        if seconds is None:
+            seconds = DRIP_SECONDS if kind.startswith("drip_") else SECONDS
         if seconds < 0:
             raise ValueError("seconds must not be negative")
         if kind == "missing_function":

@@ -51,6 +51,10 @@ NO_DATABASE = (
     "<p>The site administrator should also check that the database details have been correctly specified in"
     " config.php</p>"
 )
+PHP_NOTICE = (
+    b"<br />\n<b>Notice</b>:  Undefined variable: extra in <b>local/plugin/lib.php</b> on line <b>12</b><br />\n"
+)
+FLOOD_BYTES = 20_000_000
 BROKEN_PAGE = '<!DOCTYPE html><html lang="en"><title>500</title><h1>Internal Server Error</h1></html>'
 # Moodle's own classes of exception: most errors are the first.
 GENERAL = "core\\exception\\moodle_exception"
@@ -186,7 +190,7 @@ class MoodleWire:
                     reply = _refusal(error, as_json)
             status = 0 if reply.drop else reply.status
             self.moodle.ledger.append(Call(self.moodle.clock(), function, errorcode, status, kind))
-        return reply.later(draw.delay)
+        return _damaged(reply, draw).later(draw.delay)
 
     def _page(self, path: str, request: Request) -> Reply:
         """The pages that links lead to; everything else is not found, in Moodle's web server's words."""
@@ -1077,6 +1081,31 @@ def _value(param: Param, given: Any) -> Any:
 def _php_json(value: Any) -> str:
     """JSON as PHP writes it: ASCII only, with escaped slashes."""
     return json.dumps(value, separators=(",", ":")).replace("/", "\\/")
+
+
+def _damaged(reply: Reply, draw: Draw) -> Reply:
+    """The answer as it arrives: whole, unless a fault spoils it on its way."""
+    pace = draw.fault.seconds if draw.fault else 0.0
+    match draw.fault.kind if draw.fault else "":
+        case "drip_headers":
+            return replace(reply, drip="headers", pace=pace)
+        case "drip_body":
+            return replace(reply, drip="body", pace=pace)
+        case "flood":
+            return replace(reply, body=_flood())
+        case "junk_before":
+            return replace(reply, body=PHP_NOTICE + reply.body)
+        case "cut":
+            return replace(reply, body=reply.body[: len(reply.body) // 2])
+        case "cut_off":
+            return replace(reply, sent=len(reply.body) // 2)
+        case _:
+            return reply
+
+
+@lru_cache(maxsize=1)
+def _flood() -> bytes:
+    return b"[" + b"{}," * (FLOOD_BYTES // 3) + b"{}]"
 
 
 def _answer(value: Any, as_json: bool) -> Reply:

@@ -1,5 +1,6 @@
 """Each fault does what its description says, as often as it was asked to."""
 
+import socket
 import time
 from typing import Any
 
@@ -257,6 +258,12 @@ OTHERS = {"down", "refuse", "slow", "500", "maintenance_cli", "token_expired", "
     "no_viewfullnames",
     "no_hidden_courses",
     "no_accessallgroups",
+    "drip_headers",
+    "drip_body",
+    "flood",
+    "junk_before",
+    "cut",
+    "cut_off",
     "short_pages",
     "odd_startdate",
     "odd_null",
@@ -382,6 +389,52 @@ def test_without_viewhidden_hidden_totals_are_left_out(portal: Portal) -> None:
     portal.sandbox.faults.off(fault.id)
     assert [item["graderaw"] for item in items() if item["itemtype"] == "course"] == [80]
     assert len(items()) == 3
+
+
+def test_an_answer_can_arrive_with_junk_or_in_part(portal: Portal) -> None:
+    faults = portal.sandbox.faults
+    whole = portal.moodle_raw(SITE_INFO, moodlewsrestformat="json").content
+    faults.on("junk_before", side=MOODLE, call=SITE_INFO, count=1)
+    junk = portal.moodle_raw(SITE_INFO, moodlewsrestformat="json")
+    assert junk.content.startswith(b"<br />")
+    assert junk.content.endswith(whole)
+    assert junk.headers["Content-Type"] == "application/json"
+    faults.on("cut", side=MOODLE, count=1)
+    assert portal.moodle_raw(SITE_INFO, moodlewsrestformat="json").content == whole[: len(whole) // 2]
+    faults.on("cut_off", side=MOODLE, count=1)
+    with pytest.raises(requests.exceptions.ChunkedEncodingError):
+        portal.moodle_raw(SITE_INFO, moodlewsrestformat="json")
+    assert portal.moodle_raw(SITE_INFO, moodlewsrestformat="json").content == whole
+
+
+def test_a_flood_is_20_mb_of_empty_records(portal: Portal) -> None:
+    portal.sandbox.faults.on("flood", side=MOODLE, count=1)
+    answer = portal.moodle_raw(STATUS, moodlewsrestformat="json")
+    assert len(answer.content) > 20_000_000
+    assert answer.content.startswith(b"[{},{},")
+    assert answer.content.endswith(b",{}]")
+
+
+@pytest.mark.parametrize(("kind", "first"), [("drip_headers", b"H"), ("drip_body", b"HTTP/1.1 200 OK\r\n")])
+def test_bytes_drip_one_by_one(portal: Portal, kind: str, first: bytes) -> None:
+    portal.sandbox.faults.on(kind, side=MOODLE, count=1, seconds=0.05)
+    address = portal.sandbox.moodle_url.removeprefix("http://").partition("/")[0].split(":")
+    form = f"wstoken={portal.sandbox.moodle_token}&wsfunction={SITE_INFO}&moodlewsrestformat=json".encode()
+    head = f"POST /moodle/webservice/rest/server.php HTTP/1.1\r\nHost: x\r\nContent-Length: {len(form)}\r\n\r\n"
+    with socket.create_connection((address[0], int(address[1])), timeout=5) as connection:
+        connection.sendall(head.encode() + form)
+        start, received = time.monotonic(), b""
+        while time.monotonic() - start < 0.6:
+            received += connection.recv(4096)
+    assert received.startswith(first)
+    dripped = received if kind == "drip_headers" else received.partition(b"\r\n\r\n")[2]
+    assert 3 < len(dripped) < 20
+
+
+def test_a_dripped_answer_is_whole_in_the_end(portal: Portal) -> None:
+    for kind in ("drip_headers", "drip_body"):
+        portal.sandbox.faults.on(kind, side=MOODLE, count=1, seconds=0)
+        assert portal.moodle(STATUS, courseid=999, userid=1)["errorcode"] == "invalidrecord"
 
 
 def test_a_short_page_is_not_the_last_one(portal: Portal) -> None:
