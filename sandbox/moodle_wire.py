@@ -473,9 +473,10 @@ class MoodleWire:
     def _timestamps(self, settings: Settings, data: list[dict[str, Any]]) -> dict[str, Any]:
         told = []
         for row in data:
-            key = {"key": row.pop("key")} if row["key"] else {}
+            key = {"key": row["key"]} if row["key"] else {}
+            parts = {name: value for name, value in row.items() if name != "key"}
             try:
-                told.append({**key, "timestamp": moodle_text.epoch(**row, zone=settings.zone)})
+                told.append({**key, "timestamp": moodle_text.epoch(**parts, zone=settings.zone)})
             except ValueError:
                 raise _bad_parameter() from None
         return {"timestamps": told}
@@ -521,7 +522,7 @@ class MoodleWire:
         self.moodle.set_filter(reportid, _filter(values))
         return True
 
-    def _call_external(self, settings: Settings, requests: list[dict[str, Any]]) -> dict[str, Any]:
+    def _call_external(self, _settings: Settings, requests: list[dict[str, Any]]) -> dict[str, Any]:
         responses: list[dict[str, Any]] = []
         for request in requests:
             function = request["function"]
@@ -532,12 +533,12 @@ class MoodleWire:
             try:
                 if function not in FUNCTIONS or function == "tool_mobile_call_external_functions":
                     raise _no_access()
-                # Of the outer settings only the time zone reaches a request; the others it has of its own.
-                own = replace(
-                    settings,
+                # The settings of the whole call do not reach a request: it has its own, and none for the zone.
+                own = Settings(
                     raw=request["settingraw"] in ("1", "true"),
                     filter=request["settingfilter"] in ("1", "true"),
                     language=request["settinglang"] or "en",
+                    zone=self._zone(""),
                 )
                 result = self._run(function, arguments if isinstance(arguments, dict) else {}, own)
             except WsError as error:

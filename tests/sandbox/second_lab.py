@@ -75,8 +75,8 @@ def report_rows(sandbox: Sandbox, name: str) -> None:
         if "_trimmed" in row:
             continue
         link, short, person, username, first, last_name, email, _yes, when, points = row["columns"]
-        course_id = int(COURSE.search(link)[1])  # type: ignore[index]
-        user_id = int(PROFILE.search(person)[1])  # type: ignore[index]
+        course_id = int(COURSE.search(link)[1])
+        user_id = int(PROFILE.search(person)[1])
         _course(sandbox, course_id, unescape(re.sub(r"<[^>]*>", "", link)), short)
         names = STORED_NAMES.get(name, {}).get(user_id) or (unescape(first), unescape(last_name))
         _person(sandbox, user_id, *names, unescape(email), username=unescape(username))
