@@ -12,6 +12,9 @@ NAVIGATR = "navigatr"
 NAVIGATR_PRODUCTION = "navigatr-production"
 MOODLE = "moodle"
 SIDES = (NAVIGATR, NAVIGATR_PRODUCTION, MOODLE)
+# How long slow answers and time-outs take, and the pause between two bytes that drip, where nothing else is asked for.
+SECONDS = 5.0
+DRIP_SECONDS = 1.0
 
 # Every fault of the pretend Navigatr with what a person reads about it. "Before" and "after" are before and
 # after the badge is issued: after it the learner has the badge although the caller cannot know.
@@ -56,8 +59,27 @@ MOODLE_KINDS: dict[str, str] = {
     "report_refused": "Report not shared with the account",
     "reports_off": "Custom reports switched off",
     "report_changed": "The report's columns were changed",
-    "grades_refused": "Missing capability: grades are refused",
+    "grades_refused": "Missing capability moodle/grade:viewall: grades are refused",
+    "gradereport_refused": "Missing capability gradereport/user:view: the grade report is refused",
+    "no_viewhidden": "Missing capability moodle/grade:viewhidden: hidden totals are left out, totals over it empty",
+    "no_viewfullnames": "Missing capability moodle/site:viewfullnames: no first and last names",
+    "no_hidden_courses": "Missing capability moodle/course:viewhiddencourses: hidden courses are not there",
+    "reportbuilder_refused": "Missing capability moodle/reportbuilder:view: all report functions are refused",
+    "no_accessallgroups": "Missing capability moodle/site:accessallgroups: courses with separate groups show nobody",
+    "separate_groups": "Separate groups in every course, and the account is in none: they show nobody",
     "completion_off": "Completion tracking switched off",
+    "usernotfullysetup": "A required profile field of the account is empty: courses and reports are refused",
+    "dbconnectionfailed": "Moodle's database is down: every call says so (200, JSON)",
+    "drip_headers": "Drip: the answer's headers come byte by byte, some seconds apart",
+    "drip_body": "Drip: the answer's body comes byte by byte, some seconds apart",
+    "flood": "Flood: 20 MB of empty records in place of the answer",
+    "junk_before": "Junk: a notice of PHP stands before the JSON",
+    "cut": "Cut: the JSON ends in the middle, the answer is otherwise whole",
+    "cut_off": "Cut off: the connection is closed in the middle of the answer",
+    "short_pages": "Short pages: half the rows asked for, although more follow",
+    "odd_startdate": "Odd row: the first course's start date is in milliseconds",
+    "odd_null": "Odd row: the first row has null in place of a name",
+    "odd_id": "Odd row: the first row's id is beyond 2^63",
 }
 KINDS: dict[str, dict[str, str]] = {
     NAVIGATR: NAVIGATR_KINDS,
@@ -80,9 +102,23 @@ ASKED_FOR = frozenset(
         "reports_off",
         "report_changed",
         "grades_refused",
+        "gradereport_refused",
+        "no_viewhidden",
+        "no_viewfullnames",
+        "no_hidden_courses",
+        "reportbuilder_refused",
+        "no_accessallgroups",
+        "separate_groups",
         "completion_off",
+        "usernotfullysetup",
+        "short_pages",
+        "odd_startdate",
+        "odd_null",
+        "odd_id",
     }
 )
+# Of these one function may be chosen.
+CHOOSABLE = frozenset({"missing_function", "short_pages", "odd_startdate", "odd_null", "odd_id"})
 
 
 @dataclass(slots=True)
@@ -95,7 +131,7 @@ class Fault:
     call: str
     probability: float = 1.0
     left: int | None = None
-    seconds: float = 5.0
+    seconds: float = SECONDS
     retry_after: int | None = None
     hits: int = 0
 
@@ -129,14 +165,15 @@ class Faults:
         call: str = "",
         probability: float = 1.0,
         count: int | None = None,
-        seconds: float = 5.0,
+        seconds: float | None = None,
         retry_after: int | None = None,
     ) -> Fault:
         """Switch a fault on and return it.
 
         `call` limits it to one call ("issue" for Navigatr and "all" for Moodle when left out; a function name for
-        Moodle), `count` to the next N requests. `seconds` is the delay of slow and time-out faults, `retry_after`
-        the header of a 429 or 503. Raises ValueError for an unknown side or kind or a probability outside 0 to 1.
+        Moodle), `count` to the next N requests. `seconds` is the delay of slow and time-out faults, and the pause
+        between two bytes that drip; `retry_after` is the header of a 429 or 503. Raises ValueError for an unknown side
+        or kind or a probability outside 0 to 1.
         """
         with self._lock:
             fault = self._make(kind, side, call, probability, count, seconds, retry_after)
@@ -149,7 +186,7 @@ class Faults:
         kind: str,
         *,
         times: int = 1,
-        seconds: float = 5.0,
+        seconds: float | None = None,
         retry_after: int | None = None,
         side: str = NAVIGATR,
     ) -> None:
@@ -231,7 +268,7 @@ class Faults:
         call: str,
         probability: float,
         count: int | None,
-        seconds: float,
+        seconds: float | None,
         retry_after: int | None,
     ) -> Fault:
         if side not in KINDS:
@@ -242,12 +279,14 @@ class Faults:
             raise ValueError("probability must be from 0 to 1")
         if count is not None and count < 1:
             raise ValueError("count must be 1 or more")
+        if seconds is None:
+            seconds = DRIP_SECONDS if kind.startswith("drip_") else SECONDS
         if seconds < 0:
             raise ValueError("seconds must not be negative")
         if kind == "missing_function":
             # Without any function there would be no service to speak of: the feed's own one is what goes missing.
             call = call if call not in ("", "all") else "core_reportbuilder_retrieve_report"
-        elif kind in ASKED_FOR:
+        elif kind in ASKED_FOR and kind not in CHOOSABLE:
             # Each of these concerns its own calls, whatever was asked for.
             call = "all"
         usual = "all" if side == MOODLE else "issue"

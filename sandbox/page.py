@@ -130,7 +130,7 @@ def _fault_on(sandbox: Sandbox, form: dict[str, str]) -> str:
         call=form["call"],
         probability=float(form["percent"] or 100) / 100,
         count=int(form["count"]) if form["count"] else None,
-        seconds=float(form["seconds"] or 5),
+        seconds=float(form["seconds"]) if form["seconds"] else None,
         retry_after=int(form["retry_after"]) if form["retry_after"] else None,
     )
     return "/#faults"
@@ -347,8 +347,8 @@ def _faults(sandbox: Sandbox) -> str:
 <label>How many requests <span class="dim">(blank: until off)</span>
 <input name="count" type="number" min="1" inputmode="numeric"></label>
 <label>How often, in percent <input name="percent" type="number" min="0" max="100" value="100"></label>
-<label>Seconds <span class="dim">(slow, time-out)</span>
-<input name="seconds" type="number" min="0" step="0.1" value="5"></label>
+<label>Seconds <span class="dim">(slow, time-out: 5; drip: 1)</span>
+<input name="seconds" type="number" min="0" step="0.1"></label>
 <label>Retry-After, in seconds <span class="dim">(429, 503)</span>
 <input name="retry_after" type="number" min="0" inputmode="numeric"></label>
 <div><button>Switch on</button></div>

@@ -116,10 +116,34 @@ class _Connection(asyncio.Protocol):
         if reply.drop == "reset":
             transport.abort()
             return
+        if reply.drip:
+            self._waiting = True
+            head, body = self._server.encoded(reply, close)
+            transport.write(b"" if reply.drip == "headers" else head)
+            dripped, rest = (head, body) if reply.drip == "headers" else (body, b"")
+            self._drip(dripped, rest, 0, reply.pace, close)
+            return
         if not reply.drop:
-            transport.write(self._server.encoded(reply, close))
-        if reply.drop or close:
+            head, body = self._server.encoded(reply, close)
+            transport.write(head + body[: reply.sent])
+        if reply.drop or close or reply.sent is not None:
             transport.close()
+
+    def _drip(self, dripped: bytes, rest: bytes, position: int, pace: float, close: bool) -> None:
+        """Send one byte now and the next one later, then the rest at once; ends when the caller has hung up."""
+        transport = self._transport
+        if transport is None:
+            return
+        transport.write(dripped[position : position + 1])
+        if position + 1 < len(dripped):
+            asyncio.get_running_loop().call_later(pace, self._drip, dripped, rest, position + 1, pace, close)
+            return
+        transport.write(rest)
+        self._waiting = False
+        if close:
+            transport.close()
+        else:
+            self._serve()
 
 
 class Server:
@@ -163,8 +187,8 @@ class Server:
             log.exception("%s %s", request.method, request.path)
             return Reply(500, b"The sandbox itself failed; see its log.", "text/plain")
 
-    def encoded(self, reply: Reply, close: bool) -> bytes:
-        """The bytes of an answer."""
+    def encoded(self, reply: Reply, close: bool) -> tuple[bytes, bytes]:
+        """The bytes of an answer: its head and its body."""
         now = int(self._clock())
         if now != self._date[0]:
             self._date = (now, formatdate(now, usegmt=True))
@@ -176,4 +200,4 @@ class Server:
             head += f"{name}: {value}\r\n"
         if close:
             head += "Connection: close\r\n"
-        return head.encode("latin-1") + b"\r\n" + reply.body
+        return head.encode("latin-1") + b"\r\n", reply.body

@@ -34,7 +34,8 @@ class Request:
 class Reply:
     """One answer. `delay` seconds pass before it is sent; `drop` closes the connection in place of an answer.
 
-    `drop` is "" (answer), "close" (orderly close) or "reset" (the connection is reset).
+    `drop` is "" (answer), "close" (orderly close) or "reset" (the connection is reset). `drip` sends the "headers" or
+    the "body" byte by byte, `pace` seconds apart. `sent` bytes of the body go out before the connection is closed.
     """
 
     status: int = 200
@@ -43,6 +44,9 @@ class Reply:
     headers: tuple[tuple[str, str], ...] = ()
     delay: float = 0.0
     drop: str = ""
+    drip: str = ""
+    pace: float = 0.0
+    sent: int | None = None
 
     def later(self, seconds: float) -> Reply:
         """The same answer, this much later."""

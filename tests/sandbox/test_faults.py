@@ -1,5 +1,6 @@
 """Each fault does what its description says, as often as it was asked to."""
 
+import socket
 import time
 from typing import Any
 
@@ -230,12 +231,43 @@ REFUSALS: dict[str, dict[str, str]] = {
     "grades_refused": {"gradereport_user_get_grade_items": "nopermissiontoviewgrades"},
     "completion_off": {STATUS: "cannotviewreport"},
     "missing_function": {"core_reportbuilder_retrieve_report": "accessexception"},
+    "gradereport_refused": {"gradereport_user_get_grade_items": "nopermissions"},
+    "reportbuilder_refused": {
+        "core_reportbuilder_list_reports": "errorreportview",
+        "core_reportbuilder_retrieve_report": "errorreportview",
+        "core_reportbuilder_set_filters": "errorreportview",
+    },
+    "separate_groups": {STATUS: "accessdenied", "gradereport_user_get_grade_items": "notingroup"},
+    "usernotfullysetup": {
+        "core_enrol_get_enrolled_users": "errorcoursecontextnotvalid",
+        STATUS: "usernotfullysetup",
+        "gradereport_user_get_grade_items": "usernotfullysetup",
+        "core_reportbuilder_list_reports": "usernotfullysetup",
+        "core_reportbuilder_retrieve_report": "usernotfullysetup",
+        "core_reportbuilder_set_filters": "usernotfullysetup",
+    },
 }
+# These refuse every call.
+REFUSALS |= {"dbconnectionfailed": {SITE_INFO: "dbconnectionfailed", STATUS: "dbconnectionfailed"}}
 # Those that are told by what is missing from an answer, each with its own test here.
 OTHERS = {"down", "refuse", "slow", "500", "maintenance_cli", "token_expired", "ws_disabled"} | {
     "no_emails",
     "few_users",
     "report_changed",
+    "no_viewhidden",
+    "no_viewfullnames",
+    "no_hidden_courses",
+    "no_accessallgroups",
+    "drip_headers",
+    "drip_body",
+    "flood",
+    "junk_before",
+    "cut",
+    "cut_off",
+    "short_pages",
+    "odd_startdate",
+    "odd_null",
+    "odd_id",
 }
 
 
@@ -257,8 +289,9 @@ def test_a_moodle_fault_refuses_its_calls_and_no_others(portal: Portal, kind: st
         answer = portal.moodle(function, **params)
         if isinstance(answer, dict) and "errorcode" in answer:
             refused[function] = answer["errorcode"]
-    if kind == "maintenance":
-        assert set(refused.values()) == {"sitemaintenance"}
+    if kind in ("maintenance", "dbconnectionfailed"):
+        assert set(refused.values()) == set(REFUSALS[kind].values())
+        assert refused.keys() == calls.keys()
     else:
         assert refused == REFUSALS[kind]
 
@@ -289,6 +322,156 @@ def test_missing_capabilities_leave_out_silently(portal: Portal) -> None:
     portal.sandbox.faults.on("few_users", side=MOODLE)
     few = portal.moodle("core_enrol_get_enrolled_users", courseid=both["courseid"])
     assert [user["firstname"] for user in few] == ["Tom"]
+
+
+def test_separate_groups_show_nobody_and_leave_the_report_alone(portal: Portal) -> None:
+    both = _course(portal)
+    moodle, faults = portal.sandbox.moodle, portal.sandbox.faults
+
+    def groupmode() -> int:
+        [course] = portal.moodle("core_course_get_courses_by_field", field="id", value=both["courseid"])["courses"]
+        return course["groupmode"]
+
+    faults.on("no_accessallgroups", side=MOODLE)
+    assert len(portal.moodle("core_enrol_get_enrolled_users", courseid=both["courseid"])) == 2
+    assert groupmode() == 0
+    moodle.set_course(both["courseid"], groupmode=1)
+    assert portal.moodle("core_enrol_get_enrolled_users", courseid=both["courseid"]) == []
+    assert portal.moodle(STATUS, **both)["errorcode"] == "accessdenied"
+    assert portal.moodle("gradereport_user_get_grade_items", **both)["errorcode"] == "notingroup"
+    assert groupmode() == 1
+    assert portal.moodle("core_reportbuilder_retrieve_report", **REPORT)["data"]["totalrowcount"] == 1
+    faults.clear()
+    moodle.set_course(both["courseid"], groupmode=0)
+    faults.on("separate_groups", side=MOODLE)
+    assert groupmode() == 1
+    assert portal.moodle("core_enrol_get_enrolled_users", courseid=both["courseid"]) == []
+
+
+def test_without_viewfullnames_only_the_whole_name_is_told(portal: Portal) -> None:
+    both = _course(portal)
+    portal.sandbox.faults.on("no_viewfullnames", side=MOODLE)
+    listed = portal.moodle("core_enrol_get_enrolled_users", courseid=both["courseid"])
+    found = portal.moodle("core_user_get_users_by_field", field="id", **{"values[0]": both["userid"]})
+    for user in [*listed, *found]:
+        assert "fullname" in user
+        assert not {"firstname", "lastname"} & user.keys()
+
+
+def test_without_viewhiddencourses_hidden_courses_are_not_there(portal: Portal) -> None:
+    both = _course(portal)
+    portal.sandbox.moodle.set_course(both["courseid"], visible=0)
+    portal.sandbox.faults.on("no_hidden_courses", side=MOODLE)
+    by_id = {"field": "id", "value": both["courseid"]}
+    assert portal.moodle("core_course_get_courses_by_field", **by_id)["courses"] == []
+    assert portal.moodle(STATUS, **both)["errorcode"] == "requireloginerror"
+    answer = portal.moodle("core_enrol_get_enrolled_users", courseid=both["courseid"])
+    assert answer["errorcode"] == "errorcoursecontextnotvalid"
+    portal.sandbox.moodle.set_course(both["courseid"], visible=1)
+    assert "completionstatus" in portal.moodle(STATUS, **both)
+
+
+def test_without_viewhidden_hidden_totals_are_left_out(portal: Portal) -> None:
+    both = _course(portal)
+    moodle = portal.sandbox.moodle
+
+    def items() -> list[dict[str, Any]]:
+        return portal.moodle("gradereport_user_get_grade_items", **both)["usergrades"][0]["gradeitems"]
+
+    moodle.set_course(both["courseid"], hidden_total=True)
+    assert [item["gradeishidden"] for item in items() if item["itemtype"] == "course"] == [True]
+    fault = portal.sandbox.faults.on("no_viewhidden", side=MOODLE)
+    assert items() == []
+    report = portal.moodle("core_reportbuilder_retrieve_report", **REPORT)
+    assert report["data"]["rows"][0]["columns"][-1] == "80.00", "the report shows it all the same"
+    moodle.set_course(both["courseid"], hidden_total=False, hidden_work=True)
+    assert [item["graderaw"] for item in items() if item["itemtype"] == "course"] == [None]
+    portal.sandbox.faults.off(fault.id)
+    assert [item["graderaw"] for item in items() if item["itemtype"] == "course"] == [80]
+    assert len(items()) == 3
+
+
+def test_an_answer_can_arrive_with_junk_or_in_part(portal: Portal) -> None:
+    faults = portal.sandbox.faults
+    whole = portal.moodle_raw(SITE_INFO, moodlewsrestformat="json").content
+    faults.on("junk_before", side=MOODLE, call=SITE_INFO, count=1)
+    junk = portal.moodle_raw(SITE_INFO, moodlewsrestformat="json")
+    assert junk.content.startswith(b"<br />")
+    assert junk.content.endswith(whole)
+    assert junk.headers["Content-Type"] == "application/json"
+    faults.on("cut", side=MOODLE, count=1)
+    assert portal.moodle_raw(SITE_INFO, moodlewsrestformat="json").content == whole[: len(whole) // 2]
+    faults.on("cut_off", side=MOODLE, count=1)
+    with pytest.raises(requests.exceptions.ChunkedEncodingError):
+        portal.moodle_raw(SITE_INFO, moodlewsrestformat="json")
+    assert portal.moodle_raw(SITE_INFO, moodlewsrestformat="json").content == whole
+
+
+def test_a_flood_is_20_mb_of_empty_records(portal: Portal) -> None:
+    portal.sandbox.faults.on("flood", side=MOODLE, count=1)
+    answer = portal.moodle_raw(STATUS, moodlewsrestformat="json")
+    assert len(answer.content) > 20_000_000
+    assert answer.content.startswith(b"[{},{},")
+    assert answer.content.endswith(b",{}]")
+
+
+@pytest.mark.parametrize(("kind", "first"), [("drip_headers", b"H"), ("drip_body", b"HTTP/1.1 200 OK\r\n")])
+def test_bytes_drip_one_by_one(portal: Portal, kind: str, first: bytes) -> None:
+    portal.sandbox.faults.on(kind, side=MOODLE, count=1, seconds=0.05)
+    address = portal.sandbox.moodle_url.removeprefix("http://").partition("/")[0].split(":")
+    form = f"wstoken={portal.sandbox.moodle_token}&wsfunction={SITE_INFO}&moodlewsrestformat=json".encode()
+    head = f"POST /moodle/webservice/rest/server.php HTTP/1.1\r\nHost: x\r\nContent-Length: {len(form)}\r\n\r\n"
+    with socket.create_connection((address[0], int(address[1])), timeout=5) as connection:
+        connection.sendall(head.encode() + form)
+        start, received = time.monotonic(), b""
+        while time.monotonic() - start < 0.6:
+            received += connection.recv(4096)
+    assert received.startswith(first)
+    dripped = received if kind == "drip_headers" else received.partition(b"\r\n\r\n")[2]
+    assert 3 < len(dripped) < 20
+
+
+def test_a_dripped_answer_is_whole_in_the_end(portal: Portal) -> None:
+    for kind in ("drip_headers", "drip_body"):
+        portal.sandbox.faults.on(kind, side=MOODLE, count=1, seconds=0)
+        assert portal.moodle(STATUS, courseid=999, userid=1)["errorcode"] == "invalidrecord"
+
+
+def test_a_short_page_is_not_the_last_one(portal: Portal) -> None:
+    moodle = portal.sandbox.moodle
+    course = moodle.add_course("SAFE101", "Safeguarding Essentials")
+    learners = moodle.add_learners(10, course_id=course)
+    moodle.complete_many(course, learners)
+    portal.sandbox.faults.on("short_pages", side=MOODLE)
+    seen: list[str] = []
+    for page in range(5):
+        data = portal.moodle("core_reportbuilder_retrieve_report", reportid=2, page=page, perpage=5)["data"]
+        assert (len(data["rows"]), data["totalrowcount"]) == (2, 10)
+        seen += [row["columns"][3] for row in data["rows"]]
+    assert len(set(seen)) == 10
+    limits = {"options[0][name]": "limitnumber", "options[0][value]": 4}
+    assert len(portal.moodle("core_enrol_get_enrolled_users", courseid=course, **limits)) == 2
+
+
+def test_the_first_row_can_be_odd(portal: Portal) -> None:
+    both = _course(portal)
+    faults = portal.sandbox.faults
+
+    def course() -> dict[str, Any]:
+        return portal.moodle("core_course_get_courses_by_field")["courses"][1]
+
+    usual = course()
+    faults.on("odd_startdate", side=MOODLE)
+    assert course()["startdate"] == usual["startdate"] * 1000
+    faults.on("odd_null", side=MOODLE, call="core_course_get_courses_by_field")
+    assert course()["fullname"] is None
+    faults.on("odd_id", side=MOODLE)
+    assert course()["id"] > 2**63
+    cells = portal.moodle("core_reportbuilder_retrieve_report", **REPORT)["data"]["rows"][0]["columns"]
+    assert int(cells[2].partition("?id=")[2].partition('"')[0]) > 2**63
+    [first, second] = portal.moodle("core_enrol_get_enrolled_users", courseid=both["courseid"])
+    assert first["id"] > 2**63 > second["id"]
+    assert first["lastname"] == "Lee", "only course names were to be null"
 
 
 def test_a_changed_report_has_other_columns(portal: Portal) -> None:
