@@ -43,6 +43,7 @@ class Outcome(models.TextChoices):
     ALREADY_HOLDS = "already_holds", _("The learner already has this badge")
     BELOW_MIN_SCORE = "below_min_score", _("Score below the mapping's least score")
     NO_SCORE = "no_score", _("No score in Moodle yet")
+    SCORE_HIDDEN = "score_hidden", _("Course total hidden in Moodle")
     GAVE_UP = "gave_up", _("Given up after many attempts")
     OUR_BUG = "our_bug", _("A fault in the portal")
     # Waiting for a switch.
@@ -164,7 +165,21 @@ MEANINGS: dict[str, Meaning] = {
     ),
     Outcome.NO_SCORE: Meaning(
         _("The mapping asks for a least score, and Moodle has no score for the learner, or may not show it."),
-        _("Nothing to do when the grade is still to come. Otherwise check that the Moodle token may read grades."),
+        _(
+            "Nothing to do when the grade is still to come. Otherwise check that the Moodle token may read grades, and "
+            "in the gradebook whether the total has a grade: with hidden grades in it, Moodle may tell none."
+        ),
+    ),
+    Outcome.SCORE_HIDDEN: Meaning(
+        _(
+            "The mapping asks for a least score, and the course total is hidden in Moodle, so the portal takes no "
+            "score from it."
+        ),
+        _(
+            "Show the course total in Moodle's gradebook, or lower or remove the mapping's least score; the badge is "
+            "then sent by itself. The capability moodle/grade:viewhidden only lets the portal see a hidden total, "
+            "which is still not sent."
+        ),
     ),
     Outcome.GAVE_UP: Meaning(
         _("It was tried again and again without success, for as long as the settings say."),
@@ -192,6 +207,9 @@ MEANINGS: dict[str, Meaning] = {
     Outcome.ERASED: Meaning(_("The learner's personal data was erased; nothing is sent for them."), NOTHING),
     Outcome.BY_HAND: Meaning(_("A person cancelled it."), _("Nothing to do. “Send again” takes it back.")),
 }
+
+# What "no score" is told as, which changes when a total is hidden or shown.
+WITHOUT_SCORE = [Outcome.NO_SCORE, Outcome.SCORE_HIDDEN]
 
 _BY_STATUS = {
     400: Outcome.BAD_SOURCE,

@@ -247,7 +247,7 @@ class Issuance(models.Model):
     leased_until = models.DateTimeField(_("taken by a worker until"), null=True)
     maybe_sent = models.BooleanField(_("answer unknown"), default=False)
     lookups_refused = models.PositiveSmallIntegerField(default=0, editable=False)
-    score_tried = models.PositiveSmallIntegerField(null=True, editable=False)
+    score_tried = models.DecimalField(max_digits=9, decimal_places=6, null=True, editable=False)
     recipient_key = models.CharField(max_length=64, blank=True, editable=False)
     assertion_id = models.CharField(_("assertion"), max_length=64, blank=True)
     assertion_url = models.URLField(_("assertion's page"), max_length=2000, blank=True)

@@ -10,7 +10,7 @@ from moodle_sync.models import Completion, Learner, MoodleSite
 from moodle_sync.polling import PollResult, poll_site, sweep_is_due
 from moodle_sync.storing import Stored, WantedCourse
 
-from .meanings import Outcome
+from .meanings import WITHOUT_SCORE, Outcome
 from .models import CourseBadgeMapping, Issuance, IssuanceQuerySet, NavigatrConnection, recipient_key
 
 State = Issuance.State
@@ -95,13 +95,18 @@ def queue_completions(completions: Sequence[Completion], *, now: datetime) -> in
             new.append(_owed(completion, mapping, now))
         elif (
             row.state == State.NOT_MET
-            and row.score_tried != completion.score
+            and (row.score_tried != completion.score or _is_told_wrongly(row, completion))
             or row.state == State.CANCELLED
             and row.reason == Outcome.MAPPING_REMOVED
         ):
             again.append(row.pk)
     made = Issuance.objects.bulk_create(new)
     return len(made) + requeue(Issuance.objects.filter(pk__in=again), now=now)
+
+
+def _is_told_wrongly(row: Issuance, completion: Completion) -> bool:
+    """Whether a missing score has another reason now: the course total was hidden, or shown, since."""
+    return row.reason in WITHOUT_SCORE and (row.reason == Outcome.SCORE_HIDDEN) != completion.score_hidden
 
 
 def _owed(completion: Completion, mapping: CourseBadgeMapping, now: datetime) -> Issuance:

@@ -54,7 +54,9 @@ def payload(row: Issuance) -> dict[str, Any]:
         "issue_date": completion.completed_at,
     }
     if connection.send_score:
-        fields["score"] = completion.score
+        # Whole percent, rounded down: the badge may ask for a score that only Navigatr knows, and no score may claim
+        # more than was earned. The mapping's own minimum was compared with the exact share when the row was claimed.
+        fields["score"] = None if completion.score is None else int(completion.score)
         fields["min_score"] = mapping.min_score if mapping else None
     if connection.send_evidence:
         fields["evidence_text"] = f"Recipient completed course {row.course.fullname or row.course.shortname}"

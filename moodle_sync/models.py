@@ -1,6 +1,7 @@
 """What has been read from Moodle: sites, courses, learners and completions."""
 
 from datetime import datetime, timedelta
+from decimal import ROUND_FLOOR, Decimal
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -202,7 +203,9 @@ class Completion(models.Model):
     )
     completed_at = models.DateTimeField(_("completed"), null=True)
     time_source = models.CharField(_("time comes from"), max_length=10, choices=TimeSource)
-    score = models.PositiveSmallIntegerField(_("score in percent"), null=True)
+    # The exact share: what is rounded could reach a minimum score that the learner did not reach.
+    score = models.DecimalField(_("score in percent"), max_digits=9, decimal_places=6, null=True)
+    score_hidden = models.BooleanField(_("course total hidden"), default=False)
     score_read_at = models.DateTimeField(_("score read"), null=True, editable=False)
     seen_at = models.DateTimeField(_("first seen"))
 
@@ -226,3 +229,13 @@ class Completion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.learner} – {self.course}"
+
+    @property
+    def score_text(self) -> str:
+        """The score for people, such as "59.5 %": two decimals at most, rounded down; "" without a score."""
+        return "" if self.score is None else f"{_plain(self.score)} %"
+
+
+def _plain(number: Decimal) -> str:
+    """Without zeros at the end: 80, 59.5, 66.66."""
+    return f"{number.quantize(Decimal('0.01'), ROUND_FLOOR):f}".rstrip("0").rstrip(".")

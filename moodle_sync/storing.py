@@ -166,19 +166,19 @@ class Storing:
                 fresh.append(seen)
         return fresh
 
-    def _scores(self, fresh: Sequence[Seen]) -> dict[tuple[int, int], int | None]:
-        """The score in percent of each, None where Moodle has none or may not tell it."""
+    def _scores(self, fresh: Sequence[Seen]) -> dict[tuple[int, int], Grade]:
+        """The course total of each, one without a share where Moodle has none or may not tell it."""
         if not fresh or GRADES_FUNCTION not in self.site.functions:
-            return {seen.key: None for seen in fresh}
-        scores: dict[tuple[int, int], int | None] = {}
+            return {seen.key: Grade(None) for seen in fresh}
+        scores: dict[tuple[int, int], Grade] = {}
         for start in range(0, len(fresh), BATCH):
             asked = {(seen.course.moodle_id, seen.user_id): seen for seen in fresh[start : start + BATCH]}
             for pair, answer in self.client.grades(asked, batch=BATCH_FUNCTION in self.site.functions).items():
                 seen = asked[pair]
                 if isinstance(answer, Grade):
-                    scores[seen.key] = answer.percent
+                    scores[seen.key] = answer
                 else:
-                    scores[seen.key] = None
+                    scores[seen.key] = Grade(None)
                     self.problem(seen.course, answer)
             self.heartbeat()
         return scores
@@ -219,7 +219,7 @@ class Storing:
         self,
         batch: Sequence[Seen],
         learners: dict[int, Learner],
-        scores: dict[tuple[int, int], int | None],
+        scores: dict[tuple[int, int], Grade],
         now: datetime,
     ) -> tuple[list[Completion], int]:
         """Make or update a row for each completion; returns those that count, and how many are new."""
@@ -246,14 +246,18 @@ class Storing:
                 row.completed_at, row.time_source = seen.completed_at, seen.source
                 moved.append(row)
             if seen.key in scores:
-                row.score, row.score_read_at = scores[seen.key], now
+                grade = scores[seen.key]
+                row.score, row.score_hidden = grade.share, grade.hidden or grade.total_missing
+                row.score_read_at = now
                 if row.pk and row not in moved:
                     moved.append(row)
             if self.wanted[seen.course.pk].wants(row.completed_at):
                 wanted.append(row)
         Completion.objects.bulk_create(made)
         if moved:
-            Completion.objects.bulk_update(moved, ["completed_at", "time_source", "score", "score_read_at"])
+            Completion.objects.bulk_update(
+                moved, ["completed_at", "time_source", "score", "score_hidden", "score_read_at"]
+            )
         return wanted, len(made)
 
     def problem(self, course: Course, error: MoodleError) -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -337,6 +338,18 @@ def test_an_issuance_says_what_happened_what_to_do_and_leads_to_its_learner_and_
     assert page_of("badging_issuance", issuance.pk) in learner
     completion = site_admin.get(page_of("moodle_sync_completion", issuance.completion_id)).content.decode()
     assert page_of("badging_issuance", issuance.pk) in completion
+
+
+def test_a_score_is_shown_without_zeros_at_its_end(site_admin: Client) -> None:
+    completion = make_completion(score=Decimal("59.5"))
+    for address in (
+        listed("moodle_sync_completion"),
+        page_of("moodle_sync_completion", completion.pk),
+        page_of("moodle_sync_learner", completion.learner_id),
+    ):
+        page = site_admin.get(address).content.decode()
+        assert "59.5 %" in page
+        assert "59.500000" not in page
 
 
 def test_an_issued_badge_links_to_its_page_in_navigatr(site_admin: Client) -> None:

@@ -5,6 +5,7 @@ import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -19,7 +20,8 @@ from badging import claiming, connections, issuing, privacy, sending, settling, 
 from badging import mapping as mappings
 from badging.meanings import Outcome
 from badging.models import AuditEntry, Issuance, IssuanceAttempt, NavigatrConnection, recipient_key
-from moodle_sync.models import Learner
+from badging.queueing import queue_completions
+from moodle_sync.models import Completion, Learner
 from navigatr_client import Badge, NavigatrClient, Provider
 from sandbox import Sandbox
 from tests.badging.world import (
@@ -452,9 +454,17 @@ def test_suspended_learners_are_sent_where_the_site_says_so(sandbox: Sandbox) ->
     assert row.state == State.ISSUED
 
 
-@pytest.mark.parametrize(("score", "reason"), [(None, Outcome.NO_SCORE), (49, Outcome.BELOW_MIN_SCORE)])
-def test_a_least_score_that_is_not_reached_is_not_sent(sandbox: Sandbox, score: int | None, reason: str) -> None:
-    row = owe(map_course(sandbox, min_score=50), score=score)
+@pytest.mark.parametrize(
+    ("score", "reason"),
+    [
+        (None, Outcome.NO_SCORE),
+        (Decimal("49"), Outcome.BELOW_MIN_SCORE),
+        (Decimal("59.5"), Outcome.BELOW_MIN_SCORE),
+        (Decimal("59.999999"), Outcome.BELOW_MIN_SCORE),
+    ],
+)
+def test_a_least_score_that_is_not_reached_is_not_sent(sandbox: Sandbox, score: Decimal | None, reason: str) -> None:
+    row = owe(map_course(sandbox, min_score=60), score=score)
     assert send(row).not_met == 1
     assert (row.state, row.reason, row.score_tried) == (State.NOT_MET, reason, score)
     assert sandbox.navigatr.puts == []
@@ -462,6 +472,43 @@ def test_a_least_score_that_is_not_reached_is_not_sent(sandbox: Sandbox, score: 
 
 def test_a_least_score_that_is_just_reached_is_sent(sandbox: Sandbox) -> None:
     row = owe(map_course(sandbox, min_score=50), score=50)
+    send(row)
+    assert row.state == State.ISSUED
+
+
+@pytest.mark.parametrize(
+    ("score", "sent"), [("60", 60), ("60.999999", 60), ("79.5", 79), ("0.999999", 0), ("100", 100)]
+)
+def test_what_is_sent_is_rounded_down(sandbox: Sandbox, score: str, sent: int) -> None:
+    row = owe(map_course(sandbox), score=Decimal(score))
+    send(row)
+    assert (row.state, row.score_tried) == (State.ISSUED, Decimal(score))
+    assert sandbox.navigatr.puts[0].body["score"] == sent
+
+
+def test_a_score_that_only_rounding_lifts_to_the_badges_own_limit_is_not_enough(sandbox: Sandbox) -> None:
+    distinction = next(badge.id for badge in sandbox.navigatr.badges.values() if badge.min_score == 80)
+    row = owe(map_course(sandbox, badge_id=distinction), score=Decimal("79.5"))
+    send(row)
+    assert (row.state, row.reason) == (State.NOT_MET, Outcome.NOT_MET)
+    assert sandbox.navigatr.assertions_for(row.learner.email) == []
+
+
+def test_a_hidden_course_total_is_told_as_the_reason_and_goes_on_once_it_is_shown(sandbox: Sandbox) -> None:
+    row = owe(map_course(sandbox, min_score=60), score=None)
+    Completion.objects.update(score_hidden=True)
+    send(row)
+    assert (row.state, row.reason) == (State.NOT_MET, Outcome.SCORE_HIDDEN)
+    completion = Completion.objects.get()
+    assert queue_completions([completion], now=timezone.now()) == 0
+    completion.score_hidden = False
+    completion.save()
+    assert queue_completions([completion], now=timezone.now()) == 1
+    send(row)
+    assert (row.state, row.reason) == (State.NOT_MET, Outcome.NO_SCORE)
+    completion.score = Decimal("60")
+    completion.save()
+    assert queue_completions([completion], now=timezone.now()) == 1
     send(row)
     assert row.state == State.ISSUED
 

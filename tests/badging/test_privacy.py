@@ -1,6 +1,7 @@
 """Everything held about a person: shown, and erased for good."""
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -34,7 +35,9 @@ def test_names_and_addresses_are_kept_in_one_table_only() -> None:
 
 
 def test_the_export_holds_everything_and_is_json() -> None:
-    row = make_issuance(state="issued", assertion_id="42", recipient_key="abc")
+    row = make_issuance(
+        completion=make_completion(score=Decimal("59.5")), state="issued", assertion_id="42", recipient_key="abc"
+    )
     IssuanceAttempt.objects.create(
         issuance=row,
         kind="send",
@@ -54,6 +57,7 @@ def test_the_export_holds_everything_and_is_json() -> None:
     assert first["moodle_site"] == row.learner.site.name
     [completion] = first["completions"]
     assert (completion["course"], completion["completed_at"]) == (str(row.course), NOW.isoformat())
+    assert (completion["score"], completion["score_hidden"]) == (59.5, False)
     [issuance] = first["issuances"]
     assert issuance["assertion_id"] == "42"
     assert [attempt["status"] for attempt in issuance["attempts"]] == [201]
