@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
+from moodle_sync.addresses import recipient_address
 from moodle_sync.models import Completion, Course, Learner
 from vault.fields import EncryptedTextField
 
@@ -315,8 +316,8 @@ PERHAPS_SENT = Q(state__in=[Issuance.State.SENDING, Issuance.State.ISSUED]) | Q(
 
 
 def recipient_key(email: str) -> str:
-    """The digest that stands for an e-mail address, compared without case, as Navigatr compares."""
-    return hashlib.sha256(email.strip().lower().encode()).hexdigest()
+    """The digest that stands for an e-mail address, the same for all its spellings that Navigatr may keep."""
+    return hashlib.sha256(recipient_address(email).encode(errors="surrogatepass")).hexdigest()
 
 
 class AppendOnly(Exception):

@@ -10,6 +10,8 @@ from django.utils.translation import gettext_lazy as _
 
 from vault.fields import EncryptedTextField
 
+from .addresses import recipient_address
+
 LONGEST_PAUSE = timedelta(hours=1)
 
 
@@ -139,8 +141,8 @@ class LearnerQuerySet(models.QuerySet["Learner"]):
     """Questions about learners."""
 
     def with_email(self, email: str) -> "LearnerQuerySet":
-        """Everybody known under this address, compared without case."""
-        return self.filter(email_key=email.strip().lower())
+        """Everybody known under this address, however it is spelt."""
+        return self.filter(email_key=Learner.key_of(email))
 
 
 class Learner(models.Model):
@@ -175,6 +177,11 @@ class Learner(models.Model):
         if self.erased_at:
             return str(_("erased learner %(id)s") % {"id": self.moodle_id})
         return f"{self.firstname} {self.lastname}".strip() or str(_("learner %(id)s") % {"id": self.moodle_id})
+
+    @staticmethod
+    def key_of(email: str) -> str:
+        """What `email_key` holds for an address: equal for all spellings of it."""
+        return recipient_address(email)[:255]
 
     @property
     def profile_complete(self) -> bool:

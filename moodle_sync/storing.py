@@ -290,7 +290,7 @@ def profile(seen: Seen) -> dict[str, str | bool]:
         email = email if len(email) <= 255 else ""
         fields["deleted"] = bool(DELETED_ADDRESS.fullmatch(email.strip()))
         fields["email"] = email
-        fields["email_key"] = email.lower()
+        fields["email_key"] = Learner.key_of(email)
     return fields
 
 

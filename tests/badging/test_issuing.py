@@ -524,10 +524,20 @@ def test_what_is_due_under_a_disabled_or_removed_mapping_is_not_sent(sandbox: Sa
     assert sandbox.navigatr.puts == []
 
 
-def test_two_learners_with_one_address_get_one_badge_and_the_second_waits_for_a_person(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("shared@example.org", "Shared@Example.org"),
+        ("shared@bücher.example", "shared@xn--bcher-kva.example"),
+        ("josé@example.org", "jose\u0301@example.org"),
+    ],
+)
+def test_two_learners_with_one_address_get_one_badge_and_the_second_waits_for_a_person(
+    sandbox: Sandbox, one: str, other: str
+) -> None:
     connection = connect(sandbox)
-    first = owe(map_course(sandbox, connection), person={"email": "shared@example.org"})
-    second = owe(map_course(sandbox, connection), person={"email": "Shared@Example.org"})
+    first = owe(map_course(sandbox, connection), person={"email": one})
+    second = owe(map_course(sandbox, connection), person={"email": other})
     send(first)
     second.refresh_from_db()
     assert first.state == State.ISSUED

@@ -34,6 +34,12 @@ def test_names_and_addresses_are_kept_in_one_table_only() -> None:
     assert holders == {Learner}
 
 
+def test_a_person_is_found_by_any_spelling_of_their_address() -> None:
+    learner = make_learner(email="ana@BÜCHER.example")
+    for spelling in ("Ana@bücher.example", "ana@xn--bcher-kva.example", " ana@bu\u0308cher.example "):
+        assert privacy.find_learners(spelling) == [learner]
+
+
 def test_the_export_holds_everything_and_is_json() -> None:
     row = make_issuance(
         completion=make_completion(score=Decimal("59.5")), state="issued", assertion_id="42", recipient_key="abc"
