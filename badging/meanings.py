@@ -135,7 +135,10 @@ MEANINGS: dict[str, Meaning] = {
         ),
     ),
     Outcome.PROFILE_INCOMPLETE: Meaning(
-        _("The learner's first name, last name or e-mail address is missing in Moodle; Navigatr needs all three."),
+        _(
+            "The learner's first name, last name or e-mail address is missing in Moodle, or cannot be one, as an "
+            "address without a full domain; Navigatr needs all three."
+        ),
         _("Complete the learner's profile in Moodle; the badge is then sent by itself after the next poll."),
     ),
     Outcome.LEARNER_DELETED: Meaning(

@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from vault.fields import EncryptedTextField
 
-from .addresses import recipient_address
+from .addresses import has_visible_character, is_possible_address, recipient_address
 
 LONGEST_PAUSE = timedelta(hours=1)
 
@@ -185,8 +185,9 @@ class Learner(models.Model):
 
     @property
     def profile_complete(self) -> bool:
-        """Navigatr needs all three; a deleted account's e-mail is a hash without @ (WEB_SERVICES.md, trap 4)."""
-        return bool(self.firstname.strip() and self.lastname.strip() and "@" in self.email)
+        """Navigatr needs two names with something to see, and an address that mail can be sent to."""
+        named = has_visible_character(self.firstname) and has_visible_character(self.lastname)
+        return named and is_possible_address(self.email)
 
 
 class Completion(models.Model):

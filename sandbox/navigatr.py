@@ -765,7 +765,8 @@ def _address(text: str) -> bool:
 
 
 def _email(text: str) -> bool:
-    return re.fullmatch(r"[^@\s]+@[^@\s]+", text) is not None
+    # A dot at the beginning, and a domain of one label, are refused by FastAPI's own check too.
+    return re.fullmatch(r"(?!\.)[^@\s]+@[^@\s.]+(\.[^@\s.]+)+", text) is not None
 
 
 REQUIRED = ("recipient_email", "recipient_firstname", "recipient_lastname")

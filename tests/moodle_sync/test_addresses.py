@@ -133,7 +133,8 @@ def test_both_forms_of_a_domain_are_possible_or_neither(local: str, first: str, 
 def test_no_text_breaks_the_question(text: str) -> None:
     if is_possible_address(text):
         local, domain = text.strip().split("@")
-        assert local and "." in domain.translate({0x3002: ".", 0xFF0E: ".", 0xFF61: "."})
+        assert local
+        assert "." in domain.translate({0x3002: ".", 0xFF0E: ".", 0xFF61: "."})
 
 
 @pytest.mark.parametrize("name", ["Ana", "陈", "O'Brien", "-", ".", "ㅏ", "\u0e4dก", "\u200bAna", "𒀀", "\U0001e030"])

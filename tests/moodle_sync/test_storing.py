@@ -53,10 +53,11 @@ def test_changed_profile_updates_the_learner_and_is_handed_over(feed: Polled) ->
     assert Learner.objects.count() == Completion.objects.count() == 2
 
 
-def test_missing_name_or_address_is_kept_as_incomplete_and_filled_later(feed: Polled) -> None:
+@pytest.mark.parametrize(("name", "address"), [("", ""), ("\u3164", "pat@college"), ("\u200b\u2800", "bo@x.127")])
+def test_missing_name_or_address_is_kept_as_incomplete_and_filled_later(feed: Polled, name: str, address: str) -> None:
     course = feed.course()
-    nameless = feed.moodle.add_learner("", "Lee", "ana@example.org", course_id=course.moodle_id)
-    unreachable = feed.moodle.add_learner("Bo", "Lee", "", course_id=course.moodle_id)
+    nameless = feed.moodle.add_learner(name, "Lee", "ana@example.org", course_id=course.moodle_id)
+    unreachable = feed.moodle.add_learner("Bo", "Lee", address, course_id=course.moodle_id)
     for user in (nameless, unreachable):
         feed.complete(course, user)
     result = feed.poll()
