@@ -25,6 +25,7 @@ class Outcome(models.TextChoices):
     FORBIDDEN = "forbidden", _("Account may not issue this badge")
     NOT_FOUND = "not_found", _("Badge or provider not found")
     UNPUBLISHED = "unpublished", _("Badge unpublished or provider deactivated")
+    PROFILE_REFUSED = "profile_refused", _("Navigatr refuses the learner's profile")
     REJECTED = "rejected", _("Refused by Navigatr")
     # It may work later.
     RATE_LIMITED = "rate_limited", _("Too many requests")
@@ -106,7 +107,17 @@ MEANINGS: dict[str, Meaning] = {
     ),
     Outcome.UNPUBLISHED: Meaning(
         _("The badge is unpublished, the provider is deactivated, or Navigatr found a field malformed."),
-        _("Publish the badge again in Navigatr and use “Send again”, or change the course's mapping."),
+        _(
+            "Publish the badge again in Navigatr, or change the course's mapping. What failed is then sent by itself, "
+            "after a change in Navigatr within a day; “Send again” does it at once."
+        ),
+    ),
+    Outcome.PROFILE_REFUSED: Meaning(
+        _(
+            "Navigatr does not accept the learner's first name, last name or e-mail address; its words in the attempt "
+            "tell which."
+        ),
+        _("Correct the learner's profile in Moodle; the badge is sent by itself after the next poll that sees it."),
     ),
     Outcome.REJECTED: Meaning(
         _("Navigatr refused the request for good."),
@@ -223,6 +234,10 @@ _BY_STATUS = {
 }
 
 
+# What Navigatr calls the fields that come from the learner's profile.
+_PROFILE_FIELDS = frozenset({"recipient_email", "recipient_firstname", "recipient_lastname"})
+
+
 def of_error(error: navigatr_client.NavigatrError) -> Outcome:
     """The outcome that one of the client's errors stands for."""
     match error:
@@ -232,6 +247,8 @@ def of_error(error: navigatr_client.NavigatrError) -> Outcome:
             return Outcome.NOT_MET
         case navigatr_client.NavigatrUnclear():
             return Outcome.UNCLEAR
+        case navigatr_client.NavigatrRejected(status=422) if _PROFILE_FIELDS.intersection(error.fields):
+            return Outcome.PROFILE_REFUSED
         case navigatr_client.NavigatrRejected():
             return _BY_STATUS.get(error.status or 0, Outcome.REJECTED)
         case _:

@@ -18,7 +18,12 @@ State = Issuance.State
 MOVED_AT_ONCE = 500
 
 # What a better profile in Moodle mends by itself.
-MENDED_BY_PROFILE = [Outcome.PROFILE_INCOMPLETE, Outcome.DUPLICATE_RECIPIENT, Outcome.LEARNER_DELETED]
+MENDED_BY_PROFILE = [
+    Outcome.PROFILE_INCOMPLETE,
+    Outcome.PROFILE_REFUSED,
+    Outcome.DUPLICATE_RECIPIENT,
+    Outcome.LEARNER_DELETED,
+]
 
 
 def poll(site: MoodleSite, *, now: datetime, should_stop: Callable[[], bool] = lambda: False) -> PollResult:

@@ -20,8 +20,8 @@ from badging import claiming, connections, issuing, privacy, sending, settling, 
 from badging import mapping as mappings
 from badging.meanings import Outcome
 from badging.models import AuditEntry, Issuance, IssuanceAttempt, NavigatrConnection, recipient_key
-from badging.queueing import queue_completions
-from moodle_sync.models import Completion, Learner
+from badging.queueing import queue_completions, requeue_changed_learners
+from moodle_sync.models import Completion, Course, Learner
 from navigatr_client import Badge, NavigatrClient, Provider
 from sandbox import Sandbox
 from tests.badging.world import (
@@ -50,6 +50,7 @@ FINAL_ANSWERS = [
     ("403", State.FAILED, Outcome.FORBIDDEN, 403),
     ("404", State.FAILED, Outcome.NOT_FOUND, 404),
     ("422", State.FAILED, Outcome.UNPUBLISHED, 422),
+    ("422_recipient", State.FAILED, Outcome.PROFILE_REFUSED, 422),
 ]
 
 
@@ -904,11 +905,32 @@ def test_a_fault_of_ours_in_a_look_up_waits_for_a_person(
 
 def test_navigatrs_words_are_kept_without_the_learners_data(sandbox: Sandbox) -> None:
     row = owe(map_course(sandbox), person={"email": ".no-address@example.org", "firstname": "Ana"})
+    sandbox.faults.on("422_recipient")
     send(row)
     [attempt] = attempts(row)
-    assert attempt.outcome == Outcome.UNPUBLISHED
+    assert (attempt.status, attempt.outcome) == (422, Outcome.PROFILE_REFUSED)
     assert "recipient_email" in attempt.detail
     assert "no-address" not in attempt.detail
+
+
+def test_a_profile_that_navigatr_refuses_goes_on_once_it_has_changed_in_moodle(sandbox: Sandbox) -> None:
+    row = owe(map_course(sandbox), person={"email": "odd@example.org"})
+    sandbox.faults.plan("odd@example.org", "422_recipient", times=2)
+    send(row)
+    assert (row.state, row.reason) == (State.FAILED, Outcome.PROFILE_REFUSED)
+    Learner.objects.update(email="mended@example.org", email_key="mended@example.org")
+    requeue_changed_learners([row.learner_id], now=timezone.now())
+    send(row)
+    assert (row.state, row.reason) == (State.ISSUED, Outcome.ISSUED)
+    assert len(sandbox.navigatr.assertions_for("mended@example.org")) == 1
+
+
+def test_another_field_that_navigatr_refuses_is_not_the_learners_fault(sandbox: Sandbox) -> None:
+    row = owe(map_course(sandbox))
+    Course.objects.update(site=make_site(url="https://moodle.example", wwwroot="no address"))
+    send(row)
+    assert (row.state, row.reason) == (State.FAILED, Outcome.UNPUBLISHED)
+    assert "evidence_url" in attempts(row)[0].detail
 
 
 @pytest.mark.parametrize(
