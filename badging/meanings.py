@@ -97,8 +97,8 @@ MEANINGS: dict[str, Meaning] = {
     Outcome.FORBIDDEN: Meaning(
         _("The connection's account may not issue this badge."),
         _(
-            "Make the account an administrator of the provider in Navigatr, or map the course to another provider's "
-            "badge. Then use “Send again”."
+            "Make the account an administrator of the provider in Navigatr, and use “Send again”; or map the course to "
+            "another provider's badge, and what failed is sent by itself."
         ),
     ),
     Outcome.NOT_FOUND: Meaning(

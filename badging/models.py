@@ -417,6 +417,7 @@ class AuditEntry(AppendOnlyModel):
         MAPPING_ENABLED = "mapping_enabled", _("Mapping enabled")
         MAPPING_DISABLED = "mapping_disabled", _("Mapping disabled")
         MAPPING_REMOVED = "mapping_removed", _("Mapping removed")
+        BADGE_BACK = "badge_back", _("Badge can be issued again")
         SENT_AGAIN = "sent_again", _("Sent again by hand")
         CANCELLED = "cancelled", _("Cancelled by hand")
         LEARNER_EXPORTED = "learner_exported", _("Learner's data exported")
