@@ -71,20 +71,47 @@ def test_an_issued_badge_is_kept_with_its_assertion(sandbox: Sandbox) -> None:
 
 
 def test_the_payload_is_the_plugins_with_date_and_address(sandbox: Sandbox) -> None:
-    row = owe(map_course(sandbox, min_score=50), score=87, person={"email": " Ana@Example.org ", "firstname": " Ana "})
+    person = {"email": "Ana@Example.org", "firstname": "Ana &amp; Sons", "lastname": "O'Brien\u00a0<3"}
+    row = owe(map_course(sandbox, min_score=50), score=87, person=person)
     send(row)
     [put] = sandbox.navigatr.puts
     assert put.body == {
         "provider_id": PROVIDER,
         "recipient_email": "Ana@Example.org",
-        "recipient_firstname": "Ana",
-        "recipient_lastname": "Lee",
+        "recipient_firstname": "Ana &amp; Sons",
+        "recipient_lastname": "O'Brien\u00a0<3",
         "score": 87,
         "min_score": 50,
         "issue_date": row.completion.completed_at.isoformat(),
         "evidence_text": f"Recipient completed course {row.course.fullname}",
         "evidence_url": f"https://moodle.example/course/view.php?id={row.course.moodle_id}",
     }
+
+
+@pytest.mark.parametrize(
+    ("ahead", "dated"), [(timedelta(), True), (timedelta(days=-400), True), (timedelta(days=400), False)]
+)
+def test_a_completion_of_the_future_is_sent_without_its_date(sandbox: Sandbox, ahead: timedelta, dated: bool) -> None:
+    row = owe(map_course(sandbox))
+    row.completion.completed_at = timezone.now() + ahead
+    row.completion.save()
+    send(row)
+    assert row.state == State.ISSUED
+    assert ("issue_date" in sandbox.navigatr.puts[0].body) == dated
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ({"fullname": "Café & <b>Éthique</b>", "shortname": "ÉTH"}, "Café & <b>Éthique</b>"),
+        ({"fullname": "", "shortname": "ÉTH"}, "ÉTH"),
+        ({"fullname": "", "shortname": "", "moodle_id": 42}, "#42"),
+    ],
+)
+def test_the_evidence_names_the_course_as_the_pages_do(sandbox: Sandbox, names: dict[str, Any], told: str) -> None:
+    row = owe(map_course(sandbox, course=make_course(**names)))
+    send(row)
+    assert sandbox.navigatr.puts[0].body["evidence_text"] == f"Recipient completed course {told}"
 
 
 def test_score_and_evidence_can_be_switched_off(sandbox: Sandbox) -> None:
@@ -331,7 +358,7 @@ def test_a_kill_between_the_call_and_the_audit_row_never_issues_twice(sandbox: S
     row = owe(map_course(sandbox))
     kill_while_sending(row)
     with connections.navigatr_client_for(row.connection) as client:
-        client.issue(row.badge_id, **sending.payload(row))
+        client.issue(row.badge_id, **sending.payload(row, now=timezone.now()))
     assert sweeping.sweep(now=timezone.now()) == 1
     row.refresh_from_db()
     assert (row.state, row.reason, row.maybe_sent) == (State.QUEUED, Outcome.LEASE_RAN_OUT, True)
@@ -369,7 +396,7 @@ def test_an_answer_after_the_lease_ran_out_is_told_and_only_a_success_is_taken(
     if fault:
         sandbox.faults.on(fault)
     with connections.navigatr_client_for(row.connection) as client:
-        late = sending.send(taken, sending.payload(taken), client)
+        late = sending.send(taken, sending.payload(taken, now=timezone.now()), client)
     attempt = settling.settle_sent(late, timezone.now())
     settling.write_settled([taken], [attempt], claim_id, timezone.now())
     row.refresh_from_db()
@@ -659,7 +686,7 @@ def test_a_refusal_under_a_mapping_changed_meanwhile_goes_on_under_the_new_one(s
     remap(row)
     sandbox.faults.on("404", count=1)
     with connections.navigatr_client_for(row.connection) as client:
-        result = sending.send(taken, sending.payload(taken), client)
+        result = sending.send(taken, sending.payload(taken, now=timezone.now()), client)
     attempt = settling.settle_sent(result, timezone.now())
     settling.write_settled([taken], [attempt], claim_id, timezone.now())
     row.refresh_from_db()
@@ -947,7 +974,7 @@ def test_a_learner_erased_while_sending_does_not_come_back(
     if fault:
         sandbox.faults.on(fault)
     with connections.navigatr_client_for(row.connection) as client:
-        result = sending.send(taken, sending.payload(taken), client)
+        result = sending.send(taken, sending.payload(taken, now=timezone.now()), client)
     attempt = settling.settle_sent(result, timezone.now())
     settling.write_settled([taken], [attempt], claim_id, timezone.now())
     row.refresh_from_db()

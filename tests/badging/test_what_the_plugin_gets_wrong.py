@@ -71,7 +71,7 @@ def test_a_kill_between_the_call_and_the_audit_row_does_not_issue_twice(sandbox:
     row = owe(map_course(sandbox))
     kill_while_sending(row)
     with connections.navigatr_client_for(row.connection) as client:
-        client.issue(row.badge_id, **sending.payload(row))
+        client.issue(row.badge_id, **sending.payload(row, now=timezone.now()))
     issuing.send_all_due()
     row.refresh_from_db()
     assert row.state == "issued"
