@@ -215,7 +215,7 @@ def _decide(row: Issuance) -> tuple[State, Outcome] | None:
         row.score_tried = row.completion.score
         # Without a score Navigatr would issue "regardless of score" (its API, "Issuing"), so it is not asked.
         if row.completion.score is None:
-            return State.NOT_MET, Outcome.NO_SCORE
+            return State.NOT_MET, Outcome.SCORE_HIDDEN if row.completion.score_hidden else Outcome.NO_SCORE
         if row.completion.score < mapping.min_score:
             return State.NOT_MET, Outcome.BELOW_MIN_SCORE
     return None

@@ -212,7 +212,7 @@ class _Round:
             self.unsettled.update((row.pk, row) for row in rows)
             asks: list[tuple[list[Issuance], Callable[[NavigatrClient], Sent | LookedUp]]] = [
                 *((together, partial(look_up_rows, together, ended=self.refused)) for together in claimed.look_up),
-                *(([row], partial(send, row, payload(row))) for row in claimed.send),
+                *(([row], partial(send, row, payload(row, now=now))) for row in claimed.send),
             ]
             self.scheduled.extend(Call(*ask, at) for ask, at in zip(asks, claimed.begin_at, strict=True))
             if rows and self.probing:

@@ -19,6 +19,10 @@ from .queueing import move_to, release_held, requeue
 State = Issuance.State
 Action = AuditEntry.Action
 
+# What a badge that can be issued again mends: where it was seen not to be, and where nobody had looked meanwhile.
+MENDED_BY_BADGE = [Outcome.UNPUBLISHED, Outcome.NOT_FOUND, Outcome.FORBIDDEN]
+MENDED_UNSEEN = [Outcome.UNPUBLISHED]
+
 # The admin's actions take no more at once.
 MOST_NAMED = 500
 
@@ -32,7 +36,8 @@ def find_badge(
 ) -> tuple[Provider, Badge]:
     """Ask Navigatr for the chosen provider and badge. Raises NotMapped when they cannot be issued together.
 
-    Each call takes as long as the connection says, but no longer than `most_seconds`.
+    Each call takes as long as the connection says, but no longer than `most_seconds`. A badge that can be issued again
+    is noted for all courses that award it, and what had failed for them is queued.
     """
     try:
         with connections.navigatr_client_for(connection, most_seconds=most_seconds) as client:
@@ -54,6 +59,11 @@ def find_badge(
             )
             % {"name": badge.name, "status": badge.status, "source": badge.source or "Internal"}
         )
+    failed = Issuance.objects.filter(mapping=OuterRef("pk"), state=State.FAILED, reason__in=MENDED_UNSEEN)
+    awarding = connection.mappings.filter(provider_id=provider_id, badge_id=badge_id)
+    for mapping in awarding.filter(~Q(badge_problem="") | Exists(failed)):
+        see_badge(mapping, badge)
+        note_badge(mapping, now=timezone.now())
     return provider, badge
 
 
@@ -238,14 +248,16 @@ def _record_by_hand(action: AuditEntry.Action, numbers: list[int], count: int, a
         audit.record(action, told, actor=actor, count=count, issuances=numbers)
 
 
-def refresh_badges(connection: NavigatrConnection) -> int:
+def refresh_badges(connection: NavigatrConnection, *, now: datetime) -> int:
     """Look at each mapped badge of a connection again, and note those that can no longer be issued; returns how many.
 
-    Raises NavigatrError when Navigatr cannot be asked; what was seen until then is kept.
+    What had failed for a badge that can be issued now is queued. Raises NavigatrError when Navigatr cannot be asked;
+    what was seen until then is kept.
     """
     trouble = 0
     mappings = connection.mappings.all()
     with connections.navigatr_client_for(connection) as client:
+        providers = {provider.id for provider in client.providers()} if mappings else set()
         for mapping in mappings:
             try:
                 see_badge(mapping, client.badge(mapping.badge_id))
@@ -253,12 +265,47 @@ def refresh_badges(connection: NavigatrConnection) -> int:
                 if error.status != 404:
                     raise
                 mapping.badge_problem = _("Navigatr does not know this badge any more. Choose another one.")
+            if not mapping.badge_problem and mapping.provider_id not in providers:
+                mapping.badge_problem = _(
+                    "The connection's account may not issue for this provider any more. Make it an administrator of "
+                    "the provider in Navigatr, or choose another badge."
+                )
             trouble += bool(mapping.badge_problem)
-            # Only while it is still this badge: somebody may have changed the mapping while Navigatr answered.
-            CourseBadgeMapping.objects.filter(pk=mapping.pk, badge_id=mapping.badge_id).update(
-                badge_name=mapping.badge_name,
-                badge_image_url=mapping.badge_image_url,
-                badge_url=mapping.badge_url,
-                badge_problem=mapping.badge_problem,
-            )
+            note_badge(mapping, now=now)
     return trouble
+
+
+@transaction.atomic
+def note_badge(mapping: CourseBadgeMapping, *, now: datetime) -> int:
+    """Keep what was seen of a mapping's badge; where it can be issued, queue what had failed for it. Returns how many.
+
+    Only while it is still this badge: somebody may have changed the mapping while Navigatr answered.
+    """
+    current = CourseBadgeMapping.objects.select_for_update(of=["self"]).order_by("pk").filter(pk=mapping.pk).first()
+    seen = (mapping.connection_id, mapping.provider_id, mapping.badge_id)
+    if current is None or (current.connection_id, current.provider_id, current.badge_id) != seen:
+        return 0
+    had_problem = bool(current.badge_problem)
+    CourseBadgeMapping.objects.filter(pk=mapping.pk).update(
+        badge_name=mapping.badge_name,
+        badge_image_url=mapping.badge_image_url,
+        badge_url=mapping.badge_url,
+        badge_problem=mapping.badge_problem,
+    )
+    if mapping.badge_problem:
+        return 0
+    failed = Issuance.objects.filter(
+        mapping=current,
+        state=State.FAILED,
+        reason__in=MENDED_BY_BADGE if had_problem else MENDED_UNSEEN,
+    )
+    count = requeue(failed, now=now)
+    if count:
+        audit.record(
+            Action.BADGE_BACK,
+            current.course,
+            badge=current.badge_id,
+            environment=current.connection.environment,
+            queued=count,
+        )
+    return count

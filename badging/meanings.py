@@ -25,6 +25,7 @@ class Outcome(models.TextChoices):
     FORBIDDEN = "forbidden", _("Account may not issue this badge")
     NOT_FOUND = "not_found", _("Badge or provider not found")
     UNPUBLISHED = "unpublished", _("Badge unpublished or provider deactivated")
+    PROFILE_REFUSED = "profile_refused", _("Navigatr refuses the learner's profile")
     REJECTED = "rejected", _("Refused by Navigatr")
     # It may work later.
     RATE_LIMITED = "rate_limited", _("Too many requests")
@@ -48,6 +49,7 @@ class Outcome(models.TextChoices):
     ALREADY_HOLDS = "already_holds", _("The learner already has this badge")
     BELOW_MIN_SCORE = "below_min_score", _("Score below the mapping's least score")
     NO_SCORE = "no_score", _("No score in Moodle yet")
+    SCORE_HIDDEN = "score_hidden", _("Course total hidden in Moodle")
     GAVE_UP = "gave_up", _("Given up after many attempts")
     OUR_BUG = "our_bug", _("A fault in the portal")
     # Waiting for a switch.
@@ -109,8 +111,8 @@ MEANINGS: dict[str, Meaning] = {
     Outcome.FORBIDDEN: Meaning(
         _("The connection's account may not issue this badge."),
         _(
-            "Make the account an administrator of the provider in Navigatr, or map the course to another provider's "
-            "badge. Then use “Send again”."
+            "Make the account an administrator of the provider in Navigatr, and use “Send again”; or map the course to "
+            "another provider's badge, and what failed is sent by itself."
         ),
     ),
     Outcome.NOT_FOUND: Meaning(
@@ -119,7 +121,17 @@ MEANINGS: dict[str, Meaning] = {
     ),
     Outcome.UNPUBLISHED: Meaning(
         _("The badge is unpublished, the provider is deactivated, or Navigatr found a field malformed."),
-        _("Publish the badge again in Navigatr and use “Send again”, or change the course's mapping."),
+        _(
+            "Publish the badge again in Navigatr, or change the course's mapping. What failed is then sent by itself, "
+            "after a change in Navigatr within a day; “Send again” does it at once."
+        ),
+    ),
+    Outcome.PROFILE_REFUSED: Meaning(
+        _(
+            "Navigatr does not accept the learner's first name, last name or e-mail address; its words in the attempt "
+            "tell which."
+        ),
+        _("Correct the learner's profile in Moodle; the badge is sent by itself after the next poll that sees it."),
     ),
     Outcome.REJECTED: Meaning(
         _("Navigatr refused the request for good."),
@@ -148,7 +160,10 @@ MEANINGS: dict[str, Meaning] = {
         ),
     ),
     Outcome.PROFILE_INCOMPLETE: Meaning(
-        _("The learner's first name, last name or e-mail address is missing in Moodle; Navigatr needs all three."),
+        _(
+            "The learner's first name, last name or e-mail address is missing in Moodle, or cannot be one, as an "
+            "address without a full domain; Navigatr needs all three."
+        ),
         _("Complete the learner's profile in Moodle; the badge is then sent by itself after the next poll."),
     ),
     Outcome.LEARNER_DELETED: Meaning(_("The learner's account was deleted in Moodle, so nothing is sent."), NOTHING),
@@ -205,7 +220,21 @@ MEANINGS: dict[str, Meaning] = {
     ),
     Outcome.NO_SCORE: Meaning(
         _("The mapping asks for a least score, and Moodle has no score for the learner, or may not show it."),
-        _("Nothing to do when the grade is still to come. Otherwise check that the Moodle token may read grades."),
+        _(
+            "Nothing to do when the grade is still to come. Otherwise check that the Moodle token may read grades, and "
+            "in the gradebook whether the total has a grade: with hidden grades in it, Moodle may tell none."
+        ),
+    ),
+    Outcome.SCORE_HIDDEN: Meaning(
+        _(
+            "The mapping asks for a least score, and the course total is hidden in Moodle, so the portal takes no "
+            "score from it."
+        ),
+        _(
+            "Show the course total in Moodle's gradebook, or lower or remove the mapping's least score; the badge is "
+            "then sent by itself. The capability moodle/grade:viewhidden only lets the portal see a hidden total, "
+            "which is still not sent."
+        ),
     ),
     Outcome.GAVE_UP: Meaning(
         _("It was tried again and again without success, for as long as the settings say."),
@@ -234,6 +263,9 @@ MEANINGS: dict[str, Meaning] = {
     Outcome.BY_HAND: Meaning(_("A person cancelled it."), _("Nothing to do. “Send again” takes it back.")),
 }
 
+# What "no score" is told as, which changes when a total is hidden or shown.
+WITHOUT_SCORE = [Outcome.NO_SCORE, Outcome.SCORE_HIDDEN]
+
 _BY_STATUS = {
     400: Outcome.BAD_SOURCE,
     403: Outcome.FORBIDDEN,
@@ -241,6 +273,10 @@ _BY_STATUS = {
     422: Outcome.UNPUBLISHED,
     429: Outcome.RATE_LIMITED,
 }
+
+
+# What Navigatr calls the fields that come from the learner's profile.
+_PROFILE_FIELDS = frozenset({"recipient_email", "recipient_firstname", "recipient_lastname"})
 
 
 def of_error(error: navigatr_client.NavigatrError) -> Outcome:
@@ -252,6 +288,8 @@ def of_error(error: navigatr_client.NavigatrError) -> Outcome:
             return Outcome.NOT_MET
         case navigatr_client.NavigatrUnclear():
             return Outcome.UNCLEAR
+        case navigatr_client.NavigatrRejected(status=422) if _PROFILE_FIELDS.intersection(error.fields):
+            return Outcome.PROFILE_REFUSED
         case navigatr_client.NavigatrRejected():
             return _BY_STATUS.get(error.status or 0, Outcome.REJECTED)
         case _:

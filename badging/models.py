@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
+from moodle_sync.addresses import recipient_address
 from moodle_sync.models import Completion, Course, Learner
 from vault.fields import EncryptedTextField
 
@@ -277,7 +278,7 @@ class Issuance(models.Model):
     date_accepted = models.BooleanField(
         _("date accepted"), default=False, help_text=_("A person lets it go on although its date is implausible.")
     )
-    score_tried = models.PositiveSmallIntegerField(null=True, editable=False)
+    score_tried = models.DecimalField(max_digits=9, decimal_places=6, null=True, editable=False)
     recipient_key = models.CharField(max_length=64, blank=True, editable=False)
     assertion_id = models.CharField(_("assertion"), max_length=64, blank=True)
     assertion_url = models.URLField(_("assertion's page"), max_length=2000, blank=True)
@@ -349,8 +350,8 @@ PERHAPS_SENT = Q(state__in=[Issuance.State.SENDING, Issuance.State.ISSUED]) | Q(
 
 
 def recipient_key(email: str) -> str:
-    """The digest that stands for an e-mail address, compared without case, as Navigatr compares."""
-    return hashlib.sha256(email.strip().lower().encode()).hexdigest()
+    """The digest that stands for an e-mail address, the same for all its spellings that Navigatr may keep."""
+    return hashlib.sha256(recipient_address(email).encode(errors="surrogatepass")).hexdigest()
 
 
 class AppendOnly(Exception):
@@ -452,6 +453,7 @@ class AuditEntry(AppendOnlyModel):
         MAPPING_ENABLED = "mapping_enabled", _("Mapping enabled")
         MAPPING_DISABLED = "mapping_disabled", _("Mapping disabled")
         MAPPING_REMOVED = "mapping_removed", _("Mapping removed")
+        BADGE_BACK = "badge_back", _("Badge can be issued again")
         SENT_AGAIN = "sent_again", _("Sent again by hand")
         CANCELLED = "cancelled", _("Cancelled by hand")
         LEARNER_EXPORTED = "learner_exported", _("Learner's data exported")

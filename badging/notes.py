@@ -63,10 +63,7 @@ def _on_course(course: Course) -> Iterator[Meaning]:
 def _on_site(site: MoodleSite) -> Iterator[Meaning]:
     if not site.enabled:
         yield Meaning(_("The portal does not read this Moodle site at present."), ASK_AN_ADMIN)
-    elif site.state.doubt:
-        what = _("This Moodle site looks like another one than before, so nothing is read from it or sent.")
-        yield Meaning(what, _("A site admin must say whether it is still the same Moodle."))
-    elif site.state.doubt:
+    elif site.state.doubt or site.state.doubt:
         what = _("This Moodle site looks like another one than before, so nothing is read from it or sent.")
         yield Meaning(what, _("A site admin must say whether it is still the same Moodle."))
     # Without failed polls the text is about single courses, which are not this manager's to know.

@@ -7,6 +7,7 @@ when a model gains a relation to Learner that is not in it.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from django.db import models, transaction
@@ -89,12 +90,14 @@ def fields_of(row: models.Model) -> dict[str, Any]:
     for column in row._meta.concrete_fields:
         if not column.is_relation:
             value = getattr(row, column.name)
-            values[column.name] = value if isinstance(value, (str, int, bool, type(None))) else str_of(value)
+            values[column.name] = value if isinstance(value, (str, int, bool, type(None))) else plain(value)
     return values
 
 
-def str_of(value: Any) -> str:
-    """Times as ISO 8601, the rest as text."""
+def plain(value: Any) -> Any:
+    """Times as ISO 8601, scores as numbers (80, 59.5), the rest as text."""
+    if isinstance(value, Decimal):
+        return int(value) if value == int(value) else float(value)
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 

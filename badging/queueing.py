@@ -12,7 +12,7 @@ from moodle_sync.reading import Stored, WantedCourse
 from moodle_sync.site_check import feed_reason
 
 from . import audit
-from .meanings import HELD_BY_MOODLE, Outcome
+from .meanings import HELD_BY_MOODLE, WITHOUT_SCORE, Outcome
 from .models import AuditEntry, CourseBadgeMapping, Issuance, IssuanceQuerySet, NavigatrConnection, recipient_key
 
 State = Issuance.State
@@ -20,7 +20,12 @@ State = Issuance.State
 MOVED_AT_ONCE = 500
 
 # What a better profile in Moodle mends by itself.
-MENDED_BY_PROFILE = [Outcome.PROFILE_INCOMPLETE, Outcome.NAMES_HIDDEN, Outcome.DUPLICATE_RECIPIENT]
+MENDED_BY_PROFILE = [
+    Outcome.PROFILE_INCOMPLETE,
+    Outcome.PROFILE_REFUSED,
+    Outcome.NAMES_HIDDEN,
+    Outcome.DUPLICATE_RECIPIENT,
+]
 # How many that wait for a word of Moodle's one poll asks about: 25 take a call.
 ASKED_IN_A_POLL = 100
 
@@ -126,13 +131,18 @@ def queue_completions(completions: Sequence[Completion], *, now: datetime) -> in
             new.append(_owed(completion, mapping, now))
         elif (
             row.state == State.NOT_MET
-            and row.score_tried != completion.score
+            and (row.score_tried != completion.score or _is_told_wrongly(row, completion))
             or row.state == State.CANCELLED
             and row.reason == Outcome.MAPPING_REMOVED
         ):
             again.append(row.pk)
     made = Issuance.objects.bulk_create(new)
     return len(made) + requeue(Issuance.objects.filter(pk__in=again), now=now)
+
+
+def _is_told_wrongly(row: Issuance, completion: Completion) -> bool:
+    """Whether a missing score has another reason now: the course total was hidden, or shown, since."""
+    return row.reason in WITHOUT_SCORE and (row.reason == Outcome.SCORE_HIDDEN) != completion.score_hidden
 
 
 def _owed(completion: Completion, mapping: CourseBadgeMapping, now: datetime) -> Issuance:

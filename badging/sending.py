@@ -43,21 +43,28 @@ class LookedUp:
     calls: int = 1
 
 
-def payload(row: Issuance) -> dict[str, Any]:
-    """What is sent to Navigatr: the official plugin's fields, and the date and address that it leaves out."""
+def payload(row: Issuance, *, now: datetime) -> dict[str, Any]:
+    """What is sent to Navigatr: the official plugin's fields, and the date and address that it leaves out.
+
+    Names and address are sent as they are on file, letter by letter. A completion that is dated after `now` is sent
+    without its date.
+    """
     connection, mapping, completion, learner = row.connection, row.mapping, row.completion, row.learner
     fields: dict[str, Any] = {
         "provider_id": row.provider_id,
-        "recipient_email": learner.email.strip(),
-        "recipient_firstname": learner.firstname.strip(),
-        "recipient_lastname": learner.lastname.strip(),
-        "issue_date": completion.completed_at,
+        "recipient_email": learner.email,
+        "recipient_firstname": learner.firstname,
+        "recipient_lastname": learner.lastname,
     }
+    if completion.completed_at is not None and completion.completed_at <= now:
+        fields["issue_date"] = completion.completed_at
     if connection.send_score:
-        fields["score"] = completion.score
+        # Whole percent, rounded down: the badge may ask for a score that only Navigatr knows, and no score may claim
+        # more than was earned. The mapping's own minimum was compared with the exact share when the row was claimed.
+        fields["score"] = None if completion.score is None else int(completion.score)
         fields["min_score"] = mapping.min_score if mapping else None
     if connection.send_evidence:
-        fields["evidence_text"] = f"Recipient completed course {row.course.fullname or row.course.shortname}"
+        fields["evidence_text"] = f"Recipient completed course {row.course}"
         fields["evidence_url"] = row.course.url
     return fields
 

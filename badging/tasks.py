@@ -131,7 +131,7 @@ def daily_checks() -> None:
     for connection in NavigatrConnection.objects.exclude(state=NavigatrConnection.State.REMOVED):
         try:
             if connections.retest(connection, actor=None, now=timezone.now()).ok:
-                mapping.refresh_badges(connection)
+                mapping.refresh_badges(connection, now=timezone.now())
         except (NavigatrError, WrongKey) as error:
             log.warning("%s: the mapped badges could not be looked at: %s", connection, error)
 

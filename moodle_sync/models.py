@@ -1,6 +1,7 @@
 """What has been read from Moodle: sites, courses, learners and completions."""
 
 from datetime import datetime, timedelta
+from decimal import ROUND_FLOOR, Decimal
 from typing import Any
 
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -9,6 +10,8 @@ from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
 from vault.fields import EncryptedTextField
+
+from .addresses import has_visible_character, is_possible_address, recipient_address
 
 LONGEST_PAUSE = timedelta(hours=1)
 
@@ -201,8 +204,8 @@ class LearnerQuerySet(models.QuerySet["Learner"]):
     """Questions about learners."""
 
     def with_email(self, email: str) -> "LearnerQuerySet":
-        """Everybody known under this address, compared without case."""
-        return self.filter(email_key=email.strip().lower())
+        """Everybody known under this address, however it is spelt."""
+        return self.filter(email_key=Learner.key_of(email))
 
 
 class Learner(models.Model):
@@ -241,10 +244,16 @@ class Learner(models.Model):
             return str(_("erased learner %(id)s") % {"id": self.moodle_id})
         return f"{self.firstname} {self.lastname}".strip() or str(_("learner %(id)s") % {"id": self.moodle_id})
 
+    @staticmethod
+    def key_of(email: str) -> str:
+        """What `email_key` holds for an address: equal for all spellings of it."""
+        return recipient_address(email)[:255]
+
     @property
     def profile_complete(self) -> bool:
-        """Navigatr needs all three; a deleted account's e-mail is a hash without @ (WEB_SERVICES.md, trap 4)."""
-        return bool(self.firstname.strip() and self.lastname.strip() and "@" in self.email)
+        """Navigatr needs two names with something to see, and an address that mail can be sent to."""
+        named = has_visible_character(self.firstname) and has_visible_character(self.lastname)
+        return named and is_possible_address(self.email)
 
 
 class Completion(models.Model):
@@ -268,7 +277,9 @@ class Completion(models.Model):
     )
     completed_at = models.DateTimeField(_("completed"), null=True)
     time_source = models.CharField(_("time comes from"), max_length=10, choices=TimeSource)
-    score = models.PositiveSmallIntegerField(_("score in percent"), null=True)
+    # The exact share: what is rounded could reach a minimum score that the learner did not reach.
+    score = models.DecimalField(_("score in percent"), max_digits=9, decimal_places=6, null=True)
+    score_hidden = models.BooleanField(_("course total hidden"), default=False)
     score_read_at = models.DateTimeField(_("score read"), null=True, editable=False)
     seen_at = models.DateTimeField(_("first seen"))
     confirmed_at = models.DateTimeField(
@@ -299,3 +310,13 @@ class Completion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.learner} – {self.course}"
+
+    @property
+    def score_text(self) -> str:
+        """The score for people, such as "59.5 %": two decimals at most, rounded down; "" without a score."""
+        return "" if self.score is None else f"{_plain(self.score)} %"
+
+
+def _plain(number: Decimal) -> str:
+    """Without zeros at the end: 80, 59.5, 66.66."""
+    return f"{number.quantize(Decimal('0.01'), ROUND_FLOOR):f}".rstrip("0").rstrip(".")

@@ -18,7 +18,7 @@ DELETED_ADDRESS = re.compile(r"[0-9a-f]{32}")
 CONFIRM_EVERY = timedelta(minutes=30)
 
 COMPLETION_FIELDS = [
-    "completed_at", "time_source", "score", "score_read_at", "confirmed_at", "undone_at", "implausible",
+    "completed_at", "time_source", "score", "score_hidden", "score_read_at", "confirmed_at", "undone_at", "implausible",
 ]  # fmt: skip
 
 
@@ -118,7 +118,7 @@ def _values(row: Completion) -> dict[str, object]:
 
 def _what_matters(row: Completion) -> tuple[object, ...]:
     """What of a completion may hold its badge back or let it go."""
-    return row.undone_at is not None, row.implausible, row.score
+    return row.undone_at is not None, row.implausible, row.score, row.score_hidden
 
 
 def _confirm(poll: Poll, row: Completion) -> None:
@@ -144,7 +144,8 @@ def _note_facts(poll: Poll, batch: Batch, row: Completion, facts: LearnerFacts |
         row.undone_at = None
     row.confirmed_at = poll.now
     if facts.grade is not None:
-        row.score = facts.grade.percent if isinstance(facts.grade, Grade) else None
+        grade = facts.grade if isinstance(facts.grade, Grade) else Grade(None)
+        row.score, row.score_hidden = grade.share, grade.hidden or grade.total_missing
         row.score_read_at = poll.now
 
 
@@ -200,7 +201,7 @@ def _names(firstname: str | None, lastname: str | None, email: str | None) -> di
         if not fields["deleted"]:
             # Half an address would be somebody else's; Moodle's own are at most 100 characters long.
             fields["email"] = address if len(address) <= 255 else ""
-            fields["email_key"] = str(fields["email"]).lower()
+            fields["email_key"] = Learner.key_of(str(fields["email"]))
     return fields
 
 

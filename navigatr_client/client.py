@@ -19,6 +19,7 @@ from .errors import (
     NavigatrUnavailable,
     NavigatrUnclear,
     NavigatrUnexpectedAnswer,
+    detail_fields,
     detail_text,
     parse_retry_after,
 )
@@ -294,6 +295,7 @@ class NavigatrClient:
             path,
             status=status,
             detail=detail_text(answer),
+            fields=detail_fields(answer),
             retry_after=parse_retry_after(response.headers.get("Retry-After"), datetime.now(UTC)),
         )
 

@@ -4,20 +4,26 @@ The message of every error is method, path and status or kind of failure, such a
 never holds a query, a header or a body: those may carry the token or personal data.
 """
 
+import re
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 LONGEST_DETAIL = 500
 LONGEST_RETRY_AFTER = timedelta(days=1)
+MOST_FIELDS = 20
+# What a field of ours, or of FastAPI's, is called. Anything else in its place may hold what was sent, and is not kept.
+_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}", re.ASCII)
+# Where FastAPI found the field; not a field itself.
+_PLACES = frozenset({"body", "query", "path", "header", "cookie"})
 
 
 class NavigatrError(Exception):
     """A call to Navigatr that did not do what was asked.
 
     `status` is the HTTP status, or None without an answer. `detail` is Navigatr's own explanation as one line of at
-    most 500 characters; it may hold personal data and is therefore in neither str() nor repr(). `retry_after` is the
-    wait that Navigatr asked for, if it did.
+    most 500 characters; it may hold personal data and is therefore in neither str() nor repr(). `fields` are the names
+    of the fields that it found malformed, where it tells. `retry_after` is the wait that Navigatr asked for, if it did.
     """
 
     def __init__(
@@ -28,6 +34,7 @@ class NavigatrError(Exception):
         status: int | None = None,
         failure: str = "",
         detail: str = "",
+        fields: tuple[str, ...] = (),
         retry_after: timedelta | None = None,
     ) -> None:
         outcome = [f"HTTP {status}"] if status is not None else []
@@ -36,6 +43,7 @@ class NavigatrError(Exception):
         self.path = path
         self.status = status
         self.detail = detail[:LONGEST_DETAIL]
+        self.fields = fields
         self.retry_after = retry_after
 
 
@@ -75,6 +83,20 @@ def detail_text(answer: Any) -> str:
     detail = answer.get("detail") if isinstance(answer, dict) else None
     entries = detail if isinstance(detail, list) else [detail]
     return " ".join("; ".join(filter(None, map(_entry_text, entries))).split())[:LONGEST_DETAIL]
+
+
+def detail_fields(answer: Any) -> tuple[str, ...]:
+    """The names of the fields that FastAPI's `loc` entries name, each once, in their order."""
+    detail = answer.get("detail") if isinstance(answer, dict) else None
+    entries = detail if isinstance(detail, list) else [detail]
+    places = [entry["loc"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("loc"), list)]
+    names = {
+        name: None
+        for loc in places
+        for position, name in enumerate(loc)
+        if isinstance(name, str) and _FIELD.fullmatch(name) and not (position == 0 and name in _PLACES)
+    }
+    return tuple(names)[:MOST_FIELDS]
 
 
 def _entry_text(entry: Any) -> str:

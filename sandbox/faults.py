@@ -39,6 +39,7 @@ NAVIGATR_KINDS: dict[str, str] = {
     "403": "403: account may not issue this badge",
     "404": "404: badge not found",
     "422": "422: badge is unpublished",
+    "422_recipient": "422: the recipient's address is malformed",
     "lookup_403": "Looking up assertions is refused (403)",
     "no_recipients": "Assertions come without their recipients",
 }

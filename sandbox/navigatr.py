@@ -21,7 +21,7 @@ Row = TypeVar("Row")
 LEDGER_LENGTH = 200_000
 PROXY_PAGE = "<!DOCTYPE html><html><head><title>{0}</title></head><body><h1>{0}</h1><hr>proxy</body></html>"
 ORDERS = ("Name_Asc", "Name_Desc", "Time_Created_Asc", "Time_Created_Desc", "Time_Updated_Asc", "Time_Updated_Desc")
-# What a fault answers: status and body. Those with HTML are in `_told`.
+# What a fault answers: status and body. Those with HTML, or with a part of the request, are in `_told`.
 FAULT_ANSWERS: dict[str, tuple[int, str]] = {
     "202": (202, "Badge not issued: the minimum score or the required evidence was not met"),
     "400": (400, "Badges of this source cannot be issued through the API"),
@@ -350,9 +350,9 @@ class Navigatr:
                 reply = self._answer(request, route, ids, body, entry)
                 # A call that is refused anyway has no commit that the fault could come after.
                 if reply.status in (200, 201):
-                    reply = _told(draw.fault)
+                    reply = _told(draw.fault, body)
             else:
-                reply = _told(draw.fault)
+                reply = _told(draw.fault, body)
             entry.status = 0 if reply.drop else reply.status
         return reply.later(draw.delay)
 
@@ -627,8 +627,8 @@ def _route(method: str, path: str) -> tuple[Route, list[int]]:
     return NO_ROUTE, []
 
 
-def _told(fault: Fault) -> Reply:
-    """What the caller is told when a call meets this fault."""
+def _told(fault: Fault, body: Any) -> Reply:
+    """What the caller, who sent this body, is told when a call meets this fault."""
     kind = fault.kind
     if kind == "down" or kind.startswith("drop_"):
         return Reply(drop="close")
@@ -642,6 +642,10 @@ def _told(fault: Fault) -> Reply:
         return replace(html_reply(PROXY_PAGE.format(title), int(kind)), headers=retry)
     if kind.startswith("html_"):
         return html_reply(PROXY_PAGE.format("Welcome"))
+    if kind == "422_recipient":
+        address = body.get("recipient_email") if isinstance(body, dict) else None
+        problem = _wrong(("body", "recipient_email"), "value_error", f"value is not a valid email address: {address}")
+        return json_reply({"detail": [problem]}, 422, retry)
     status, detail = FAULT_ANSWERS[kind]
     return json_reply({"detail": detail}, status, retry)
 
@@ -765,7 +769,8 @@ def _address(text: str) -> bool:
 
 
 def _email(text: str) -> bool:
-    return re.fullmatch(r"[^@\s]+@[^@\s]+", text) is not None
+    # A dot at the beginning, and a domain of one label, are refused by FastAPI's own check too.
+    return re.fullmatch(r"(?!\.)[^@\s]+@[^@\s.]+(\.[^@\s.]+)+", text) is not None
 
 
 REQUIRED = ("recipient_email", "recipient_firstname", "recipient_lastname")

@@ -33,7 +33,7 @@ def make_learner(site: MoodleSite | None = None, **fields: Any) -> Learner:
     number = Learner.objects.filter(site=site).count() + 101
     values: dict[str, Any] = {"moodle_id": number, "firstname": "Ana", "lastname": "Lee"}
     values |= {"email": f"learner{number}@example.org"} | fields
-    values.setdefault("email_key", values["email"].strip().lower())
+    values.setdefault("email_key", Learner.key_of(values["email"]))
     return Learner.objects.create(site=site, **values)
 
 

@@ -68,11 +68,8 @@ class LearnerAdmin(ReadOnlyAdmin):
     def completions(self, obj: Learner) -> str:
         """The newest completions read from Moodle."""
         rows = obj.completions.select_related("course").order_by("-pk")[:MOST_SHOWN]
-        headers = (gettext_lazy("course"), gettext_lazy("completed"), gettext_lazy("score in percent"))
-        lines = [
-            (link_to(row, str(row.course)), row.completed_at or "-", "-" if row.score is None else row.score)
-            for row in rows
-        ]
+        headers = (gettext_lazy("course"), gettext_lazy("completed"), gettext_lazy("score"))
+        lines = [(link_to(row, str(row.course)), row.completed_at or "-", row.score_text or "-") for row in rows]
         return rows_table(Completion, headers, lines, learner__id__exact=obj.pk)
 
     def has_export_permission(self, request: HttpRequest) -> bool:
@@ -123,7 +120,7 @@ class LearnerAdmin(ReadOnlyAdmin):
 class CompletionAdmin(ReadOnlyAdmin):
     """Who completed what, as read from Moodle."""
 
-    list_display = ("seen_at", "learner_link", "course_link", "completed_at", "time_source", "score")
+    list_display = ("seen_at", "learner_link", "course_link", "completed_at", "time_source", "score_text")
     sortable_by = ()
     list_filter = ("completed_at", CourseFilter)
     list_select_related = ("learner", "course")
@@ -131,8 +128,10 @@ class CompletionAdmin(ReadOnlyAdmin):
     search_help_text = gettext_lazy(
         "The learner's e-mail address, names or Moodle user id, or the beginning of the course's name"
     )
-    fields = ("learner", "course", "completed_at", "time_source", "score", "seen_at", "issuances")
-    readonly_fields = ("issuances",)
+    fields = (
+        "learner", "course", "completed_at", "time_source", "score_text", "score_hidden", "seen_at", "issuances",
+    )  # fmt: skip
+    readonly_fields = ("score_text", "issuances")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Completion], search_term: str
@@ -152,6 +151,11 @@ class CompletionAdmin(ReadOnlyAdmin):
     def course_link(self, obj: Completion) -> str:
         """The course, with a link."""
         return link(obj.course)
+
+    @admin.display(description=gettext_lazy("score"))
+    def score_text(self, obj: Completion) -> str:
+        """The score as the pages show it."""
+        return obj.score_text or "-"
 
     @admin.display(description=gettext_lazy("issuances"))
     def issuances(self, obj: Completion) -> Any:

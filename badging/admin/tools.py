@@ -291,7 +291,7 @@ def learners_matching(term: str) -> list[int]:
         # With the sites named, the constraint's index answers.
         found = Learner.objects.filter(site__in=list(MoodleSite.objects.values_list("pk", flat=True)), moodle_id=term)
     elif "@" in term:
-        found = Learner.objects.filter(email_key__startswith=term.lower())
+        found = Learner.objects.filter(email_key__startswith=Learner.key_of(term))
     else:
         found = Learner.objects.all()
         for word in term.split():

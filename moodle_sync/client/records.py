@@ -7,7 +7,7 @@ it has another shape. Missing optional fields and unknown fields are fine. Texts
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_FLOOR, Context, Decimal
 from typing import Any, Self
 
 from .errors import MoodleError
@@ -204,38 +204,53 @@ class CompletionStatus:
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """A learner's course total in whole percent from 0 to 100, or None if there is no grade."""
+    """A learner's course total.
 
-    percent: int | None
+    `share`: its exact share of the learner's own range, in percent from 0 to 100; None without a grade, and None for a
+    hidden one. `hidden`: the total is hidden in the gradebook, and the account may see it all the same.
+    `total_missing`: Moodle shows no course total at all, as it does with a hidden one to an account that may not see
+    hidden grades.
+    """
+
+    share: Decimal | None
+    hidden: bool = False
+    total_missing: bool = False
 
     @classmethod
     def from_json(cls, data: object, *, user_id: int) -> Self:
         """Read gradereport_user_get_grade_items as asked for one learner, and make sure that it is about that one."""
         learners = as_list(as_object(data, "grades").get("usergrades"), "usergrades")
         if not learners:
-            return cls(percent=None)
+            return cls(share=None, total_missing=True)
         learner = as_object(learners[0], "a learner's grades")
         if _integer(learner, "userid") != user_id:
             raise ValueError("the grades of the learner asked for expected")
         items = (as_object(item, "a grade item") for item in as_list(learner.get("gradeitems"), "gradeitems"))
         total = next((item for item in items if item.get("itemtype") == "course"), None)
         if total is None:
-            return cls(percent=None)
-        return cls(
-            percent=percent(_number(total, "graderaw"), _number(total, "grademin"), _number(total, "grademax")),
-        )
+            return cls(share=None, total_missing=True)
+        share = share_in_percent(_number(total, "graderaw"), _number(total, "grademin"), _number(total, "grademax"))
+        if _flag(total.get("gradeishidden") or 0, "gradeishidden"):
+            return cls(share=None, hidden=True)
+        return cls(share=share)
 
 
-def percent(raw: Decimal | None, least: Decimal | None, most: Decimal | None) -> int | None:
-    """A grade in whole percent of its range, half up (WEB_SERVICES.md, section 6); None without grade or range.
+# Never rounded up: a share must not reach a minimum score that the learner did not reach.
+_EXACTLY = Context(prec=50, rounding=ROUND_FLOOR)
+_SIX_DECIMALS = Decimal("0.000001")
+
+
+def share_in_percent(raw: Decimal | None, least: Decimal | None, most: Decimal | None) -> Decimal | None:
+    """A grade in percent of its range, rounded down to six decimals; None without a grade or a range.
 
     Bonus points can lift a total over its maximum. Navigatr's scores end at 100, so that is what such a grade gives.
     """
-    if raw is None or most is None or most <= (least or 0):
-        return None
     least = least or Decimal(0)
-    share = (raw - least) / (most - least) * 100
-    return int(min(max(share, Decimal(0)), Decimal(100)).to_integral_value(ROUND_HALF_UP))
+    if raw is None or most is None or most <= least:
+        return None
+    points, reachable = _EXACTLY.subtract(raw, least), _EXACTLY.subtract(most, least)
+    share = _EXACTLY.divide(_EXACTLY.multiply(points, Decimal(100)), reachable)
+    return min(max(share, Decimal(0)), Decimal(100)).quantize(_SIX_DECIMALS, context=_EXACTLY)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -287,6 +288,11 @@ def test_issuances_are_found_by_learner_and_course(site_admin: Client) -> None:
     assert rows_shown(site_admin.get(listed("badging_issuance", q="zoe@example.org"))) == [wanted.pk]
     assert rows_shown(site_admin.get(listed("badging_issuance", q="zoe@"))) == [wanted.pk]
     assert rows_shown(site_admin.get(listed("badging_issuance", q="Zoë Lee"))) == [wanted.pk]
+    Learner.objects.filter(pk=wanted.learner_id).update(
+        email="zoe@BÜCHER.example", email_key=Learner.key_of("zoe@BÜCHER.example")
+    )
+    for term in ("zoe@bü", "Zoe@bu\u0308cher", "zoe@xn--bcher-kva.example"):
+        assert rows_shown(site_admin.get(listed("badging_issuance", q=term))) == [wanted.pk]
     wanted.course.fullname = "Fire Safety"
     wanted.course.save()
     assert rows_shown(site_admin.get(listed("badging_issuance", q="fire"))) == [wanted.pk]
@@ -295,7 +301,7 @@ def test_issuances_are_found_by_learner_and_course(site_admin: Client) -> None:
     assert rows_shown(site_admin.get(listed("badging_issuance", q="777"))) == [other.pk]
     attempt = attempt_of(wanted)
     attempt_of(other)
-    assert rows_shown(site_admin.get(listed("badging_issuanceattempt", q="zoe@example.org"))) == [attempt.pk]
+    assert rows_shown(site_admin.get(listed("badging_issuanceattempt", q="zoe@bücher.example"))) == [attempt.pk]
     found = site_admin.get(listed("moodle_sync_completion", q="Zoë"))
     assert rows_shown(found) == [wanted.completion_id]
     assert rows_shown(site_admin.get(listed("moodle_sync_completion", q="Fire S"))) == [wanted.completion_id]
@@ -337,6 +343,18 @@ def test_an_issuance_says_what_happened_what_to_do_and_leads_to_its_learner_and_
     assert page_of("badging_issuance", issuance.pk) in learner
     completion = site_admin.get(page_of("moodle_sync_completion", issuance.completion_id)).content.decode()
     assert page_of("badging_issuance", issuance.pk) in completion
+
+
+def test_a_score_is_shown_without_zeros_at_its_end(site_admin: Client) -> None:
+    completion = make_completion(score=Decimal("59.5"))
+    for address in (
+        listed("moodle_sync_completion"),
+        page_of("moodle_sync_completion", completion.pk),
+        page_of("moodle_sync_learner", completion.learner_id),
+    ):
+        page = site_admin.get(address).content.decode()
+        assert "59.5 %" in page
+        assert "59.500000" not in page
 
 
 def test_an_issued_badge_links_to_its_page_in_navigatr(site_admin: Client) -> None:

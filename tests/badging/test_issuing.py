@@ -5,6 +5,7 @@ import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -19,7 +20,8 @@ from badging import claiming, connections, issuing, privacy, sending, settling, 
 from badging import mapping as mappings
 from badging.meanings import Outcome
 from badging.models import AuditEntry, Issuance, IssuanceAttempt, NavigatrConnection, recipient_key
-from moodle_sync.models import Learner
+from badging.queueing import queue_completions, requeue_changed_learners
+from moodle_sync.models import Completion, Course, Learner
 from navigatr_client import Badge, NavigatrClient, Provider
 from sandbox import Sandbox
 from tests.badging.world import (
@@ -48,6 +50,7 @@ FINAL_ANSWERS = [
     ("403", State.FAILED, Outcome.FORBIDDEN, 403),
     ("404", State.FAILED, Outcome.NOT_FOUND, 404),
     ("422", State.FAILED, Outcome.UNPUBLISHED, 422),
+    ("422_recipient", State.FAILED, Outcome.PROFILE_REFUSED, 422),
 ]
 
 
@@ -68,20 +71,47 @@ def test_an_issued_badge_is_kept_with_its_assertion(sandbox: Sandbox) -> None:
 
 
 def test_the_payload_is_the_plugins_with_date_and_address(sandbox: Sandbox) -> None:
-    row = owe(map_course(sandbox, min_score=50), score=87, person={"email": " Ana@Example.org ", "firstname": " Ana "})
+    person = {"email": "Ana@Example.org", "firstname": "Ana &amp; Sons", "lastname": "O'Brien\u00a0<3"}
+    row = owe(map_course(sandbox, min_score=50), score=87, person=person)
     send(row)
     [put] = sandbox.navigatr.puts
     assert put.body == {
         "provider_id": PROVIDER,
         "recipient_email": "Ana@Example.org",
-        "recipient_firstname": "Ana",
-        "recipient_lastname": "Lee",
+        "recipient_firstname": "Ana &amp; Sons",
+        "recipient_lastname": "O'Brien\u00a0<3",
         "score": 87,
         "min_score": 50,
         "issue_date": row.completion.completed_at.isoformat(),
         "evidence_text": f"Recipient completed course {row.course.fullname}",
         "evidence_url": f"https://moodle.example/course/view.php?id={row.course.moodle_id}",
     }
+
+
+@pytest.mark.parametrize(
+    ("ahead", "dated"), [(timedelta(), True), (timedelta(days=-400), True), (timedelta(days=400), False)]
+)
+def test_a_completion_of_the_future_is_sent_without_its_date(sandbox: Sandbox, ahead: timedelta, dated: bool) -> None:
+    row = owe(map_course(sandbox))
+    row.completion.completed_at = timezone.now() + ahead
+    row.completion.save()
+    send(row)
+    assert row.state == State.ISSUED
+    assert ("issue_date" in sandbox.navigatr.puts[0].body) == dated
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ({"fullname": "Café & <b>Éthique</b>", "shortname": "ÉTH"}, "Café & <b>Éthique</b>"),
+        ({"fullname": "", "shortname": "ÉTH"}, "ÉTH"),
+        ({"fullname": "", "shortname": "", "moodle_id": 42}, "#42"),
+    ],
+)
+def test_the_evidence_names_the_course_as_the_pages_do(sandbox: Sandbox, names: dict[str, Any], told: str) -> None:
+    row = owe(map_course(sandbox, course=make_course(**names)))
+    send(row)
+    assert sandbox.navigatr.puts[0].body["evidence_text"] == f"Recipient completed course {told}"
 
 
 def test_score_and_evidence_can_be_switched_off(sandbox: Sandbox) -> None:
@@ -328,7 +358,7 @@ def test_a_kill_between_the_call_and_the_audit_row_never_issues_twice(sandbox: S
     row = owe(map_course(sandbox))
     kill_while_sending(row)
     with connections.navigatr_client_for(row.connection) as client:
-        client.issue(row.badge_id, **sending.payload(row))
+        client.issue(row.badge_id, **sending.payload(row, now=timezone.now()))
     assert sweeping.sweep(now=timezone.now()) == 1
     row.refresh_from_db()
     assert (row.state, row.reason, row.maybe_sent) == (State.QUEUED, Outcome.LEASE_RAN_OUT, True)
@@ -366,7 +396,7 @@ def test_an_answer_after_the_lease_ran_out_is_told_and_only_a_success_is_taken(
     if fault:
         sandbox.faults.on(fault)
     with connections.navigatr_client_for(row.connection) as client:
-        late = sending.send(taken, sending.payload(taken), client)
+        late = sending.send(taken, sending.payload(taken, now=timezone.now()), client)
     attempt = settling.settle_sent(late, timezone.now())
     settling.write_settled([taken], [attempt], claim_id, timezone.now())
     row.refresh_from_db()
@@ -417,7 +447,19 @@ def test_a_long_hold_does_not_count_as_a_week_of_tries(sandbox: Sandbox) -> None
 # What is decided without a call
 
 
-@pytest.mark.parametrize("lacks", [{"firstname": " "}, {"lastname": ""}, {"email": ""}, {"email": "no address"}])
+@pytest.mark.parametrize(
+    "lacks",
+    [
+        {"firstname": " "},
+        {"firstname": "\u200b"},
+        {"lastname": ""},
+        {"lastname": "\u3164\u2800"},
+        {"email": ""},
+        {"email": "no address"},
+        {"email": "pat@college"},
+        {"email": "pat smith@college.example"},
+    ],
+)
 def test_an_incomplete_profile_fails_without_a_call(sandbox: Sandbox, lacks: dict[str, str]) -> None:
     row = owe(map_course(sandbox), person=lacks)
     tally = send(row)
@@ -452,9 +494,17 @@ def test_suspended_learners_are_sent_where_the_site_says_so(sandbox: Sandbox) ->
     assert row.state == State.ISSUED
 
 
-@pytest.mark.parametrize(("score", "reason"), [(None, Outcome.NO_SCORE), (49, Outcome.BELOW_MIN_SCORE)])
-def test_a_least_score_that_is_not_reached_is_not_sent(sandbox: Sandbox, score: int | None, reason: str) -> None:
-    row = owe(map_course(sandbox, min_score=50), score=score)
+@pytest.mark.parametrize(
+    ("score", "reason"),
+    [
+        (None, Outcome.NO_SCORE),
+        (Decimal("49"), Outcome.BELOW_MIN_SCORE),
+        (Decimal("59.5"), Outcome.BELOW_MIN_SCORE),
+        (Decimal("59.999999"), Outcome.BELOW_MIN_SCORE),
+    ],
+)
+def test_a_least_score_that_is_not_reached_is_not_sent(sandbox: Sandbox, score: Decimal | None, reason: str) -> None:
+    row = owe(map_course(sandbox, min_score=60), score=score)
     assert send(row).not_met == 1
     assert (row.state, row.reason, row.score_tried) == (State.NOT_MET, reason, score)
     assert sandbox.navigatr.puts == []
@@ -462,6 +512,43 @@ def test_a_least_score_that_is_not_reached_is_not_sent(sandbox: Sandbox, score: 
 
 def test_a_least_score_that_is_just_reached_is_sent(sandbox: Sandbox) -> None:
     row = owe(map_course(sandbox, min_score=50), score=50)
+    send(row)
+    assert row.state == State.ISSUED
+
+
+@pytest.mark.parametrize(
+    ("score", "sent"), [("60", 60), ("60.999999", 60), ("79.5", 79), ("0.999999", 0), ("100", 100)]
+)
+def test_what_is_sent_is_rounded_down(sandbox: Sandbox, score: str, sent: int) -> None:
+    row = owe(map_course(sandbox), score=Decimal(score))
+    send(row)
+    assert (row.state, row.score_tried) == (State.ISSUED, Decimal(score))
+    assert sandbox.navigatr.puts[0].body["score"] == sent
+
+
+def test_a_score_that_only_rounding_lifts_to_the_badges_own_limit_is_not_enough(sandbox: Sandbox) -> None:
+    distinction = next(badge.id for badge in sandbox.navigatr.badges.values() if badge.min_score == 80)
+    row = owe(map_course(sandbox, badge_id=distinction), score=Decimal("79.5"))
+    send(row)
+    assert (row.state, row.reason) == (State.NOT_MET, Outcome.NOT_MET)
+    assert sandbox.navigatr.assertions_for(row.learner.email) == []
+
+
+def test_a_hidden_course_total_is_told_as_the_reason_and_goes_on_once_it_is_shown(sandbox: Sandbox) -> None:
+    row = owe(map_course(sandbox, min_score=60), score=None)
+    Completion.objects.update(score_hidden=True)
+    send(row)
+    assert (row.state, row.reason) == (State.NOT_MET, Outcome.SCORE_HIDDEN)
+    completion = Completion.objects.get()
+    assert queue_completions([completion], now=timezone.now()) == 0
+    completion.score_hidden = False
+    completion.save()
+    assert queue_completions([completion], now=timezone.now()) == 1
+    send(row)
+    assert (row.state, row.reason) == (State.NOT_MET, Outcome.NO_SCORE)
+    completion.score = Decimal("60")
+    completion.save()
+    assert queue_completions([completion], now=timezone.now()) == 1
     send(row)
     assert row.state == State.ISSUED
 
@@ -477,10 +564,20 @@ def test_what_is_due_under_a_disabled_or_removed_mapping_is_not_sent(sandbox: Sa
     assert sandbox.navigatr.puts == []
 
 
-def test_two_learners_with_one_address_get_one_badge_and_the_second_waits_for_a_person(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("shared@example.org", "Shared@Example.org"),
+        ("shared@bücher.example", "shared@xn--bcher-kva.example"),
+        ("josé@example.org", "jose\u0301@example.org"),
+    ],
+)
+def test_two_learners_with_one_address_get_one_badge_and_the_second_waits_for_a_person(
+    sandbox: Sandbox, one: str, other: str
+) -> None:
     connection = connect(sandbox)
-    first = owe(map_course(sandbox, connection), person={"email": "shared@example.org"})
-    second = owe(map_course(sandbox, connection), person={"email": "Shared@Example.org"})
+    first = owe(map_course(sandbox, connection), person={"email": one})
+    second = owe(map_course(sandbox, connection), person={"email": other})
     send(first)
     second.refresh_from_db()
     assert first.state == State.ISSUED
@@ -589,7 +686,7 @@ def test_a_refusal_under_a_mapping_changed_meanwhile_goes_on_under_the_new_one(s
     remap(row)
     sandbox.faults.on("404", count=1)
     with connections.navigatr_client_for(row.connection) as client:
-        result = sending.send(taken, sending.payload(taken), client)
+        result = sending.send(taken, sending.payload(taken, now=timezone.now()), client)
     attempt = settling.settle_sent(result, timezone.now())
     settling.write_settled([taken], [attempt], claim_id, timezone.now())
     row.refresh_from_db()
@@ -834,12 +931,33 @@ def test_a_fault_of_ours_in_a_look_up_waits_for_a_person(
 
 
 def test_navigatrs_words_are_kept_without_the_learners_data(sandbox: Sandbox) -> None:
-    row = owe(map_course(sandbox), person={"email": "no-address@", "firstname": "Ana"})
+    row = owe(map_course(sandbox), person={"email": ".no-address@example.org", "firstname": "Ana"})
+    sandbox.faults.on("422_recipient")
     send(row)
     [attempt] = attempts(row)
-    assert attempt.outcome == Outcome.UNPUBLISHED
+    assert (attempt.status, attempt.outcome) == (422, Outcome.PROFILE_REFUSED)
     assert "recipient_email" in attempt.detail
     assert "no-address" not in attempt.detail
+
+
+def test_a_profile_that_navigatr_refuses_goes_on_once_it_has_changed_in_moodle(sandbox: Sandbox) -> None:
+    row = owe(map_course(sandbox), person={"email": "odd@example.org"})
+    sandbox.faults.plan("odd@example.org", "422_recipient", times=2)
+    send(row)
+    assert (row.state, row.reason) == (State.FAILED, Outcome.PROFILE_REFUSED)
+    Learner.objects.update(email="mended@example.org", email_key="mended@example.org")
+    requeue_changed_learners([row.learner_id], now=timezone.now())
+    send(row)
+    assert (row.state, row.reason) == (State.ISSUED, Outcome.ISSUED)
+    assert len(sandbox.navigatr.assertions_for("mended@example.org")) == 1
+
+
+def test_another_field_that_navigatr_refuses_is_not_the_learners_fault(sandbox: Sandbox) -> None:
+    row = owe(map_course(sandbox))
+    Course.objects.update(site=make_site(url="https://moodle.example", wwwroot="no address"))
+    send(row)
+    assert (row.state, row.reason) == (State.FAILED, Outcome.UNPUBLISHED)
+    assert "evidence_url" in attempts(row)[0].detail
 
 
 @pytest.mark.parametrize(
@@ -856,7 +974,7 @@ def test_a_learner_erased_while_sending_does_not_come_back(
     if fault:
         sandbox.faults.on(fault)
     with connections.navigatr_client_for(row.connection) as client:
-        result = sending.send(taken, sending.payload(taken), client)
+        result = sending.send(taken, sending.payload(taken, now=timezone.now()), client)
     attempt = settling.settle_sent(result, timezone.now())
     settling.write_settled([taken], [attempt], claim_id, timezone.now())
     row.refresh_from_db()

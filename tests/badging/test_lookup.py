@@ -45,6 +45,13 @@ def test_an_address_is_compared_without_case(navigatr: Navigatr) -> None:
     assert found.looked_up == f"assertions of badge {BADGE}: found {number} on page 1"
 
 
+def test_an_address_is_found_however_navigatr_keeps_it(navigatr: Navigatr) -> None:
+    kept = ["ana@xn--bcher-kva.example", "BO@BÜCHER.example", "jose\u0301@example.org"]
+    numbers = [issue(navigatr, email) for email in kept]
+    found = ask(navigatr, "Ana@bücher.example", "bo@xn--bcher-kva.example", "josé@example.org")
+    assert [found[number].assertion.id for number in range(3)] == list(map(str, numbers))
+
+
 def test_nothing_issued_is_not_there(navigatr: Navigatr) -> None:
     found = ask(navigatr, "ana@example.org")[0]
     assert (found.outcome, found.assertion) == (Outcome.NOT_THERE, None)

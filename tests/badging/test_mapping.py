@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from badging import mapping as mappings
 from badging.mapping import NotMapped
@@ -13,7 +14,7 @@ from badging.queueing import wanted_courses
 from moodle_sync.models import Course
 from navigatr_client import Badge, NavigatrError, Provider
 from sandbox import Sandbox
-from tests.badging.world import BADGE, OTHER_BADGE, PROVIDER, connect
+from tests.badging.world import BADGE, OTHER_BADGE, PROVIDER, connect, map_course, send
 from tests.builders import NOW, make_completion, make_connection, make_course, make_issuance, make_mapping
 
 pytestmark = pytest.mark.django_db
@@ -261,7 +262,7 @@ def test_the_daily_look_notes_badges_that_can_no_longer_be_issued(sandbox: Sandb
     ]
     sandbox.navigatr.set_badge(draft.badge_id, status="Draft")
     sandbox.navigatr.delete_badge(gone.badge_id)
-    assert mappings.refresh_badges(connection) == 2
+    assert mappings.refresh_badges(connection, now=LATER) == 2
     for mapping in (good, draft, gone):
         mapping.refresh_from_db()
     assert (good.badge_name, good.badge_problem) == ("Safeguarding Essentials", "")
@@ -269,7 +270,82 @@ def test_the_daily_look_notes_badges_that_can_no_longer_be_issued(sandbox: Sandb
     assert (gone.badge_name, "does not know this badge" in gone.badge_problem) == ("as before", True)
     sandbox.faults.on("503", call="badge")
     with pytest.raises(NavigatrError):
-        mappings.refresh_badges(NavigatrConnection.objects.get())
+        mappings.refresh_badges(NavigatrConnection.objects.get(), now=LATER)
+
+
+def failed_with(mapping: CourseBadgeMapping, *reasons: str) -> list[Issuance]:
+    return [make_issuance(mapping, state="failed", reason=reason, next_attempt_at=None) for reason in reasons]
+
+
+def states(rows: list[Issuance]) -> list[tuple[str, str]]:
+    found = Issuance.objects.in_bulk([row.pk for row in rows])
+    return [(found[row.pk].state, found[row.pk].reason) for row in rows]
+
+
+def test_a_badge_that_is_published_again_queues_what_had_failed_for_it(sandbox: Sandbox) -> None:
+    mapping = map_course(sandbox)
+    rows = failed_with(mapping, Outcome.UNPUBLISHED, Outcome.NOT_FOUND, Outcome.FORBIDDEN)
+    others = failed_with(mapping, Outcome.GAVE_UP, Outcome.BAD_SOURCE, Outcome.PROFILE_REFUSED)
+    sandbox.navigatr.set_badge(BADGE, status="Draft")
+    assert mappings.refresh_badges(mapping.connection, now=LATER) == 1
+    assert {state for state, _reason in states(rows)} == {State.FAILED}
+    sandbox.navigatr.set_badge(BADGE, status="Published")
+    assert mappings.refresh_badges(mapping.connection, now=LATER) == 0
+    assert states(rows) == [(State.QUEUED, "")] * 3
+    assert {state for state, _reason in states(others)} == {State.FAILED}
+    entry = AuditEntry.objects.get()
+    assert (entry.action, entry.actor, entry.subject) == ("badge_back", None, str(mapping.course))
+    assert entry.details == {"badge": BADGE, "environment": "staging", "queued": 3}
+
+
+def test_a_provider_that_the_account_may_issue_for_again_queues_what_was_forbidden(sandbox: Sandbox) -> None:
+    mapping = map_course(sandbox)
+    rows = failed_with(mapping, Outcome.FORBIDDEN)
+    sandbox.navigatr.set_provider(PROVIDER, admin=False)
+    assert mappings.refresh_badges(mapping.connection, now=LATER) == 1
+    mapping.refresh_from_db()
+    assert "may not issue for this provider any more" in mapping.badge_problem
+    sandbox.navigatr.set_provider(PROVIDER, admin=True)
+    assert mappings.refresh_badges(mapping.connection, now=LATER) == 0
+    mapping.refresh_from_db()
+    assert (mapping.badge_problem, states(rows)) == ("", [(State.QUEUED, "")])
+
+
+def test_a_problem_that_no_look_had_noticed_is_mended_once_by_each_look(sandbox: Sandbox) -> None:
+    mapping = map_course(sandbox)
+    [unpublished, forbidden] = failed_with(mapping, Outcome.UNPUBLISHED, Outcome.FORBIDDEN)
+    sandbox.navigatr.set_provider(PROVIDER, active=False)
+    assert mappings.refresh_badges(mapping.connection, now=timezone.now()) == 0
+    # What was always allowed is not tried again and again.
+    assert states([unpublished, forbidden]) == [(State.QUEUED, ""), (State.FAILED, Outcome.FORBIDDEN)]
+    send(unpublished)
+    assert (unpublished.state, unpublished.reason) == (State.FAILED, Outcome.UNPUBLISHED)
+    sandbox.navigatr.set_provider(PROVIDER, active=True)
+    mappings.refresh_badges(mapping.connection, now=timezone.now())
+    send(unpublished)
+    assert unpublished.state == State.ISSUED
+    assert AuditEntry.objects.filter(action="badge_back").count() == 2
+
+
+def test_choosing_a_badge_that_can_be_issued_again_queues_what_had_failed_elsewhere(sandbox: Sandbox) -> None:
+    mapping = map_course(sandbox, badge_problem="The badge is Draft in Navigatr.")
+    other = map_course(sandbox, mapping.connection, badge_id=OTHER_BADGE)
+    [row, untouched] = [*failed_with(mapping, Outcome.NOT_FOUND), *failed_with(other, Outcome.UNPUBLISHED)]
+    mappings.find_badge(mapping.connection, provider_id=PROVIDER, badge_id=BADGE)
+    mapping.refresh_from_db()
+    assert (mapping.badge_problem, mapping.badge_name) == ("", "Safeguarding Essentials")
+    assert states([row, untouched]) == [(State.QUEUED, ""), (State.FAILED, Outcome.UNPUBLISHED)]
+    mappings.find_badge(mapping.connection, provider_id=PROVIDER, badge_id=OTHER_BADGE)
+    assert states([untouched]) == [(State.QUEUED, "")]
+
+
+def test_a_badge_seen_for_a_mapping_that_was_changed_meanwhile_changes_nothing(sandbox: Sandbox) -> None:
+    mapping = map_course(sandbox)
+    [row] = failed_with(mapping, Outcome.UNPUBLISHED)
+    CourseBadgeMapping.objects.update(badge_id=OTHER_BADGE, badge_problem="Draft")
+    assert mappings.note_badge(mapping, now=LATER) == 0
+    mapping.refresh_from_db()
+    assert (mapping.badge_problem, states([row])) == ("Draft", [(State.FAILED, Outcome.UNPUBLISHED)])
 
 
 @pytest.mark.parametrize(

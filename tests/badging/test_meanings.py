@@ -49,3 +49,18 @@ def test_every_answer_of_navigatr_has_its_outcome(
     error: type[NavigatrError], status: int | None, outcome: Outcome
 ) -> None:
     assert of_error(error("PUT", "/badge/1/issue", status=status)) == outcome
+
+
+@pytest.mark.parametrize(
+    ("fields", "outcome"),
+    [
+        ((), Outcome.UNPUBLISHED),
+        (("score",), Outcome.UNPUBLISHED),
+        (("recipient_email",), Outcome.PROFILE_REFUSED),
+        (("recipient_firstname",), Outcome.PROFILE_REFUSED),
+        (("score", "recipient_lastname"), Outcome.PROFILE_REFUSED),
+    ],
+)
+def test_a_malformed_field_of_the_learner_is_the_profiles_fault(fields: tuple[str, ...], outcome: Outcome) -> None:
+    assert of_error(NavigatrRejected("PUT", "/badge/1/issue", status=422, fields=fields)) == outcome
+    assert of_error(NavigatrRejected("PUT", "/badge/1/issue", status=404, fields=fields)) == Outcome.NOT_FOUND

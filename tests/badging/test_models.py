@@ -137,7 +137,10 @@ def test_what_the_portal_did_itself_has_no_actor() -> None:
 
 def test_an_address_is_the_same_however_it_is_written() -> None:
     assert recipient_key(" Ana@Example.ORG ") == recipient_key("ana@example.org") != recipient_key("ana@example.com")
+    assert recipient_key("ana@BÜCHER.example") == recipient_key("Ana@xn--bcher-kva.example")
     assert "ana" not in recipient_key("ana@example.org")
+    # JSON can carry half a character.
+    assert recipient_key("ana\ud83d@example.org") != recipient_key("ana@example.org")
 
 
 def test_a_connection_is_sendable_when_active_and_rested() -> None:

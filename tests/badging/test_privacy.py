@@ -1,6 +1,7 @@
 """Everything held about a person: shown, and erased for good."""
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -33,8 +34,16 @@ def test_names_and_addresses_are_kept_in_one_table_only() -> None:
     assert holders == {Learner}
 
 
+def test_a_person_is_found_by_any_spelling_of_their_address() -> None:
+    learner = make_learner(email="ana@BÜCHER.example")
+    for spelling in ("Ana@bücher.example", "ana@xn--bcher-kva.example", " ana@bu\u0308cher.example "):
+        assert privacy.find_learners(spelling) == [learner]
+
+
 def test_the_export_holds_everything_and_is_json() -> None:
-    row = make_issuance(state="issued", assertion_id="42", recipient_key="abc")
+    row = make_issuance(
+        completion=make_completion(score=Decimal("59.5")), state="issued", assertion_id="42", recipient_key="abc"
+    )
     IssuanceAttempt.objects.create(
         issuance=row,
         kind="send",
@@ -54,6 +63,7 @@ def test_the_export_holds_everything_and_is_json() -> None:
     assert first["moodle_site"] == row.learner.site.name
     [completion] = first["completions"]
     assert (completion["course"], completion["completed_at"]) == (str(row.course), NOW.isoformat())
+    assert (completion["score"], completion["score_hidden"]) == (59.5, False)
     [issuance] = first["issuances"]
     assert issuance["assertion_id"] == "42"
     assert [attempt["status"] for attempt in issuance["attempts"]] == [201]

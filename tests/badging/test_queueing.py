@@ -155,7 +155,7 @@ def test_staging_and_production_owe_separately() -> None:
 # A profile that became complete
 
 
-@pytest.mark.parametrize("reason", [Outcome.PROFILE_INCOMPLETE, Outcome.DUPLICATE_RECIPIENT, Outcome.LEARNER_DELETED])
+@pytest.mark.parametrize("reason", queueing.MENDED_BY_PROFILE)
 def test_a_poll_that_brings_the_missing_field_queues_it_by_itself(reason: str) -> None:
     row = make_issuance(state="failed", reason=reason, next_attempt_at=None, failures=3)
     queued = queueing.queue_stored(Stored([], 0, [row.learner_id]), now=LATER)

@@ -108,7 +108,7 @@ def test_a_refused_token_of_the_old_connection_holds_nothing_that_moved_to_a_new
     mapping.connection = connect(sandbox)
     mapping.save()
     with connections.navigatr_client_for(row.connection) as client:
-        result = sending.send(taken.send[0], sending.payload(taken.send[0]), client)
+        result = sending.send(taken.send[0], sending.payload(taken.send[0], now=timezone.now()), client)
     attempt = settling.settle_sent(result, timezone.now())
     settling.write_settled([taken.send[0]], [attempt], claim_id, timezone.now())
     row.refresh_from_db()

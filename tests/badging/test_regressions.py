@@ -29,7 +29,7 @@ def test_what_was_on_its_way_while_its_course_was_mapped_anew_goes_on_under_the_
     current = map_anew(row, badge_id)
     sandbox.faults.on(fault, count=1)
     with connections.navigatr_client_for(row.connection) as client:
-        result = sending.send(taken, sending.payload(taken), client)
+        result = sending.send(taken, sending.payload(taken, now=timezone.now()), client)
     attempt = settling.settle_sent(result, timezone.now())
     settling.write_settled([taken], [attempt], claim_id, timezone.now())
     connections.resume(row.connection, now=timezone.now())

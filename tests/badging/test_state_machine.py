@@ -229,7 +229,7 @@ class Story(RuleBasedStateMachine):
             return
         connection = due[which % len(due)]
         claimed = claiming.claim(connection, claim_id, limit=limit, now=now)
-        payloads = {row.pk: sending.payload(row) for row in claimed.send}
+        payloads = {row.pk: sending.payload(row, now=timezone.now()) for row in claimed.send}
         if claimed.rows:
             self.workers.append(Worker(connection, claim_id, claimed, payloads))
             if asks:

@@ -12,7 +12,7 @@ from django.utils import timezone
 from badging import connections, issuing, queueing, sending
 from badging import mapping as mappings
 from badging.models import Issuance, IssuanceAttempt, NavigatrConnection
-from moodle_sync.client.records import percent
+from moodle_sync.client.records import share_in_percent
 from moodle_sync.models import Completion, Learner
 from navigatr_client import NavigatrClient
 from sandbox import DEMO_PROVIDER_ID, Sandbox
@@ -71,7 +71,7 @@ def test_a_kill_between_the_call_and_the_audit_row_does_not_issue_twice(sandbox:
     row = owe(map_course(sandbox))
     kill_while_sending(row)
     with connections.navigatr_client_for(row.connection) as client:
-        client.issue(row.badge_id, **sending.payload(row))
+        client.issue(row.badge_id, **sending.payload(row, now=timezone.now()))
     issuing.send_all_due()
     row.refresh_from_db()
     assert row.state == "issued"
@@ -163,8 +163,8 @@ def test_every_attempt_has_a_row_of_its_own(sandbox: Sandbox) -> None:
 
 def test_the_score_is_the_share_of_the_learners_own_maximum_and_never_made_up(sandbox: Sandbox) -> None:
     # 18 of 20 points, where the plugin divides by the course's 100; and no grade at all.
-    assert percent(Decimal(18), Decimal(0), Decimal(20)) == 90
-    assert percent(None, Decimal(0), Decimal(20)) is None
+    assert share_in_percent(Decimal(18), Decimal(0), Decimal(20)) == 90
+    assert share_in_percent(None, Decimal(0), Decimal(20)) is None
     mapping = map_course(sandbox)
     graded, ungraded = owe(mapping, score=90), owe(mapping, score=None)
     send(graded)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from decimal import Decimal
 from html import unescape
 from typing import Any
 from uuid import uuid4
@@ -689,6 +690,25 @@ def test_one_issuance_shows_its_attempts_in_plain_words(web: Client, course: Cou
     assert told.index("Badge requirement not met") < told.index("Too many requests")
     for words in ("HTTP 202", "HTTP 429", "Navigatr says: “Too low”", "Looked up: badge 111", "Send again"):
         assert words in told
+
+
+@pytest.mark.parametrize(
+    ("score", "shown"), [("59.5", "59.5 %"), ("80", "80 %"), ("66.666666", "66.66 %"), (None, "none")]
+)
+def test_the_score_is_shown_without_zeros_at_its_end(
+    web: Client, course: Course, score: str | None, shown: str
+) -> None:
+    completion = make_completion(course, score=score and Decimal(score))
+    row = make_issuance(make_mapping(course), completion)
+    assert f"Score {shown} " in text(web.get(reverse("issuance", args=[course.pk, row.pk])))
+
+
+def test_a_hidden_course_total_is_told_with_what_to_do(web: Client, course: Course) -> None:
+    row = make_issuance(make_mapping(course, min_score=60), state=State.NOT_MET, reason=Outcome.SCORE_HIDDEN)
+    for address in (reverse("course", args=[course.pk]), reverse("issuance", args=[course.pk, row.pk])):
+        told = text(web.get(address))
+        assert "the course total is hidden in Moodle" in told
+        assert "Show the course total in Moodle's gradebook" in told
 
 
 def test_an_issuance_that_was_not_tried_yet_says_so(web: Client, course: Course) -> None:

@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 from django.utils import timezone
@@ -35,7 +36,7 @@ def owe(
     mapping: CourseBadgeMapping,
     learner: Learner | None = None,
     *,
-    score: int | None = 80,
+    score: Decimal | int | None = 80,
     person: dict[str, Any] | None = None,
     **fields: Any,
 ) -> Issuance:

@@ -2,7 +2,9 @@
 
 import pytest
 
+from badging.management.commands.map_course import Command
 from badging.models import CourseBadgeMapping, Issuance, NavigatrConnection
+from moodle_sync.models import Course
 from sandbox import MOODLE
 
 from .calling import manage, succeed
@@ -34,10 +36,64 @@ def test_a_short_name_may_be_a_number(connected: Connected) -> None:
     assert CourseBadgeMapping.objects.get().course.fullname == "The year's course"
 
 
-def test_an_id_comes_before_a_short_name_that_is_the_same_number(connected: Connected) -> None:
-    connected.sandbox.moodle.add_course(str(connected.course), "Named like another's id")
-    succeed("map_course", *MAP, "--course", connected.course)
-    assert CourseBadgeMapping.objects.get().course.shortname == "ÉTH-1"
+def test_a_number_that_is_one_courses_id_and_anothers_short_name_is_refused(connected: Connected) -> None:
+    other = connected.sandbox.moodle.add_course(str(connected.course), "Named like another's id")
+    done = manage("map_course", *MAP, "--course", connected.course)
+    assert (done.code, done.out) == (1, "")
+    assert f"“Café & Éthique” (id:{connected.course}, shortname:ÉTH-1)" in done.err
+    assert f"“Named like another's id” (id:{other}, shortname:{connected.course})" in done.err
+    assert f"--course id:{connected.course}" in done.err
+    assert not CourseBadgeMapping.objects.exists()
+    # Even while Moodle is down, as both are on file.
+    with_moodle_down = connected.sandbox.faults.on("down", side=MOODLE)
+    assert "fits more than one course" in manage("map_course", *MAP, "--course", connected.course).err
+    connected.sandbox.faults.off(with_moodle_down.id)
+    succeed("map_course", *MAP, "--course", f"shortname:{connected.course}")
+    assert CourseBadgeMapping.objects.get().course.moodle_id == other
+    succeed("map_course", *MAP, "--course", f"id:{connected.course}")
+    assert CourseBadgeMapping.objects.latest("pk").course.moodle_id == connected.course
+
+
+def test_short_names_that_differ_in_case_only_are_told_apart(connected: Connected) -> None:
+    moodle = connected.sandbox.moodle
+    lower, upper = moodle.add_course("abc", "Lower"), moodle.add_course("ABC", "Upper")
+    for name in ("abc", "ABC"):
+        succeed("map_course", *MAP, "--course", name)
+    done = manage("map_course", *MAP, "--course", "Abc")
+    assert f"“Lower” (id:{lower}, shortname:abc); “Upper” (id:{upper}, shortname:ABC)" in done.err
+
+
+def test_a_short_name_is_asked_of_moodle_and_not_of_what_is_on_file(connected: Connected) -> None:
+    moodle = connected.sandbox.moodle
+    Course.objects.update(shortname="MOVED", fullname="As it was")
+    current = moodle.add_course("MOVED", "Has the name now")
+    succeed("map_course", *MAP, "--course", "MOVED")
+    assert CourseBadgeMapping.objects.get().course.moodle_id == current
+    # The other one has another name in Moodle since.
+    Course.objects.filter(moodle_id=connected.course).update(shortname="OLD")
+    assert "has no course “OLD”" in manage("map_course", *MAP, "--course", "OLD").err
+    assert "has no course “Old”" in manage("map_course", *MAP, "--course", "Old").err
+
+
+def test_a_course_that_is_on_file_is_known_by_its_id_while_moodle_is_down(connected: Connected) -> None:
+    connected.sandbox.faults.on("maintenance_cli", side=MOODLE)
+    for course in (connected.course, f"id:{connected.course}"):
+        succeed("map_course", *MAP, "--course", course)
+    assert CourseBadgeMapping.objects.get().course.moodle_id == connected.course
+    for course in ("ÉTH-1", f"shortname:{connected.course}", "id:4711", "9" * 30):
+        done = manage("map_course", *MAP, "--course", course)
+        assert (done.code, "HTTP 503" in done.err) == (1, True)
+
+
+@pytest.mark.parametrize("course", ["id:4711", "id:x", "shortname:4711", "shortname:", "id:", "9" * 30, "٣"])
+def test_what_no_course_is_called_is_told(connected: Connected, course: str) -> None:
+    done = manage("map_course", *MAP, "--course", course)
+    assert (done.code, f"has no course “{course}”" in done.err) == (1, True)
+
+
+def test_the_help_tells_how_to_say_which_course() -> None:
+    help_text = Command().create_parser("manage.py", "map_course").format_help()
+    assert "id:NUMBER or shortname:NAME" in " ".join(help_text.split())
 
 
 def test_a_course_made_since_the_last_look_is_asked_for(connected: Connected) -> None:

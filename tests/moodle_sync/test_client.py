@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -581,63 +582,78 @@ def test_a_completions_time_is_its_latest_criterion(
     assert sent(moodle) == [{"wsfunction": COMPLETION, "courseid": "2", "userid": "4"}]
 
 
+# Recording, course, learner, and the exact share. Moodle shows two decimals, rounded half up.
 GRADE_CASES = [
-    ("grade_items_one_user", 2, 4),
-    ("grade_items_one_user_max30", 6, 4),
-    ("grade_items_partly_graded_user", 6, 46),
-    ("grade_items_one_user_no_grade", 2, 7),
-    ("grade_items_not_enrolled_user", 3, 202),
+    ("grade_items_one_user", 2, 4, Grade(Decimal("80.53"))),
+    ("grade_items_one_user_50", 2, 3, Grade(Decimal("7"))),
+    ("grade_items_one_user_max30", 6, 4, Grade(Decimal("30"))),
+    ("grade_items_partly_graded_user", 6, 46, Grade(Decimal("75"))),
+    ("grade_items_one_user_no_grade", 2, 7, Grade(None)),
+    ("grade_items_not_enrolled_user", 3, 202, Grade(None)),
+    ("grade_items_extra_credit", 2, 5, Grade(Decimal("100"))),
+    ("grade_items_extra_credit_unlimited", 2, 5, Grade(Decimal("100"))),
+    ("grade_items_gradebook_not_shown_to_students", 2, 5, Grade(Decimal("21"))),
+    ("grade_items_hidden_total", 2, 5, Grade(None, total_missing=True)),
+    ("grade_items_hidden_total_viewhidden", 2, 5, Grade(None, hidden=True)),
+    ("grade_items_scale_total", 2, 4, Grade(Decimal("66.666666"))),
+    ("grade_items_total_type_none", 2, 5, Grade(None)),
+    ("grade_items_total_with_hidden_work", 2, 4, Grade(None)),
+    ("grade_items_total_with_hidden_work_viewhidden", 2, 4, Grade(Decimal("50"))),
 ]
 
 
-@pytest.mark.parametrize(("name", "course", "user"), GRADE_CASES)
-def test_a_grade_is_in_percent_of_the_learners_own_maximum(
-    name: str, course: int, user: int, moodle: responses.RequestsMock, client: MoodleClient
+@pytest.mark.parametrize(("name", "course", "user", "expected"), GRADE_CASES)
+def test_a_grade_is_the_exact_share_of_the_learners_own_range(
+    name: str, course: int, user: int, expected: Grade, moodle: responses.RequestsMock, client: MoodleClient
 ) -> None:
     answer_with(moodle, name)
-    items = recording(name)["response"]["usergrades"][0]["gradeitems"]
-    shown = next(item["percentageformatted"] for item in items if item["itemtype"] == "course")
-    expected = None if shown == "-" else round(float(shown.split()[0]))
-    assert client.grades([(course, user)], batch=False) == {(course, user): Grade(expected)}
+    assert client.grades([(course, user)], batch=False) == {(course, user): expected}
 
 
 @pytest.mark.parametrize(
-    ("raw", "least", "most", "percent"),
+    ("raw", "least", "most", "share"),
     [
-        (12.5, 0, 100, 13),
-        (0.5, 0, 100, 1),
-        (0.49, 0, 100, 0),
-        (79.5, 0, 100, 80),
-        (15, 10, 20, 50),
-        (1.005, 0, 3, 34),
-        (0, 0, 100, 0),
-        (-5, 0, 100, 0),
-        (120, 0, 100, 100),
+        (59.5, 0, 100, "59.5"),
+        (17.85, 0, 30, "59.5"),
+        (59.99999, 0, 100, "59.99999"),
+        # A rounded quotient would be 60.
+        (59.9999999999, 0, 100, "59.999999"),
+        (2, 0, 3, "66.666666"),
+        (18, 0, 30, "60"),
+        (15, 10, 20, "50"),
+        (-5, -10, 0, "50"),
+        (0, 0, 100, "0"),
+        (-5, 0, 100, "0"),
+        (120, 0, 100, "100"),
+        (1e300, 0, 1e-300, "100"),
         (None, 0, 100, None),
+        (0, 0, 0, None),
         (5, 0, 0, None),
         (5, 10, 5, None),
         (5, 0, None, None),
-        (5, None, 10, 50),
+        (5, None, 10, "50"),
     ],
 )
-def test_percent_is_rounded_half_up_within_0_and_100(
+def test_a_share_is_never_rounded_up_and_stays_within_0_and_100(
     raw: float | None,
     least: float | None,
     most: float | None,
-    percent: int | None,
+    share: str | None,
     moodle: responses.RequestsMock,
     client: MoodleClient,
 ) -> None:
     total = {"itemtype": "course", "graderaw": raw, "grademin": least, "grademax": most}
     item = {"itemtype": "mod", "graderaw": 3, "grademin": 0, "grademax": 4}
     answer_json(moodle, {"usergrades": [{"userid": 4, "gradeitems": [item, total]}]})
-    assert client.grades([(2, 4)], batch=False) == {(2, 4): Grade(percent)}
+    assert client.grades([(2, 4)], batch=False) == {(2, 4): Grade(None if share is None else Decimal(share))}
 
 
 @pytest.mark.parametrize("learners", [[], [{"userid": 4, "gradeitems": []}]])
-def test_no_course_total_is_no_grade(learners: Any, moodle: responses.RequestsMock, client: MoodleClient) -> None:
+def test_no_course_total_is_told_apart_from_no_grade(
+    learners: Any, moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
     answer_json(moodle, {"usergrades": learners})
-    assert client.grades([(2, 4)], batch=False) == {(2, 4): Grade(None)}
+    assert client.grades([(2, 4)], batch=False) == {(2, 4): Grade(None, total_missing=True)}
 
 
 def test_the_grades_of_another_learner_are_refused(moodle: responses.RequestsMock, client: MoodleClient) -> None:

@@ -199,6 +199,10 @@ def test_changed_address_is_noticed_and_reported(polled: Polled) -> None:
     assert polled.changed == [learner]
     row = polled.learner(learner)
     assert (row.email, row.email_key) == ("New.Address@Example.org", "new.address@example.org")
+    polled.moodle.set_email(learner, "Neu@XN--BCHER-KVA.example")
+    polled.poll()
+    row.refresh_from_db()
+    assert (row.email, row.email_key) == ("Neu@XN--BCHER-KVA.example", "neu@bücher.example")
     polled.poll()
     assert polled.changed == []
 

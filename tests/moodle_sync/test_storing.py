@@ -1,12 +1,15 @@
 """What is written down of a completion: people, times and scores, and what is never written again."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 import responses
 from pytest_django import DjangoAssertNumQueries
 
 from badging.privacy import erase_learner
+from moodle_sync.client import MoodleClient
+from moodle_sync.client.records import Grade
 from moodle_sync.models import Completion, Course, Learner
 from moodle_sync.polling import poll_site
 from moodle_sync.storing import Seen, Stored, WantedCourse, is_second, profile, storable
@@ -50,10 +53,11 @@ def test_changed_profile_updates_the_learner_and_is_handed_over(feed: Polled) ->
     assert Learner.objects.count() == Completion.objects.count() == 2
 
 
-def test_missing_name_or_address_is_kept_as_incomplete_and_filled_later(feed: Polled) -> None:
+@pytest.mark.parametrize(("name", "address"), [("", ""), ("\u3164", "pat@college"), ("\u200b\u2800", "bo@x.127")])
+def test_missing_name_or_address_is_kept_as_incomplete_and_filled_later(feed: Polled, name: str, address: str) -> None:
     course = feed.course()
-    nameless = feed.moodle.add_learner("", "Lee", "ana@example.org", course_id=course.moodle_id)
-    unreachable = feed.moodle.add_learner("Bo", "Lee", "", course_id=course.moodle_id)
+    nameless = feed.moodle.add_learner(name, "Lee", "ana@example.org", course_id=course.moodle_id)
+    unreachable = feed.moodle.add_learner("Bo", "Lee", address, course_id=course.moodle_id)
     for user in (nameless, unreachable):
         feed.complete(course, user)
     result = feed.poll()
@@ -146,16 +150,49 @@ def test_site_that_may_not_ask_for_accounts_does_without(feed: Polled) -> None:
     assert feed.poll().new_completions == 1
 
 
-def test_score_is_percent_of_the_learners_own_maximum(feed: Polled) -> None:
-    course = feed.course(learners=4)
-    half, bonus, none, rounded = feed.users(course)
+def test_score_is_the_exact_share_of_the_learners_own_maximum(feed: Polled) -> None:
+    course = feed.course(learners=5)
+    half, bonus, none, exact, thirds = feed.users(course)
     feed.moodle.set_grade(course.moodle_id, half, 15, grademax=30)
     feed.moodle.set_grade(course.moodle_id, bonus, 22, grademax=20)
-    feed.moodle.set_grade(course.moodle_id, rounded, 80.5)
-    for user in (half, bonus, none, rounded):
+    feed.moodle.set_grade(course.moodle_id, exact, 17.85, grademax=30)
+    feed.moodle.set_grade(course.moodle_id, thirds, 2, grademax=3)
+    for user in feed.users(course):
         feed.complete(course, user)
     feed.poll()
-    assert [feed.completion(course, user).score for user in (half, bonus, none, rounded)] == [50, 100, None, 81]
+    scores = [feed.completion(course, user).score for user in (half, bonus, none, exact, thirds)]
+    assert scores == [50, 100, None, Decimal("59.5"), Decimal("66.666666")]
+    texts = [feed.completion(course, user).score_text for user in (half, bonus, none, exact, thirds)]
+    assert texts == ["50 %", "100 %", "", "59.5 %", "66.66 %"]
+
+
+@pytest.mark.parametrize(
+    ("name", "user", "score", "hidden"),
+    [
+        ("grade_items_hidden_total", 5, None, True),
+        ("grade_items_hidden_total_viewhidden", 5, None, True),
+        ("grade_items_one_user_no_grade", 7, None, False),
+        ("grade_items_one_user", 4, Decimal("80.53"), False),
+    ],
+)
+def test_a_hidden_course_total_is_noted_and_no_score(
+    name: str, user: int, score: Decimal | None, hidden: bool, feed: Polled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    course = feed.course(learners=1)
+    (learner,) = feed.users(course)
+    feed.complete(course, learner, grade=80)
+    told = Grade.from_json(recording(name)["response"], user_id=user)
+    monkeypatch.setattr(MoodleClient, "grades", lambda _client, pairs, batch: dict.fromkeys(pairs, told))
+    feed.poll()
+    row = feed.completion(course, learner)
+    assert (row.score, row.score_hidden) == (score, hidden)
+    # The total is shown, or hidden, later.
+    other = Grade(None, hidden=True) if score else Grade(Decimal("70"))
+    monkeypatch.setattr(MoodleClient, "grades", lambda _client, pairs, batch: dict.fromkeys(pairs, other))
+    Completion.objects.update(score_read_at=None)
+    feed.poll()
+    row.refresh_from_db()
+    assert (row.score, row.score_hidden) == (other.share, other.hidden)
 
 
 def test_refused_grades_give_no_score_and_one_line_for_each_course(feed: Polled) -> None:

@@ -379,6 +379,7 @@ def test_validation_error_keeps_its_detail_as_one_line(client: NavigatrClient) -
     with pytest.raises(NavigatrRejected) as error:
         issue(client)
     assert error.value.detail == ("body.recipient_email: value is not a valid email address; badge is unpublished")
+    assert error.value.fields == ("recipient_email",)
 
 
 @responses.activate

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from navigatr_client import NavigatrError, NavigatrUnavailable, parse_retry_after
-from navigatr_client.errors import detail_text
+from navigatr_client.errors import detail_fields, detail_text
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -39,6 +39,27 @@ def test_detail_is_kept_short_and_out_of_the_texts() -> None:
 )
 def test_detail_of_every_shape_becomes_one_line(answer: object, text: str) -> None:
     assert detail_text(answer) == text
+
+
+@pytest.mark.parametrize(
+    ("answer", "fields"),
+    [
+        ({"detail": [{"loc": ["body", "score"]}, {"loc": ["body", "recipient_email"]}]}, ("score", "recipient_email")),
+        ({"detail": [{"loc": ["body", "score"], "msg": "a"}, {"loc": ["body", "score"], "msg": "b"}]}, ("score",)),
+        ({"detail": [{"loc": ["body", "recipient", 0, "email"]}]}, ("recipient", "email")),
+        ({"detail": [{"loc": ["body"]}, {"loc": ["recipient_email"]}]}, ("recipient_email",)),
+        ({"detail": {"loc": ["query", "body"]}}, ("body",)),
+        # What is no name may be what was sent.
+        ({"detail": [{"loc": ["body", "ana@example.org", "Ana Lee", "x" * 61, "", None, {}, "é"]}]}, ()),
+        ({"detail": [{"loc": "body"}, {"loc": None}, {"msg": "x"}, "score", 7]}, ()),
+        ({"detail": "score"}, ()),
+        ({"detail": [{"loc": [f"f{number}" for number in range(50)]}]}, tuple(f"f{number}" for number in range(20))),
+        (["detail"], ()),
+        (None, ()),
+    ],
+)
+def test_the_names_of_malformed_fields_are_kept_and_nothing_else(answer: object, fields: tuple[str, ...]) -> None:
+    assert detail_fields(answer) == fields
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ ISSUING = {
     "403": (403, False),
     "404": (404, False),
     "422": (422, False),
+    "422_recipient": (422, False),
     "slow": (201, True),
 }
 
