@@ -186,7 +186,7 @@ class MoodleWire:
                     self._admit(draw, fields)
                     reply = _answer(self._call(function, fields), as_json)
                 except WsError as error:
-                    errorcode = error.errorcode
+                    errorcode = error.errorcode or error.exception
                     reply = _refusal(error, as_json)
             status = 0 if reply.drop else reply.status
             self.moodle.ledger.append(Call(self.moodle.clock(), function, errorcode, status, kind))
@@ -263,8 +263,8 @@ class MoodleWire:
             if oddity.function == function:
                 _distort(answer, oddity.key, oddity.value, oddity.id)
         for kind in ("odd_startdate", "odd_null", "odd_id"):
-            if self.faults.meets(MOODLE, kind, function):
-                _make_odd(answer, kind)
+            if (rows := _first_rows(answer)) and self.faults.meets(MOODLE, kind, function):
+                _make_odd(rows[0], kind)
         return answer
 
     def _no_record(self, table: str) -> WsError:
@@ -391,9 +391,9 @@ class MoodleWire:
         ids = ids[start : start + limit] if limit else ids[start:]
         if any(_has_tag(users[number]) for number in ids):
             raise _unreadable_response()
-        no_emails = self.faults.meets(MOODLE, "no_emails", "core_enrol_get_enrolled_users")
+        unseen = self._unseen("core_enrol_get_enrolled_users")
         fields = [name.strip() for name in chosen["userfields"].split(",")] if chosen.get("userfields") else None
-        return [self._enrolled(users[number], members[number], settings, fields, no_emails) for number in ids]
+        return [self._enrolled(users[number], members[number], settings, fields, unseen) for number in ids]
 
     def _completion_status(self, _settings: Settings, courseid: int, userid: int) -> dict[str, Any]:
         course = self._open_course(courseid, "core_completion_get_course_completion_status")
@@ -433,8 +433,8 @@ class MoodleWire:
             raise self._no_record("user")
         if any(_has_tag(user) for user in found):
             raise _unreadable_response()
-        no_emails = self.faults.meets(MOODLE, "no_emails", "core_user_get_users_by_field")
-        return [self._user_record(user, no_emails) for user in found]
+        unseen = self._unseen("core_user_get_users_by_field")
+        return [self._user_record(user, unseen) for user in found]
 
     def _grade_items(self, _settings: Settings, courseid: int, userid: int, groupid: int) -> dict[str, Any]:
         del groupid  # accepted; who is in which group is not played
@@ -672,10 +672,10 @@ class MoodleWire:
         return record
 
     def _enrolled(
-        self, user: User, enrolment: Enrolment, settings: Settings, fields: list[str] | None, no_emails: bool
+        self, user: User, enrolment: Enrolment, settings: Settings, fields: list[str] | None, unseen: set[str]
     ) -> dict[str, Any]:
         """One participant: everything, or the fields asked for besides id and full name."""
-        record = self._names(user, no_emails)
+        record = _names(user, unseen)
         if fields is None:
             record |= {
                 "firstaccess": 0,
@@ -701,19 +701,14 @@ class MoodleWire:
             ]
         return record
 
-    def _names(self, user: User, no_emails: bool) -> dict[str, Any]:
-        """Who somebody is, as stored and never escaped, as far as the account may see it."""
-        record: dict[str, Any] = {"id": user.id}
-        if not self.faults.meets(MOODLE, "no_viewfullnames"):
-            record |= {"firstname": user.firstname, "lastname": user.lastname}
-        record["fullname"] = user.fullname
-        if not no_emails:
-            record["email"] = user.email
-        return record
+    def _unseen(self, function: str) -> set[str]:
+        """What of a person the account may not see, for want of a capability."""
+        unseen = {"email"} if self.faults.meets(MOODLE, "no_emails", function) else set()
+        return unseen | ({"firstname", "lastname"} if self.faults.meets(MOODLE, "no_viewfullnames") else set())
 
-    def _user_record(self, user: User, no_emails: bool) -> dict[str, Any]:
+    def _user_record(self, user: User, unseen: set[str]) -> dict[str, Any]:
         return {
-            **self._names(user, no_emails),
+            **_names(user, unseen),
             "firstaccess": 0,
             "lastaccess": 0,
             "suspended": user.suspended,
@@ -880,6 +875,18 @@ def _has_tag(user: User) -> bool:
     )
 
 
+def _names(user: User, unseen: set[str]) -> dict[str, Any]:
+    """Who somebody is, as stored and never escaped."""
+    record: dict[str, Any] = {
+        "id": user.id,
+        "firstname": user.firstname,
+        "lastname": user.lastname,
+        "fullname": user.fullname,
+        "email": user.email,
+    }
+    return {name: value for name, value in record.items() if name not in unseen} if unseen else record
+
+
 def _place(user: User) -> dict[str, str]:
     """Where somebody lives; what an account leaves empty is not told."""
     return {name: value for name, value in (("city", user.city), ("country", user.country)) if value}
@@ -905,26 +912,30 @@ def _distort(answer: Any, key: str, value: Any, wanted: int | None) -> None:
         _distort(inner, key, value, wanted)
 
 
-def _make_odd(answer: Any, kind: str) -> None:
-    """Make the first record of an answer odd; answers without records stay as they are."""
-    if isinstance(answer, dict) and "data" in answer and "rows" in answer["data"]:
-        for row in answer["data"]["rows"][:1]:
-            cells = row["columns"]
-            if kind == "odd_null":
-                cells[-1] = None
-                cells[len(cells) // 2] = None
-            elif kind == "odd_id":
-                cells[:] = [cell.replace("/profile.php?id=", "/profile.php?id=9876543210987654321") for cell in cells]
-        return
-    records = answer if isinstance(answer, list) else answer.get("courses", ()) if isinstance(answer, dict) else ()
+def _first_rows(answer: Any) -> list[dict[str, Any]]:
+    """The rows of a report's page, the courses or the people of an answer; none for any other answer."""
+    if isinstance(answer, dict) and "rows" in answer.get("data", ()):
+        return list(answer["data"]["rows"])
+    rows = answer.get("courses", ()) if isinstance(answer, dict) else answer if isinstance(answer, list) else ()
     # The site's own course comes first where all are asked for, and nobody looks at it.
-    for record in [record for record in records if record.get("id") != SITE_COURSE_ID][:1]:
-        if kind == "odd_startdate" and "startdate" in record:
-            record["startdate"] *= 1000
-        elif kind == "odd_null":
-            record |= {name: None for name in ("fullname", "lastname", "shortname") if name in record}
-        elif kind == "odd_id":
-            record["id"] += 2**63
+    return [row for row in rows if row.get("id") != SITE_COURSE_ID]
+
+
+def _make_odd(row: dict[str, Any], kind: str) -> None:
+    """Make a row odd in one way; a row of a report holds nothing but cells."""
+    if kind == "odd_startdate":
+        if "startdate" in row:
+            row["startdate"] *= 1000
+    elif "columns" in row:
+        cells = row["columns"]
+        if kind == "odd_null":
+            cells[len(cells) // 2] = None
+        else:
+            cells[:] = [cell and cell.replace("/profile.php?id=", f"/profile.php?id={2**63}") for cell in cells]
+    elif kind == "odd_null":
+        row |= {name: None for name in ("fullname", "lastname", "shortname") if name in row}
+    else:
+        row["id"] += 2**63
 
 
 def _grade_item(grade: Grade | None, course: Course, start: dict[str, Any]) -> dict[str, Any]:
