@@ -93,7 +93,9 @@ CRITERIA = {
     7: ("Manual completion by others", "Marked complete by Teacher"),
     8: ("Prerequisite courses", ""),
 }
-ACTIVITIES = ((8, "Read the policy"), (9, "Sign the declaration"))
+# The first activities of a course by name; the first one's page has this number, and so on.
+ACTIVITIES = ("Read the policy", "Sign the declaration")
+ACTIVITY_PAGE = 8
 CRITERIA_OF = {"self": (1,), "grade": (6,), "activities": (4, 4)}
 
 
@@ -727,13 +729,15 @@ class MoodleWire:
             kinds = [kind for name in course.criteria.split(",") for kind in CRITERIA_OF.get(name.strip(), (1,))]
             met = [(kind, when) for kind in kinds]
         records = []
-        activities = iter([*ACTIVITIES, *((number, f"Activity {number}") for number in range(10, 10 + len(met)))])
+        activities = 0
         for kind, seconds in met:
             title, requirement = CRITERIA.get(kind, ("Other criterion", ""))
             details = {"type": title, "criteria": title, "requirement": requirement, "status": ""}
             status = "No" if seconds is None else self._yes()
             if kind == 4:
-                number, name = next(activities)
+                number = ACTIVITY_PAGE + activities
+                name = ACTIVITIES[activities] if activities < len(ACTIVITIES) else f"Activity {number}"
+                activities += 1
                 details["criteria"] = f'<a href="{self.moodle.url}/mod/page/view.php?id={number}">{name}</a>'
             elif kind == 6:
                 grade = self.moodle.grade(course.id, user_id)
@@ -870,8 +874,8 @@ def _plain_cell(title: str, course: Course, user: User) -> str:
 
 
 def _has_tag(user: User) -> bool:
-    return "<" in user.fullname and any(
-        moodle_text.holds_tag(name) for name in (user.firstname, user.lastname, user.fullname)
+    return ("<" in user.firstname and moodle_text.holds_tag(user.firstname)) or (
+        "<" in user.lastname and moodle_text.holds_tag(user.lastname)
     )
 
 
@@ -884,7 +888,9 @@ def _names(user: User, unseen: set[str]) -> dict[str, Any]:
         "fullname": user.fullname,
         "email": user.email,
     }
-    return {name: value for name, value in record.items() if name not in unseen} if unseen else record
+    for name in unseen:
+        del record[name]
+    return record
 
 
 def _place(user: User) -> dict[str, str]:

@@ -1,11 +1,15 @@
 """The states that a Moodle can be put in: sites, courses, people, reports and grades, each by one call."""
 
 import json
+import re
 import time
+from html import unescape
 from typing import Any
 
 import pytest
 import requests
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from sandbox import MOODLE, Sandbox
 from sandbox.moodle import AGREED_COLUMNS, Filter
@@ -91,6 +95,12 @@ def test_signs_are_escaped_but_entities_by_number_are_not() -> None:
     assert escaped("""O'N & <x> "y" &amp; &#39; &#x26;""") == (
         "O&#039;N &amp; &lt;x&gt; &quot;y&quot; &amp;amp; &#39; &#x26;"
     )
+
+
+@given(st.text())
+def test_any_text_without_an_entity_by_number_is_decoded_once_to_what_was_stored(stored: str) -> None:
+    assume(not re.search(r"&#(\d+|x[0-9a-fA-F]+);", stored))
+    assert unescape(escaped(stored)) == stored
 
 
 def test_the_filter_leaves_the_language_asked_for_else_the_first() -> None:
