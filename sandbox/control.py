@@ -4,7 +4,7 @@
 | --- | --- |
 | GET /control/info | addresses, tokens and first ids |
 | POST /control/reset {"demo": true} | everything as at the first start |
-| POST /control/moodle/METHOD {arguments} | a method of `Moodle`: add_course, complete, set_email … |
+| POST /control/moodle/METHOD {arguments} | a method of `Moodle`: add_course, complete, set_site … |
 | POST /control/navigatr/METHOD {arguments} | a method of `Navigatr`: add_badge, set_badge, revoke … |
 | GET /control/navigatr/assertions?email=&badge_id= | the assertions of a recipient, or all |
 | GET /control/navigatr/ledger | the requests received |

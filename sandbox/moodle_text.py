@@ -75,6 +75,7 @@ def one_language(text: str, language: str) -> str:
     return _MULTILANG.sub(chosen, text)
 
 
+@lru_cache(maxsize=8192)
 def formatted(text: str, *, html: bool, language: str | None, tags: bool = False) -> str:
     """A course's name as Moodle shows it: as HTML, or as text whose "&" stays.
 

@@ -93,7 +93,9 @@ CRITERIA = {
     7: ("Manual completion by others", "Marked complete by Teacher"),
     8: ("Prerequisite courses", ""),
 }
-ACTIVITIES = ((8, "Read the policy"), (9, "Sign the declaration"))
+# The first activities of a course by name; the first one's page has this number, and so on.
+ACTIVITIES = ("Read the policy", "Sign the declaration")
+ACTIVITY_PAGE = 8
 CRITERIA_OF = {"self": (1,), "grade": (6,), "activities": (4, 4)}
 
 
@@ -186,7 +188,7 @@ class MoodleWire:
                     self._admit(draw, fields)
                     reply = _answer(self._call(function, fields), as_json)
                 except WsError as error:
-                    errorcode = error.errorcode
+                    errorcode = error.errorcode or error.exception
                     reply = _refusal(error, as_json)
             status = 0 if reply.drop else reply.status
             self.moodle.ledger.append(Call(self.moodle.clock(), function, errorcode, status, kind))
@@ -263,8 +265,8 @@ class MoodleWire:
             if oddity.function == function:
                 _distort(answer, oddity.key, oddity.value, oddity.id)
         for kind in ("odd_startdate", "odd_null", "odd_id"):
-            if self.faults.meets(MOODLE, kind, function):
-                _make_odd(answer, kind)
+            if (rows := _first_rows(answer)) and self.faults.meets(MOODLE, kind, function):
+                _make_odd(rows[0], kind)
         return answer
 
     def _no_record(self, table: str) -> WsError:
@@ -391,9 +393,9 @@ class MoodleWire:
         ids = ids[start : start + limit] if limit else ids[start:]
         if any(_has_tag(users[number]) for number in ids):
             raise _unreadable_response()
-        no_emails = self.faults.meets(MOODLE, "no_emails", "core_enrol_get_enrolled_users")
+        unseen = self._unseen("core_enrol_get_enrolled_users")
         fields = [name.strip() for name in chosen["userfields"].split(",")] if chosen.get("userfields") else None
-        return [self._enrolled(users[number], members[number], settings, fields, no_emails) for number in ids]
+        return [self._enrolled(users[number], members[number], settings, fields, unseen) for number in ids]
 
     def _completion_status(self, _settings: Settings, courseid: int, userid: int) -> dict[str, Any]:
         course = self._open_course(courseid, "core_completion_get_course_completion_status")
@@ -433,8 +435,8 @@ class MoodleWire:
             raise self._no_record("user")
         if any(_has_tag(user) for user in found):
             raise _unreadable_response()
-        no_emails = self.faults.meets(MOODLE, "no_emails", "core_user_get_users_by_field")
-        return [self._user_record(user, no_emails) for user in found]
+        unseen = self._unseen("core_user_get_users_by_field")
+        return [self._user_record(user, unseen) for user in found]
 
     def _grade_items(self, _settings: Settings, courseid: int, userid: int, groupid: int) -> dict[str, Any]:
         del groupid  # accepted; who is in which group is not played
@@ -672,10 +674,10 @@ class MoodleWire:
         return record
 
     def _enrolled(
-        self, user: User, enrolment: Enrolment, settings: Settings, fields: list[str] | None, no_emails: bool
+        self, user: User, enrolment: Enrolment, settings: Settings, fields: list[str] | None, unseen: set[str]
     ) -> dict[str, Any]:
         """One participant: everything, or the fields asked for besides id and full name."""
-        record = self._names(user, no_emails)
+        record = _names(user, unseen)
         if fields is None:
             record |= {
                 "firstaccess": 0,
@@ -701,19 +703,14 @@ class MoodleWire:
             ]
         return record
 
-    def _names(self, user: User, no_emails: bool) -> dict[str, Any]:
-        """Who somebody is, as stored and never escaped, as far as the account may see it."""
-        record: dict[str, Any] = {"id": user.id}
-        if not self.faults.meets(MOODLE, "no_viewfullnames"):
-            record |= {"firstname": user.firstname, "lastname": user.lastname}
-        record["fullname"] = user.fullname
-        if not no_emails:
-            record["email"] = user.email
-        return record
+    def _unseen(self, function: str) -> set[str]:
+        """What of a person the account may not see, for want of a capability."""
+        unseen = {"email"} if self.faults.meets(MOODLE, "no_emails", function) else set()
+        return unseen | ({"firstname", "lastname"} if self.faults.meets(MOODLE, "no_viewfullnames") else set())
 
-    def _user_record(self, user: User, no_emails: bool) -> dict[str, Any]:
+    def _user_record(self, user: User, unseen: set[str]) -> dict[str, Any]:
         return {
-            **self._names(user, no_emails),
+            **_names(user, unseen),
             "firstaccess": 0,
             "lastaccess": 0,
             "suspended": user.suspended,
@@ -732,13 +729,15 @@ class MoodleWire:
             kinds = [kind for name in course.criteria.split(",") for kind in CRITERIA_OF.get(name.strip(), (1,))]
             met = [(kind, when) for kind in kinds]
         records = []
-        activities = iter([*ACTIVITIES, *((number, f"Activity {number}") for number in range(10, 10 + len(met)))])
+        activities = 0
         for kind, seconds in met:
             title, requirement = CRITERIA.get(kind, ("Other criterion", ""))
             details = {"type": title, "criteria": title, "requirement": requirement, "status": ""}
             status = "No" if seconds is None else self._yes()
             if kind == 4:
-                number, name = next(activities)
+                number = ACTIVITY_PAGE + activities
+                name = ACTIVITIES[activities] if activities < len(ACTIVITIES) else f"Activity {number}"
+                activities += 1
                 details["criteria"] = f'<a href="{self.moodle.url}/mod/page/view.php?id={number}">{name}</a>'
             elif kind == 6:
                 grade = self.moodle.grade(course.id, user_id)
@@ -875,9 +874,23 @@ def _plain_cell(title: str, course: Course, user: User) -> str:
 
 
 def _has_tag(user: User) -> bool:
-    return "<" in user.fullname and any(
-        moodle_text.holds_tag(name) for name in (user.firstname, user.lastname, user.fullname)
+    return ("<" in user.firstname and moodle_text.holds_tag(user.firstname)) or (
+        "<" in user.lastname and moodle_text.holds_tag(user.lastname)
     )
+
+
+def _names(user: User, unseen: set[str]) -> dict[str, Any]:
+    """Who somebody is, as stored and never escaped."""
+    record: dict[str, Any] = {
+        "id": user.id,
+        "firstname": user.firstname,
+        "lastname": user.lastname,
+        "fullname": user.fullname,
+        "email": user.email,
+    }
+    for name in unseen:
+        del record[name]
+    return record
 
 
 def _place(user: User) -> dict[str, str]:
@@ -905,26 +918,30 @@ def _distort(answer: Any, key: str, value: Any, wanted: int | None) -> None:
         _distort(inner, key, value, wanted)
 
 
-def _make_odd(answer: Any, kind: str) -> None:
-    """Make the first record of an answer odd; answers without records stay as they are."""
-    if isinstance(answer, dict) and "data" in answer and "rows" in answer["data"]:
-        for row in answer["data"]["rows"][:1]:
-            cells = row["columns"]
-            if kind == "odd_null":
-                cells[-1] = None
-                cells[len(cells) // 2] = None
-            elif kind == "odd_id":
-                cells[:] = [cell.replace("/profile.php?id=", "/profile.php?id=9876543210987654321") for cell in cells]
-        return
-    records = answer if isinstance(answer, list) else answer.get("courses", ()) if isinstance(answer, dict) else ()
+def _first_rows(answer: Any) -> list[dict[str, Any]]:
+    """The rows of a report's page, the courses or the people of an answer; none for any other answer."""
+    if isinstance(answer, dict) and "rows" in answer.get("data", ()):
+        return list(answer["data"]["rows"])
+    rows = answer.get("courses", ()) if isinstance(answer, dict) else answer if isinstance(answer, list) else ()
     # The site's own course comes first where all are asked for, and nobody looks at it.
-    for record in [record for record in records if record.get("id") != SITE_COURSE_ID][:1]:
-        if kind == "odd_startdate" and "startdate" in record:
-            record["startdate"] *= 1000
-        elif kind == "odd_null":
-            record |= {name: None for name in ("fullname", "lastname", "shortname") if name in record}
-        elif kind == "odd_id":
-            record["id"] += 2**63
+    return [row for row in rows if row.get("id") != SITE_COURSE_ID]
+
+
+def _make_odd(row: dict[str, Any], kind: str) -> None:
+    """Make a row odd in one way; a row of a report holds nothing but cells."""
+    if kind == "odd_startdate":
+        if "startdate" in row:
+            row["startdate"] *= 1000
+    elif "columns" in row:
+        cells = row["columns"]
+        if kind == "odd_null":
+            cells[len(cells) // 2] = None
+        else:
+            cells[:] = [cell and cell.replace("/profile.php?id=", f"/profile.php?id={2**63}") for cell in cells]
+    elif kind == "odd_null":
+        row |= {name: None for name in ("fullname", "lastname", "shortname") if name in row}
+    else:
+        row["id"] += 2**63
 
 
 def _grade_item(grade: Grade | None, course: Course, start: dict[str, Any]) -> dict[str, Any]:

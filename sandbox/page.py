@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
+from zoneinfo import available_timezones
 
 from .faults import KINDS, MOODLE, NAVIGATR, NAVIGATR_CALLS, NAVIGATR_PRODUCTION, SIDES
-from .moodle import STUDENT, Course, User
+from .moodle import AGREED_COLUMNS, FILTERS, SITE_CHOICES, STUDENT, Course, Moodle, User
+from .moodle_text import strip_tags
 from .moodle_wire import FUNCTIONS
 from .navigatr import Assertion, Entry, Navigatr
 from .wire import Reply, Request, html_reply, redirect
@@ -117,6 +119,42 @@ def _course_part(form: dict[str, str]) -> str:
     return f"/?course={course_id}#course-{course_id}"
 
 
+def _change_learner(sandbox: Sandbox, form: dict[str, str]) -> str:
+    course_id, user_id = int(form["course"]), int(form["user"].split(" ")[0])
+    LEARNER_CHANGES[form["change"]][1](sandbox.moodle, course_id, user_id)
+    return _course_part(form)
+
+
+def _change_course(sandbox: Sandbox, form: dict[str, str]) -> str:
+    course_id = int(form["course"])
+    COURSE_CHANGES[form["change"]][1](sandbox.moodle, course_id)
+    return _course_part(form) if course_id in sandbox.moodle.courses else "/#moodle"
+
+
+def _change_site(sandbox: Sandbox, form: dict[str, str]) -> str:
+    zone = form["force_timezone"].strip()
+    if zone and zone not in available_timezones():
+        raise ValueError(f"There is no time zone {zone}.")
+    sandbox.moodle.set_site(
+        force_timezone=zone,
+        date_form=form["date_form"],
+        titles=form["titles"],
+        version=form["version"],
+        filter_headings=form["filter_headings"] == "yes",
+    )
+    return "/#site"
+
+
+def _change_report(sandbox: Sandbox, form: dict[str, str]) -> str:
+    REPORT_CHANGES[form["change"]][1](sandbox.moodle, min(sandbox.moodle.reports))
+    return "/#site"
+
+
+def _rebuild(sandbox: Sandbox, form: dict[str, str]) -> str:
+    sandbox.moodle.rebuild(form["people"])
+    return "/#moodle"
+
+
 def _revoke(sandbox: Sandbox, form: dict[str, str]) -> str:
     sandbox.environment(form["side"]).revoke(int(form["assertion"]), "Revoked on the sandbox's page")
     return "/#badges"
@@ -146,10 +184,105 @@ def _faults_off(sandbox: Sandbox, _form: dict[str, str]) -> str:
     return "/#faults"
 
 
+# What can happen to a learner, a course and the report by form: what a person reads, and what is done.
+LEARNER_CHANGES: dict[str, tuple[str, Callable[[Moodle, int, int], object]]] = {
+    "suspend": ("Account suspended", lambda moodle, _course, user: moodle.suspend(user)),
+    "activate": ("Account active again", lambda moodle, _course, user: moodle.suspend(user, suspended=False)),
+    "unconfirm": ("Account not confirmed", lambda moodle, _course, user: moodle.set_user(user, confirmed=False)),
+    "confirm": ("Account confirmed", lambda moodle, _course, user: moodle.set_user(user, confirmed=True)),
+    "delete": ("Account deleted", lambda moodle, _course, user: moodle.delete_user(user)),
+    "clean_up": (
+        "Account deleted, and the hourly task has run",
+        lambda moodle, _course, user: moodle.delete_user(user, cleaned_up=True),
+    ),
+    "unenrol": ("Unenrolled", lambda moodle, course, user: moodle.unenrol(course, user)),
+    "enrol": ("Enrolled (again)", lambda moodle, course, user: moodle.enrol(course, user)),
+    "suspend_enrolment": (
+        "Enrolment suspended",
+        lambda moodle, course, user: moodle.enrol(course, user, active=False),
+    ),
+    "end_enrolment": ("Enrolment ended", lambda moodle, course, user: moodle.enrol(course, user, ended=True)),
+    "two_enrolments": ("Enrolled in two ways", lambda moodle, course, user: moodle.enrol(course, user, ways=2)),
+    "tag": (
+        "Name with a tag",
+        lambda moodle, _course, user: moodle.set_user(user, firstname=f"{moodle.users[user].firstname} <x>"),
+    ),
+    "rename": (
+        "New name and e-mail address",
+        lambda moodle, _course, user: moodle.set_user(
+            user, firstname="Maxine", lastname="O'Connor & Söhne", email=f"m.o'connor{user}@example.org"
+        ),
+    ),
+    "double": ("Second account of the same person", lambda moodle, _course, user: moodle.double_user(user)),
+}
+COURSE_CHANGES: dict[str, tuple[str, Callable[[Moodle, int], object]]] = {
+    "any": ("Completed by any criterion", lambda moodle, course: moodle.set_course(course, aggregation=2)),
+    "all": ("Completed by all criteria", lambda moodle, course: moodle.set_course(course, aggregation=1)),
+    "groups": ("Separate groups", lambda moodle, course: moodle.set_course(course, groupmode=1)),
+    "no_groups": ("No groups", lambda moodle, course: moodle.set_course(course, groupmode=0)),
+    "hide": ("Hidden", lambda moodle, course: moodle.set_course(course, visible=0)),
+    "show": ("Visible", lambda moodle, course: moodle.set_course(course, visible=1)),
+    "hidden_total": ("Course total hidden", lambda moodle, course: moodle.set_course(course, hidden_total=True)),
+    "hidden_work": ("Total over hidden work", lambda moodle, course: moodle.set_course(course, hidden_work=True)),
+    "shown_total": (
+        "Nothing hidden in the grades",
+        lambda moodle, course: moodle.set_course(course, hidden_total=False, hidden_work=False),
+    ),
+    "scale": ("Total is a scale", lambda moodle, course: moodle.set_course(course, grade_type="scale")),
+    "none": ("Total has no grade", lambda moodle, course: moodle.set_course(course, grade_type="none")),
+    "points": ("Total in points", lambda moodle, course: moodle.set_course(course, grade_type="points")),
+    "multilang": (
+        "Name in two languages",
+        lambda moodle, course: moodle.set_course(
+            course,
+            fullname='<span lang="en" class="multilang">First aid & rescue</span>'
+            '<span lang="cy" class="multilang">Cymorth cyntaf</span>',
+        ),
+    ),
+    "unlock": (
+        "Completion settings unlocked: all completions deleted",
+        lambda moodle, course: moodle.unlock_completion(course),
+    ),
+    "tasks": ("Completion tasks run", lambda moodle, _course: moodle.run_completion_tasks()),
+    "delete": ("Deleted", lambda moodle, course: moodle.delete_course(course)),
+}
+REPORT_CHANGES: dict[str, tuple[str, Callable[[Moodle, int], object]]] = {
+    "everybody": (
+        "Condition Completed = Yes removed",
+        lambda moodle, report: moodle.set_report(report, completed_only=False),
+    ),
+    "duplicates": ("Keeps duplicate rows", lambda moodle, report: moodle.set_report(report, unique=False)),
+    "no_filters": ("Filters removed", lambda moodle, report: moodle.set_report(report, filters=())),
+    "renamed": (
+        "A column renamed",
+        lambda moodle, report: moodle.set_report(report, headings={"Username": "Login & <name>"}),
+    ),
+    "moved": (
+        "Columns in another order",
+        lambda moodle, report: moodle.set_report(report, columns=AGREED_COLUMNS[::-1]),
+    ),
+    "missing": ("A column missing", lambda moodle, report: moodle.set_report(report, columns=AGREED_COLUMNS[:-1])),
+    "extra": (
+        "A column more",
+        lambda moodle, report: moodle.set_report(report, columns=(*AGREED_COLUMNS, "ID number")),
+    ),
+    "agreed": (
+        "As agreed",
+        lambda moodle, report: moodle.set_report(
+            report, columns=AGREED_COLUMNS, headings={}, filters=FILTERS, unique=True, completed_only=True
+        ),
+    ),
+}
+
 ACTIONS: dict[str, Callable[[Sandbox, dict[str, str]], str]] = {
     "/complete": _complete,
     "/uncomplete": _uncomplete,
     "/add-learner": _add_learner,
+    "/change-learner": _change_learner,
+    "/change-course": _change_course,
+    "/change-site": _change_site,
+    "/change-report": _change_report,
+    "/rebuild": _rebuild,
     "/revoke": _revoke,
     "/fault-on": _fault_on,
     "/fault-off": _fault_off,
@@ -205,7 +338,7 @@ def _moodle(sandbox: Sandbox, opened: str) -> str:
         courses = list(moodle.courses.values())
         shown = opened or (str(courses[0].id) if courses else "")
         parts = [_course(sandbox, course, open_=str(course.id) == shown) for course in courses]
-    choices = "".join(f'<option value="{course.id}">{escape(course.fullname)}</option>' for course in courses)
+    choices = "".join(f'<option value="{course.id}">{_title(course)}</option>' for course in courses)
     form = f"""<h3>Add a learner</h3>
 <form class="fields" method="post" action="/add-learner">
 <label>First name <input name="firstname" required></label>
@@ -219,7 +352,69 @@ def _moodle(sandbox: Sandbox, opened: str) -> str:
 <p>Complete a course for a learner; the portal finds it at its next poll.</p>
 {"".join(parts) if parts else "<p>There are no courses.</p>"}
 {form if courses else ""}
+{_happenings(moodle, choices) if courses else ""}
+{_site(moodle)}
 </section>"""
+
+
+def _happenings(moodle: Moodle, courses: str) -> str:
+    """The forms by which something happens to a learner or a course."""
+    with moodle.lock:
+        people = "".join(
+            f'<option value="{user.id} {escape(user.fullname.strip())}">' for user in list(moodle.users.values())[:200]
+        )
+    return f"""<h3>Something happens to a learner</h3>
+<form class="fields" method="post" action="/change-learner">
+<label>Learner <span class="dim">(id)</span> <input name="user" list="people" pattern="\\d.*" required></label>
+<datalist id="people">{people}</datalist>
+<label>Course <select name="course">{courses}</select></label>
+<label>What happens <select name="change">{_options(LEARNER_CHANGES)}</select></label>
+<div><button>Let it happen</button></div>
+</form>
+<h3>A course changes</h3>
+<form class="fields" method="post" action="/change-course">
+<label>Which course <select name="course">{courses}</select></label>
+<label>What changes <select name="change">{_options(COURSE_CHANGES)}</select></label>
+<div><button>Change course</button></div>
+</form>"""
+
+
+def _site(moodle: Moodle) -> str:
+    """The forms for what concerns the whole site and its report."""
+    site = moodle.site
+    selects = "".join(
+        f'<label>{label} <select name="{name}">'
+        + "".join(f"<option{' selected' if word == getattr(site, name) else ''}>{word}</option>" for word in words)
+        + "</select></label>"
+        for (name, words), label in zip(
+            SITE_CHOICES.items(), ("Form of dates", "Titles and the word for Yes", "Moodle's version"), strict=True
+        )
+    )
+    filters = "".join(
+        f'<option value="{value}"{" selected" if site.filter_headings == (value == "yes") else ""}>{text}</option>'
+        for value, text in (("yes", "also for names"), ("no", "not for names"))
+    )
+    return f"""<h3 id="site">The site and its report</h3>
+<form class="fields" method="post" action="/change-site">
+<label>Forced time zone <span class="dim">(blank: none)</span>
+<input name="force_timezone" value="{escape(site.force_timezone)}" placeholder="Australia/Sydney"></label>
+{selects}
+<label>Text filters apply <select name="filter_headings">{filters}</select></label>
+<div><button>Change site</button></div>
+</form>
+<form class="fields" method="post" action="/change-report">
+<label>Report "Navigatr badge feed" <select name="change">{_options(REPORT_CHANGES)}</select></label>
+<div><button>Change report</button></div>
+</form>
+<form class="fields" method="post" action="/rebuild">
+<label>Set up anew: the ids mean <select name="people"><option value="same">each other's people and courses</option>
+<option value="new">new people and courses</option></select></label>
+<div><button class="quiet">Rebuild the site</button></div>
+</form>"""
+
+
+def _options(changes: Mapping[str, tuple[str, object]]) -> str:
+    return "".join(f'<option value="{name}">{escape(text)}</option>' for name, (text, _) in changes.items())
 
 
 def _course(sandbox: Sandbox, course: Course, *, open_: bool) -> str:
@@ -231,10 +426,15 @@ def _course(sandbox: Sandbox, course: Course, *, open_: bool) -> str:
     left = len(learners) - MOST_LEARNERS
     more = f'<p class="dim">{left} more learners are not shown.</p>' if left > 0 else ""
     return f"""<details class="course" id="course-{course.id}"{" open" if open_ else ""}>
-<summary>{escape(course.fullname)} <span class="dim">{escape(course.shortname)}, {done} of {len(learners)}
+<summary>{_title(course)} <span class="dim">{escape(course.shortname)}, {done} of {len(learners)}
  completed</span></summary>
 <ul class="rows">{rows}</ul>{more}
 </details>"""
+
+
+def _title(course: Course) -> str:
+    """A course's name without its tags, as HTML."""
+    return escape(strip_tags(course.fullname).strip() or course.fullname)
 
 
 def _learner(sandbox: Sandbox, course: Course, user: User) -> str:
@@ -253,9 +453,16 @@ def _learner(sandbox: Sandbox, course: Course, user: User) -> str:
         state = f"Not completed{points}"
         button = f'<button>Complete this course<span class="hidden"> for {name}</span></button>'
         form = f'<form method="post" action="/complete">{hidden}{button}</form>'
-    suspended = ' <span class="tag">suspended</span>' if user.suspended else ""
+    enrolment = sandbox.moodle.members(course.id)[user.id]
+    states = {
+        "suspended": user.suspended,
+        "not confirmed": not user.confirmed,
+        "enrolment suspended": not enrolment.active,
+        "enrolment ended": enrolment.ended,
+    }
+    tags = "".join(f' <span class="tag">{state}</span>' for state, holds in states.items() if holds)
     return (
-        f'<li><span class="who">{name}{suspended}<br><span class="dim">{escape(user.email)}</span></span>'
+        f'<li><span class="who">{name}{tags}<br><span class="dim">{escape(user.email)}</span></span>'
         f'<span class="state">{state}</span>{form}</li>'
     )
 

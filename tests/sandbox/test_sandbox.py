@@ -13,6 +13,8 @@ import pytest
 import requests
 
 from sandbox import DEMO_BADGE_ID, DEMO_COURSE, DEMO_PROVIDER_ID, Sandbox
+from sandbox.moodle import AGREED_COLUMNS
+from sandbox.page import COURSE_CHANGES, LEARNER_CHANGES, REPORT_CHANGES
 from sandbox.server import LONGEST_HEAD
 
 from .conftest import Portal
@@ -94,6 +96,31 @@ def test_faults_are_switched_on_and_off_by_form(demo: Sandbox) -> None:
     assert demo.faults.listing() == []
     post(demo, "/fault-on", fault="moodle maintenance", call="", percent="", count="", seconds="", retry_after="")
     assert "No fault is on" in post(demo, "/faults-off").text
+
+
+def test_learners_courses_site_and_report_are_changed_by_form(demo: Sandbox) -> None:
+    course, user = next(iter(demo.moodle.courses)), 102
+    for name in LEARNER_CHANGES:
+        demo.reset()
+        demo.moodle.complete(course, user)
+        shown = post(demo, "/change-learner", course=course, user=f"{user} somebody", change=name)
+        assert shown.status_code == 200
+        assert "no longer there" not in shown.text, name
+    demo.reset()
+    assert "not confirmed" in post(demo, "/change-learner", course=course, user=user, change="unconfirm").text
+    for name in COURSE_CHANGES:
+        assert 'role="alert"' not in post(demo, "/change-course", course=course, change=name).text, name
+    assert course not in demo.moodle.courses
+    for name in REPORT_CHANGES:
+        assert 'role="alert"' not in post(demo, "/change-report", change=name).text, name
+    assert demo.moodle.reports[2].columns == AGREED_COLUMNS
+    site = {"force_timezone": "Australia/Sydney", "date_form": "us", "titles": "customised", "version": "5.0"}
+    shown = post(demo, "/change-site", **site, filter_headings="no")
+    assert 'value="Australia/Sydney"' in shown.text
+    assert (demo.moodle.site.date_form, demo.moodle.site.filter_headings) == ("us", False)
+    assert "no time zone Mars" in post(demo, "/change-site", **(site | {"force_timezone": "Mars"})).text
+    assert post(demo, "/rebuild", people="new").status_code == 200
+    assert demo.moodle.users[user].lastname == f"Person{user}"
 
 
 def test_a_button_for_something_gone_explains_itself(demo: Sandbox) -> None:
