@@ -41,7 +41,7 @@ from tests.moodle_sync.recordings import (
     recording,
     sent,
 )
-from tests.navigatr_client.wire import Answer, drips, replies, says_nothing, sends_and_hangs_up, wire
+from tests.outbound_http.wire import Answer, drips, replies, says_nothing, sends_and_hangs_up, wire
 
 SITE_INFO = "core_webservice_get_site_info"
 COMPLETION = "core_completion_get_course_completion_status"
