@@ -5,16 +5,14 @@ The protocol, the functions and their traps were observed on Moodle 4.5 and are 
 
 import json
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
-import requests
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from outbound_http import VERSION, AnswerTooLarge, HttpClient, NotJson, WireFailure, decode_json, parse_http_date
 
 from .errors import (
     MoodleError,
@@ -28,7 +26,6 @@ from .errors import (
     from_errorcode,
     from_status,
     gettext_noop,
-    parse_date,
 )
 from .records import (
     CompletionStatus,
@@ -54,10 +51,9 @@ MOST_VALUES = 200
 REPORTS_PER_PAGE = 100
 # Ten thousand reports: more is a server that makes up pages.
 MOST_REPORT_PAGES = 100
-LOOPBACK = {"127.0.0.1", "::1", "localhost"}
-_READ_SIZE = 64 * 1024
 
 _SERVER = "/webservice/rest/server.php"
+_FORM = "application/x-www-form-urlencoded"
 # What people copy from the browser along with the address.
 _COPIED = (_SERVER, "/login/index.php", "/login", "/my/courses.php", "/my/index.php", "/my", "/index.php", "/")
 _COMPLETION = "core_completion_get_course_completion_status"
@@ -73,6 +69,22 @@ _CERTIFICATE = gettext_noop(
     "let the portal's machine trust its authority."
 )
 _TOO_LARGE = gettext_noop("Moodle's answer was larger than 20 MB, so it was not read.")
+_TOO_MANY_VALUES = gettext_noop("Moodle's answer held more values than the portal reads at once, so it was not read.")
+_PHP_PRINTS = gettext_noop(
+    "Moodle (PHP) printed a message before its answer, so the answer cannot be read. Switch off the display of PHP "
+    "errors (Site administration, Development, Debugging: Display debug messages)."
+)
+_NO_ADDRESS = gettext_noop("This is not a web address. Copy it from the browser.")
+
+# What PHP prints into a page when it displays errors, as HTML or as plain text, and with Xdebug.
+_PHP_MESSAGE = re.compile(
+    rb"""\s* (?:<br\ ?/?>\s*)?
+    (?: <b>(?:PHP\ )?(?:Notice|Warning|Deprecated|Strict\ Standards)</b>:
+      | (?:PHP\ )?(?:Notice|Warning|Deprecated|Strict\ Standards):\ [^\n]*\ in\ [^\n]*\ on\ line\ [0-9]
+      | <font\ size='1'><table\ class='xdebug-error
+    )""",
+    re.VERBOSE,
+)
 
 
 def normalise_url(text: str) -> str:
@@ -87,12 +99,12 @@ def normalise_url(text: str) -> str:
         address = urlsplit(text)
         port = address.port
     except ValueError:
-        raise ValueError(gettext_noop("This is not a web address. Copy it from the browser.")) from None
+        raise ValueError(_NO_ADDRESS) from None
     if "@" in address.netloc:
         raise ValueError(gettext_noop("The address must not hold a user name or password."))
     host = (address.hostname or "").lower()
     if not host or not text.isprintable() or " " in text:
-        raise ValueError(gettext_noop("This is not a web address. Copy it from the browser."))
+        raise ValueError(_NO_ADDRESS)
     host = f"[{host}]" if ":" in host else host
     path = address.path
     while copied := next((end for end in _COPIED if path.endswith(end)), ""):
@@ -121,10 +133,10 @@ def _fields(name: str, value: Any) -> Iterator[tuple[str, str]]:
 class MoodleClient:
     """One Moodle site as one token sees it. For one thread at a time.
 
-    `timeout` (1 to 300 seconds) bounds each wait for Moodle and the reading of the whole answer; `connect_timeout`
-    comes before it. Redirects are never followed, and answers over 20 MB are refused. Proxies are taken from the
-    environment, passwords are not. Raises ValueError for an address that cannot be one (see `normalise_url`) or a
-    time-out out of range; every call raises MoodleError's classes only.
+    `timeout` is how many seconds (1 to 300) an answer may take from the end of the request to the last byte;
+    `connect_timeout` comes before it. Redirects are never followed, and answers over 20 MB are refused. Proxies and
+    certificate authorities are taken from the environment, passwords are not. Raises ValueError for an address that
+    cannot be one (see `normalise_url`) or a time-out out of range; every call raises MoodleError's classes only.
 
     `calls` counts the requests made; `server_time` is the Date header of the last answer, None if it had none.
     """
@@ -136,7 +148,7 @@ class MoodleClient:
         *,
         timeout: float = 30,
         connect_timeout: float = 5,
-        version: str = "0.1.0",
+        version: str = VERSION,
     ) -> None:
         if not 1 <= timeout <= LONGEST_TIMEOUT:
             raise ValueError(f"the time-out must be 1 to {LONGEST_TIMEOUT} seconds")
@@ -144,14 +156,18 @@ class MoodleClient:
         self.calls = 0
         self.server_time: datetime | None = None
         self._token = token.strip()
-        self._timeout = timeout
-        self._connect_timeout = min(connect_timeout, timeout)
-        self._session = _Session()
-        # No proxy can know what listens on this machine.
-        self._session.trust_env = urlsplit(self.base_url).hostname not in LOOPBACK
-        # Without this requests would look into .netrc and send what it finds there.
-        self._session.auth = _no_password
-        self._session.headers.update({"Accept": "application/json", "User-Agent": f"navigatr-badge-portal/{version}"})
+        try:
+            self._http = HttpClient(
+                self.base_url,
+                # Reports and lists of courses are large, and mostly the same words.
+                {"Accept": "application/json", "Accept-Encoding": "gzip"},
+                timeout=timeout,
+                connect_timeout=connect_timeout,
+                largest_answer=LARGEST_ANSWER,
+                version=version,
+            )
+        except ValueError:
+            raise ValueError(_NO_ADDRESS) from None
 
     def __repr__(self) -> str:
         return f"<MoodleClient {self.base_url}>"
@@ -166,7 +182,7 @@ class MoodleClient:
 
     def close(self) -> None:
         """Close the idle connections. The client may still be used, and opens new ones."""
-        self._session.close()
+        self._http.close()
 
     def site_info(self) -> SiteInfo:
         """The site, its version and features, and the functions that this token may call."""
@@ -293,11 +309,11 @@ class MoodleClient:
         results: dict[K, T | MoodleError] = {}
         waiting = list(questions)
         while waiting:
-            answers = self._batch(function, [questions[key] for key in waiting[:BATCH]]) if batch else None
-            if answers is None:
-                answers = [self._one(function, questions[waiting[0]])]
-            for key, answer in zip(waiting, answers, strict=False):
-                results[key] = answer if isinstance(answer, MoodleError) else _parsed(function, parse, answer, key)
+            if batch:
+                answers = self._batch(function, {key: questions[key] for key in waiting[:BATCH]}, parse)
+            else:
+                answers = [self._one(function, questions[waiting[0]], waiting[0], parse)]
+            results.update(zip(waiting, answers, strict=False))
             last, waiting = waiting[len(answers) - 1], waiting[len(answers) :]
             failure = results[last]
             if isinstance(failure, MoodleError) and _concerns_course(failure):
@@ -307,25 +323,34 @@ class MoodleClient:
                 waiting = [key for key in waiting if key not in spoiled]
         return results
 
-    def _one(self, function: str, params: Mapping[str, int]) -> Any:
+    def _one(self, function: str, params: Mapping[str, int], key: K, parse: Callable[[Any, K], T]) -> T | MoodleError:
         try:
-            return self._call(function, params)
+            return _parsed(function, parse, self._call(function, params), key)
         except MoodleError as error:
             if _concerns_all(error):
                 raise
             return error
 
-    def _batch(self, function: str, questions: list[Mapping[str, int]]) -> list[Any]:
+    def _batch(
+        self, function: str, questions: Mapping[K, Mapping[str, int]], parse: Callable[[Any, K], T]
+    ) -> list[T | MoodleError]:
         """Answers to the first questions, up to and with the first that failed, where Moodle stops (trap 10)."""
-        requests_ = [{"function": function, "arguments": json.dumps(question)} for question in questions]
+        requests_ = [{"function": function, "arguments": json.dumps(question)} for question in questions.values()]
         responses = self._ask(_MANY, {"requests": requests_}, _items("responses", _response))
-        answers = [from_errorcode(function, answer) if failed else answer for failed, answer in responses]
         stopped = bool(responses) and responses[-1][0]
-        if len(answers) > len(questions) or (len(answers) < len(questions) and not stopped):
+        if len(responses) > len(questions) or (len(responses) < len(questions) and not stopped):
             raise _unexpected(_MANY, "an answer to each request expected")
-        for answer in answers:
-            if isinstance(answer, MoodleError) and _concerns_all(answer):
-                raise answer
+        # Each text is decoded when the one before it has become a record: all at once might take all memory.
+        answers: list[T | MoodleError] = []
+        for key, (failed, text) in zip(questions, responses, strict=False):
+            data = _decoded(text)
+            if not failed:
+                answers.append(_parsed(function, parse, data, key))
+                continue
+            error = from_errorcode(function, data.get("errorcode") if isinstance(data, dict) else None)
+            if _concerns_all(error):
+                raise error
+            answers.append(error)
         return answers
 
     def _ask(self, function: str, params: Mapping[str, Any], parse: Callable[[Any], T]) -> T:
@@ -349,68 +374,46 @@ class MoodleClient:
         ]
         self.calls += 1
         try:
-            status, headers, body = self._send(fields)
-        except requests.exceptions.SSLError:  # first, as it is a ConnectionError too
-            raise MoodleUnavailable(function, failure="TLS certificate refused", advice=_CERTIFICATE) from None
-        except (requests.RequestException, HTTPError) as failure:
-            # Not chained: the original may name a proxy with its password.
-            raise MoodleUnavailable(function, failure=_kind(failure)) from None
-        self.server_time = parse_date(headers.get("Date", ""))
-        if len(body) > LARGEST_ANSWER:
-            raise MoodleUnexpected(function, status=status, failure="answer over 20 MB", advice=_TOO_LARGE)
-        is_json = "json" in headers.get("Content-Type", "").lower()
-        answer, readable = _decode(body) if is_json else (None, False)
-        if isinstance(answer, dict) and "errorcode" in answer:
-            raise from_errorcode(function, answer["errorcode"], status)
-        retry_after = headers.get("Retry-After", "")
-        refusal = from_status(function, status, empty=not body, retry_after=retry_after, now=datetime.now(UTC))
+            answer = self._http.send("POST", _SERVER, urlencode(fields).encode(), content_type=_FORM)
+            self.server_time = parse_http_date(answer.headers.get("Date"))
+            body = answer.body()
+        except WireFailure as failure:
+            if failure.tls:
+                raise MoodleUnavailable(function, failure="TLS certificate refused", advice=_CERTIFICATE) from None
+            raise MoodleUnavailable(function, failure=str(failure)) from None
+        except AnswerTooLarge:
+            raise MoodleUnexpected(
+                function, status=answer.status, failure="answer over 20 MB", advice=_TOO_LARGE
+            ) from None
+        is_json = "json" in answer.headers.get("Content-Type", "").lower()
+        data, readable = None, False
+        if is_json:
+            try:
+                data, readable = decode_json(body), True
+            except NotJson:
+                pass
+            except AnswerTooLarge:
+                raise _too_many_values(function, answer.status) from None
+        if isinstance(data, dict) and "errorcode" in data:
+            raise from_errorcode(function, data["errorcode"], answer.status)
+        retry_after = answer.headers.get("Retry-After", "")
+        refusal = from_status(function, answer.status, empty=not body, retry_after=retry_after, now=datetime.now(UTC))
         if refusal:
             raise refusal
         if not readable:
-            what = "unreadable JSON" if is_json else f"not JSON but {_content(body)}"
-            raise MoodleUnexpected(function, status=status, failure=what, advice=_NOT_MOODLE)
-        return answer
-
-    def _send(self, fields: list[tuple[str, str]]) -> tuple[int, Mapping[str, str], bytes]:
-        """Status, headers and body of the answer; of a body that is too large, as much as shows it."""
-        deadline = time.monotonic() + self._connect_timeout + self._timeout
-        with self._session.post(
-            self.base_url + _SERVER,
-            data=fields,
-            timeout=(self._connect_timeout, self._timeout),
-            allow_redirects=False,
-            stream=True,
-        ) as reply:
-            body = bytearray()
-            # read1 returns what has come, so a server that drips bytes meets the deadline.
-            while len(body) <= LARGEST_ANSWER and (chunk := reply.raw.read1(_READ_SIZE, decode_content=True)):
-                body += chunk
-                if time.monotonic() > deadline:
-                    raise requests.ReadTimeout
-            return reply.status_code, reply.headers, bytes(body)
+            raise _unreadable(function, answer.status, body, is_json)
+        return data
 
 
-class _Session(requests.Session):
-    """A session that leaves redirects alone; requests reads the whole body of one even when it may not follow it."""
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Nothing is a redirect."""
-
-
-def _no_password(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
+def _unreadable(function: str, status: int, body: bytes, is_json: bool) -> MoodleUnexpected:
+    if _PHP_MESSAGE.match(body[:4096]):
+        return MoodleUnexpected(function, status=status, failure="a PHP message before the answer", advice=_PHP_PRINTS)
+    what = "unreadable JSON" if is_json else f"not JSON but {_content(body)}"
+    return MoodleUnexpected(function, status=status, failure=what, advice=_NOT_MOODLE)
 
 
-def _decode(body: bytes) -> tuple[Any, bool]:
-    """The JSON value and True, or None and False; Infinity and NaN, which are not JSON, are refused."""
-    try:
-        return json.loads(body, parse_constant=_refuse), True
-    except (ValueError, RecursionError):
-        return None, False
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(constant)
+def _too_many_values(function: str, status: int | None = None) -> MoodleUnexpected:
+    return MoodleUnexpected(function, status=status, failure="answer with too many values", advice=_TOO_MANY_VALUES)
 
 
 def _content(body: bytes) -> str:
@@ -421,15 +424,6 @@ def _content(body: bytes) -> str:
     if start.startswith(b"<?xml"):
         return "XML"
     return "an HTML page" if start.startswith((b"<!doctype html", b"<html")) else "something else"
-
-
-def _kind(failure: Exception) -> str:
-    """How a call failed that got no whole answer, in a few words."""
-    if isinstance(failure, requests.ConnectTimeout):
-        return "connecting timed out"
-    if isinstance(failure, requests.Timeout | ReadTimeoutError):
-        return "timed out"
-    return "no connection" if isinstance(failure, requests.RequestException) else "connection dropped"
 
 
 def _unexpected(function: str, what: str) -> MoodleUnexpected:
@@ -476,12 +470,21 @@ def _true(data: Any) -> None:
         raise ValueError("true expected")
 
 
-def _response(data: Any) -> tuple[bool, Any]:
-    """Whether one request of a batch failed, and its errorcode or else its answer; both come as JSON in a text."""
+def _response(data: Any) -> tuple[bool, str]:
+    """Whether one request of a batch failed, and the JSON text of its exception or else of its answer."""
     response = as_object(data, "a response")
     failed = bool(response.get("error"))
     text = response.get("exception" if failed else "data")
-    answer, readable = _decode(text.encode()) if isinstance(text, str) else (None, False)
-    if not readable:
+    if not isinstance(text, str):
         raise ValueError("JSON in a text expected for each response")
-    return failed, as_object(answer, "an exception").get("errorcode") if failed else answer
+    return failed, text
+
+
+def _decoded(text: str) -> Any:
+    """The value of the JSON text in a response of a batch."""
+    try:
+        return decode_json(text.encode())
+    except AnswerTooLarge:
+        raise _too_many_values(_MANY) from None
+    except ValueError:
+        raise _unexpected(_MANY, "JSON in a text expected for each response") from None

@@ -5,10 +5,10 @@ and debug text are never kept: they hold user names, SQL and values.
 """
 
 import re
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 
-LONGEST_RETRY_AFTER = timedelta(days=1)
+from outbound_http import parse_retry_after
+
 # Moodle's error codes look so. Anything else is not repeated, as it may hold anything.
 _ERRORCODE = re.compile(r"[\w:/.-]{1,60}", re.ASCII)
 
@@ -307,27 +307,3 @@ def from_status(function: str, status: int, *, empty: bool, retry_after: str = "
             "Something that is not Moodle answered. Check the address and what stands in front of Moodle."
         )
     return MoodleUnexpected(function, status=status, advice=advice)
-
-
-def parse_retry_after(text: str, now: datetime) -> timedelta | None:
-    """A Retry-After header, in seconds or as a date; None if unreadable, never below 0 or over a day."""
-    text = text.strip()
-    try:
-        wait = timedelta(seconds=int(text)) if re.fullmatch(r"-?\d{1,9}", text) else _http_date(text) - now
-    except ValueError:
-        return None
-    return min(max(wait, timedelta(0)), LONGEST_RETRY_AFTER)
-
-
-def parse_date(text: str) -> datetime | None:
-    """A Date header; None if it is missing or unreadable."""
-    try:
-        return _http_date(text)
-    except ValueError:
-        return None
-
-
-def _http_date(text: str) -> datetime:
-    parsed = parsedate_to_datetime(text)
-    # An HTTP date is always in GMT, whether it says so or not (RFC 9110, section 5.6.7).
-    return parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
