@@ -37,10 +37,10 @@ SET session_replication_role = replica;
 INSERT INTO moodle_sync_course (site_id, moodle_id, shortname, fullname, visible, next_offset, untracked, error)
     SELECT {site}, i, 'C' || i, 'Course ' || i, true, 0, '[]', '' FROM generate_series(1, {courses}) i;
 INSERT INTO badging_coursebadgemapping (course_id, connection_id, provider_id, provider_name, badge_id, badge_name,
-        badge_image_url, badge_url, badge_problem, active, removed_with_connection, since, include_past,
-        past_pending, created_at)
+        badge_image_url, badge_url, badge_problem, active, removed_with_connection, since, past_wanted_at,
+        created_at)
     SELECT id, CASE WHEN moodle_id = 2 THEN {second} ELSE {first} END, 11, 'Provider', 1000 + moodle_id,
-        'Badge ' || moodle_id, '', '', '', true, false, now() - interval '300 days', true, false, now()
+        'Badge ' || moodle_id, '', '', '', true, false, now() - interval '300 days', now(), now()
     FROM moodle_sync_course;
 INSERT INTO moodle_sync_learner (site_id, moodle_id, firstname, lastname, email, email_key, deleted, suspended)
     SELECT {site}, i, 'First' || i % 5000, 'Last' || i, 'Learner' || i || '@example.org',
@@ -133,7 +133,7 @@ def _fill(count: int) -> None:
     from django.utils import timezone
 
     from badging.models import CourseManager, NavigatrConnection
-    from moodle_sync.models import Course, MoodleSite
+    from moodle_sync.models import Course, MoodleSite, MoodleSiteState
 
     started = time.monotonic()
     now = timezone.now()
@@ -145,9 +145,8 @@ def _fill(count: int) -> None:
         name="M",
         url="https://moodle.example",
         token="token",
-        swept_at=now,
-        polling_until=now + timedelta(days=1),
     )
+    MoodleSiteState.objects.filter(site=site).update(read_whole_at=now, polling_until=now + timedelta(days=1))
     with connection.cursor() as cursor:
         cursor.execute(
             FILL.format(

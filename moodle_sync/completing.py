@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from django.utils.translation import gettext as _
 
-from .client.errors import MoodleError, MoodleGone, MoodleLearnerGone, MoodleNotTracked
+from .client.errors import MoodleError, MoodleGone, MoodleLearnerGone, MoodleNotTracked, MoodleSomethingGone
 from .client.functions import BATCH, COMPLETION, GRADES, USERS
 from .client.records import CompletionStatus, LearnerFacts
 from .models import Completion
@@ -20,7 +20,8 @@ Key = tuple[int, int]
 
 # What is asked about a learner, and what is lost where the service lacks the function.
 ASKED = frozenset({COMPLETION, USERS, GRADES, BATCH})
-NOTHING_KNOWN = LearnerFacts()
+# Errors that are about the learner alone and no problem of the site.
+ABOUT_THE_LEARNER = (MoodleNotTracked, MoodleLearnerGone, MoodleSomethingGone)
 
 
 def complete_what_is_new(poll: Poll, batch: Batch) -> tuple[list[Seen], dict[Key, LearnerFacts]]:
@@ -104,7 +105,7 @@ def _ask(poll: Poll, batch: Batch, news: list[Seen]) -> dict[Key, LearnerFacts]:
 def _note_problems(poll: Poll, seen: Seen, facts: LearnerFacts) -> None:
     """Note what could not be told. What concerns the learner alone is no problem of the site."""
     for answer in (facts.status, facts.user, facts.grade):
-        if isinstance(answer, MoodleError) and not isinstance(answer, MoodleNotTracked | MoodleLearnerGone):
+        if isinstance(answer, MoodleError) and not isinstance(answer, ABOUT_THE_LEARNER):
             if isinstance(answer, MoodleGone):
                 poll.problem(seen.course, answer)
             else:

@@ -13,9 +13,9 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 
 from .client import BATCH as STATUSES_AT_ONCE
+from .client import ODD_ROW
 from .client.errors import (
     MoodleError,
-    MoodleLearnerGone,
     MoodleNotTracked,
     MoodleTokenRefused,
     MoodleUnavailable,
@@ -23,6 +23,7 @@ from .client.errors import (
 )
 from .client.functions import BATCH
 from .client.records import CompletionStatus, EnrolledUser
+from .completing import ABOUT_THE_LEARNER
 from .models import Completion, Course
 from .reading import Batch, Poll, Seen, on_file
 
@@ -117,7 +118,7 @@ def _participants(poll: Poll, course: Course) -> tuple[list[EnrolledUser], int]:
     """
     offset, limit = course.next_offset, PER_PAGE
     while True:
-        before = len(poll.client.odd_rows)
+        before = len(poll.client.oddities)
         try:
             users = poll.client.enrolled_users(course.moodle_id, offset=offset, limit=limit)
         except MoodleUnreadable as error:
@@ -129,7 +130,8 @@ def _participants(poll: Poll, course: Course) -> tuple[list[EnrolledUser], int]:
                 % {"course": course, "number": offset + 1, "advice": _(error.advice)}
             )
             return [], 1
-        return users, len(users) + len(poll.client.odd_rows) - before
+        odd = sum(text is ODD_ROW for text, _values in poll.client.oddities[before:])
+        return users, len(users) + odd
 
 
 def _completions(poll: Poll, course: Course, users: list[EnrolledUser], *, past_is_due: bool) -> list[Seen]:
@@ -148,7 +150,7 @@ def _completions(poll: Poll, course: Course, users: list[EnrolledUser], *, past_
         answers |= poll.client.completion_statuses(course.moodle_id, asked, batch=BATCH in poll.functions)
         poll.heartbeat()
     for answer in answers.values():
-        if isinstance(answer, MoodleError) and not isinstance(answer, MoodleNotTracked | MoodleLearnerGone):
+        if isinstance(answer, MoodleError) and not isinstance(answer, ABOUT_THE_LEARNER):
             poll.problem(course, answer)
     untracked |= {user_id for user_id, answer in answers.items() if isinstance(answer, MoodleNotTracked)}
     course.untracked = sorted(untracked)

@@ -4,16 +4,13 @@ from collections.abc import Sequence
 
 from django.utils.translation import gettext as _
 
-from .client.errors import MoodleError, MoodleGone, MoodleLearnerGone, MoodleTokenRefused, MoodleUnavailable
-from .client.functions import BATCH, COMPLETION, COURSES
+from .client.errors import MoodleError, MoodleGone, MoodleTokenRefused, MoodleUnavailable
+from .client.functions import BATCH, COURSES, ENROLLED_USERS
 from .identity import see_that_courses_are_the_same
-from .models import Completion, Course
+from .models import Course
 from .reading import Batch, Poll
 from .site_check import store_courses, sync_courses
 from .storing import fitting
-
-# A person whom every Moodle has: the guest account.
-ANYBODY = 1
 
 
 def follow_renames(poll: Poll, batch: Batch) -> None:
@@ -81,13 +78,12 @@ def _look(poll: Poll, courses: Sequence[Course]) -> dict[int, Course]:
 
 def _is_gone(poll: Poll, course: Course) -> bool:
     """Whether a course that is not listed was deleted: one that is only hidden is refused in another way."""
-    if COMPLETION not in poll.functions:
+    if ENROLLED_USERS not in poll.functions:
         return False
-    learner = Completion.objects.filter(course=course).values_list("learner__moodle_id", flat=True).first()
     try:
-        poll.client.completion_status(course.moodle_id, learner or ANYBODY)
+        poll.client.enrolled_users(course.moodle_id, limit=1)
     except (MoodleUnavailable, MoodleTokenRefused):
         raise
     except MoodleError as error:
-        return isinstance(error, MoodleGone) and not isinstance(error, MoodleLearnerGone)
+        return isinstance(error, MoodleGone)
     return False

@@ -191,7 +191,7 @@ def _take(poll: Poll, batch: Batch, on_stored: OnStored) -> None:
         poll.new += stored.new
         if stored.is_worth_telling:
             poll.queued += on_stored(stored)
-    poll.note_odd_rows()
+    poll.note_oddities()
 
 
 def _check(poll: Poll) -> None:
@@ -211,7 +211,7 @@ def _check(poll: Poll) -> None:
     except MoodleError as error:
         # Courses to choose from are not what badges wait for.
         poll.note(f"{error}. {_(error.advice)}")
-    poll.note_odd_rows()
+    poll.note_oddities()
 
 
 def _feed(poll: Poll) -> Iterator[Batch]:

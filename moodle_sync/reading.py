@@ -131,10 +131,10 @@ class Poll:
         """Note, once, what is wrong and stops nothing else."""
         self.problems += [line for line in lines if line not in self.problems]
 
-    def note_odd_rows(self) -> None:
-        """Note rows of Moodle's lists that could not be read and were left out."""
-        self.note(*(_("Moodle sent a row that cannot be read, %s") % row for row in self.client.odd_rows))
-        self.client.odd_rows.clear()
+    def note_oddities(self) -> None:
+        """Note what was odd in Moodle's answers and was passed over."""
+        self.note(*(_(text).format(**values) for text, values in self.client.oddities))
+        self.client.oddities.clear()
 
 
 def on_file(course: Course) -> Iterator[Batch]:

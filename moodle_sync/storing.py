@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from datetime import timedelta
 
-from .client.errors import MoodleGone, MoodleLearnerGone, MoodleNotTracked
+from .client.errors import MoodleGone, MoodleLearnerGone, MoodleNotTracked, MoodleSomethingGone
 from .client.records import CompletionStatus, Grade, LearnerFacts, User
 from .completing import Key, is_again
 from .models import Completion, Course, Learner, MoodleSiteState
@@ -137,7 +137,7 @@ def _note_facts(poll: Poll, batch: Batch, row: Completion, facts: LearnerFacts |
             row.confirmed_at = poll.now
         return
     status = facts.status
-    if (isinstance(status, CompletionStatus) and not status.completed) or _is_gone(facts):
+    if (isinstance(status, CompletionStatus) and not status.completed) or _course_is_gone(facts):
         row.undone_at = row.undone_at or poll.now
     elif isinstance(status, CompletionStatus | MoodleNotTracked):
         # Who has left the course since, or is not confirmed yet, is owed the badge all the same.
@@ -149,9 +149,18 @@ def _note_facts(poll: Poll, batch: Batch, row: Completion, facts: LearnerFacts |
         row.score_read_at = poll.now
 
 
-def _is_gone(facts: LearnerFacts) -> bool:
+def _course_is_gone(facts: LearnerFacts) -> bool:
     """Whether the course itself does not exist any more."""
+    if isinstance(facts.status, MoodleSomethingGone):
+        return not _learner_is_gone(facts)
     return isinstance(facts.status, MoodleGone) and not isinstance(facts.status, MoodleLearnerGone)
+
+
+def _learner_is_gone(facts: LearnerFacts) -> bool:
+    """Whether the account was deleted. Of what is "unknown" the account's own answer says whether it is the account."""
+    if isinstance(facts.user, MoodleGone) or isinstance(facts.status, MoodleLearnerGone):
+        return True
+    return isinstance(facts.status, MoodleSomethingGone) and not isinstance(facts.user, User)
 
 
 def _move_on(poll: Poll, batch: Batch) -> None:
@@ -184,7 +193,7 @@ def profile(seen: Seen, facts: LearnerFacts | None) -> dict[str, str | bool]:
         fields |= _names(seen.firstname, seen.lastname, seen.email)
         if seen.email is not None or seen.names_hidden:
             fields["names_hidden"] = seen.names_hidden
-    if isinstance(user, MoodleLearnerGone) or (facts and isinstance(facts.status, MoodleLearnerGone)):
+    if facts and _learner_is_gone(facts):
         fields["deleted"] = True
     return fields
 

@@ -1,5 +1,7 @@
 """A typed client for Navigatr's API. It knows no Django and nothing of the portal."""
 
+from outbound_http import parse_retry_after
+
 from .client import NavigatrClient
 from .errors import (
     NavigatrError,
@@ -10,7 +12,6 @@ from .errors import (
     NavigatrUnavailable,
     NavigatrUnclear,
     NavigatrUnexpectedAnswer,
-    parse_retry_after,
 )
 from .records import Account, Assertion, Badge, Page, Provider
 

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
-import requests
+from outbound_http import VERSION, AnswerTooLarge, HttpClient, NotJson, WireFailure, decode_json, parse_retry_after
 
 from .errors import (
     NavigatrError,
@@ -21,10 +21,8 @@ from .errors import (
     NavigatrUnexpectedAnswer,
     detail_fields,
     detail_text,
-    parse_retry_after,
 )
 from .records import Account, Assertion, Badge, Page, Provider
-from .transport import WIRE_FAILURES, Adapter, AnswerTooLarge, describe, read_answer, undelivered
 
 T = TypeVar("T")
 Query = dict[str, str | int]
@@ -33,7 +31,7 @@ LONGEST_TIMEOUT = 300
 LARGEST_PAGE = 100
 # Half a million entries: more is a server that makes up pages.
 MOST_PAGES = 5000
-LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+LARGEST_ANSWER = 2 * 1024 * 1024
 
 
 class NavigatrClient:
@@ -56,7 +54,7 @@ class NavigatrClient:
         *,
         timeout: float = 30,
         connect_timeout: float = 5,
-        version: str = "0.1.0",
+        version: str = VERSION,
         pool_size: int = 10,
     ) -> None:
         address = urlsplit(base_url)
@@ -70,21 +68,18 @@ class NavigatrClient:
         # Visible ASCII only. Said without the token, because http.client would put it into its message.
         if not token or not all("!" <= character <= "~" for character in token):
             raise NavigatrTokenMalformed("GET", "/user_detail/0", failure="not sent, this cannot be a token")
-        headers = {
-            "X-Access-Token": token,
-            "Accept": "application/json",
-            "User-Agent": f"navigatr-badge-portal/{version}",
-        }
         self.base_url = base_url.rstrip("/")
         self.calls = 0
         self.last_status: int | None = None
-        # Prepared once: taking a URL apart and checking headers anew costs as much as the rest of a call.
-        self._template = requests.Request("GET", self.base_url, headers=headers).prepare()
-        self._timeout = (min(connect_timeout, timeout), timeout)
-        # No proxy can know what listens on this machine.
-        local = address.hostname in LOOPBACK
-        self._proxies: dict[str, str] = {} if local else requests.utils.get_environ_proxies(self.base_url)
-        self._adapter = Adapter(pool_size)
+        self._http = HttpClient(
+            self.base_url,
+            {"X-Access-Token": token, "Accept": "application/json"},
+            timeout=timeout,
+            connect_timeout=connect_timeout,
+            largest_answer=LARGEST_ANSWER,
+            pool_size=pool_size,
+            version=version,
+        )
 
     def __repr__(self) -> str:
         return f"<NavigatrClient {self.base_url}>"
@@ -99,7 +94,7 @@ class NavigatrClient:
 
     def close(self) -> None:
         """Close the idle connections. The client may still be used, and opens new ones."""
-        self._adapter.close()
+        self._http.close()
 
     def current_user(self) -> Account:
         """The token's owner: the call that tests a connection."""
@@ -250,42 +245,35 @@ class NavigatrClient:
         not_met_status: int | None = None,
     ) -> T:
         """Send one request and read its answer with `read`. Here every outside failure becomes one of ours."""
-        request = self._template.copy()
-        request.method = method
-        request.url = f"{self.base_url}{path}{query}"
-        if payload is not None:
-            request.body = json.dumps(payload).encode()
-            request.headers["Content-Type"] = "application/json"
-            request.headers["Content-Length"] = str(len(request.body))
         # A read can be repeated whatever became of it; a change may have been made even if its answer was lost.
         lost: type[NavigatrError] = NavigatrUnavailable if payload is None else NavigatrUnclear
         unreadable: type[NavigatrError] = NavigatrUnexpectedAnswer if payload is None else NavigatrUnclear
 
         self.calls += 1
         self.last_status = None
+        body = None if payload is None else json.dumps(payload).encode()
         try:
-            response = self._adapter.send(request, stream=True, timeout=self._timeout, proxies=self._proxies)
-        except WIRE_FAILURES as failure:
-            error = NavigatrUnavailable if undelivered(failure) else lost
-            # Without its cause, which holds the request with its token.
-            raise error(method, path, failure=describe(failure)) from None
+            answer = self._http.send(method, path + query, body)
+        except WireFailure as failure:
+            error = NavigatrUnavailable if failure.undelivered else lost
+            raise error(method, path, failure=str(failure)) from None
 
-        status = self.last_status = response.status_code
-        answer, problem = None, ""
+        status = self.last_status = answer.status
+        data, problem = None, ""
         try:
-            answer = json.loads(read_answer(response))
-        except WIRE_FAILURES as failure:
-            problem, unreadable = describe(failure), lost
+            data = decode_json(answer.body())
+        except WireFailure as failure:
+            problem, unreadable = str(failure), lost
         except AnswerTooLarge:
             problem = "the answer is too large"
-        except (ValueError, RecursionError):
+        except NotJson:
             problem = "the answer is not JSON"
 
         if 200 <= status < 300 and status != not_met_status:
             if problem:
                 raise unreadable(method, path, status=status, failure=problem)
             try:
-                return read(answer)
+                return read(data)
             except ValueError:
                 raise unreadable(method, path, status=status, failure="not the documented answer") from None
 
@@ -294,9 +282,9 @@ class NavigatrClient:
             method,
             path,
             status=status,
-            detail=detail_text(answer),
-            fields=detail_fields(answer),
-            retry_after=parse_retry_after(response.headers.get("Retry-After"), datetime.now(UTC)),
+            detail=detail_text(data),
+            fields=detail_fields(data),
+            retry_after=parse_retry_after(answer.headers.get("Retry-After"), datetime.now(UTC)),
         )
 
 

@@ -5,12 +5,10 @@ never holds a query, a header or a body: those may carry the token or personal d
 """
 
 import re
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
 from typing import Any
 
 LONGEST_DETAIL = 500
-LONGEST_RETRY_AFTER = timedelta(days=1)
 MOST_FIELDS = 20
 # What a field of ours, or of FastAPI's, is called. Anything else in its place may hold what was sent, and is not kept.
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}", re.ASCII)
@@ -104,23 +102,3 @@ def _entry_text(entry: Any) -> str:
         where = entry.get("loc")
         return f"{'.'.join(map(str, where))}: {entry['msg']}" if isinstance(where, list) else entry["msg"]
     return entry if isinstance(entry, str) else ""
-
-
-def parse_retry_after(value: str | None, now: datetime) -> timedelta | None:
-    """The wait that a Retry-After header asks for, between nothing and one day; None if missing or unreadable.
-
-    RFC 9110 section 10.2.3 allows seconds or an HTTP date, which is measured from `now` (aware).
-    """
-    if value is None:
-        return None
-    try:
-        # A float holds no number of hundreds of digits.
-        seconds = float(min(int(value), 10**9))
-    except ValueError:
-        try:
-            until = parsedate_to_datetime(value)
-        except (ValueError, OverflowError):
-            return None
-        # parsedate_to_datetime leaves the zone off where the header says "-0000".
-        seconds = (until.replace(tzinfo=until.tzinfo or UTC) - now).total_seconds()
-    return timedelta(seconds=min(max(seconds, 0), LONGEST_RETRY_AFTER.total_seconds()))

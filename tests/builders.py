@@ -3,20 +3,24 @@
 Each builder takes the fields of its model as keywords. Numbers that must differ are counted up from what is there.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from badging.models import CourseBadgeMapping, Environment, Issuance, NavigatrConnection, recipient_key
-from moodle_sync.models import Completion, Course, Learner, MoodleSite
+from moodle_sync.models import Completion, Course, Learner, MoodleSite, MoodleSiteState
 
 NOW = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)
 
 
 def make_site(**fields: Any) -> MoodleSite:
-    """A Moodle site that is due, has a token and was never checked."""
+    """A Moodle site that is due, has a token and was never checked. Fields of its state may be named as well."""
     number = MoodleSite.objects.count() + 1
     fields = {"name": f"Moodle {number}", "url": "https://moodle.example", "token": "moodle-token"} | fields
-    return MoodleSite.objects.create(**fields)
+    of_state = {field.name for field in MoodleSiteState._meta.get_fields()}
+    state = {name: fields.pop(name) for name in fields.keys() & of_state}
+    site = MoodleSite.objects.create(**fields)
+    MoodleSiteState.objects.filter(site=site).update(**state)
+    return MoodleSite.objects.select_related("state").get(pk=site.pk)
 
 
 def make_course(site: MoodleSite | None = None, **fields: Any) -> Course:
@@ -38,10 +42,14 @@ def make_learner(site: MoodleSite | None = None, **fields: Any) -> Learner:
 
 
 def make_completion(course: Course | None = None, learner: Learner | None = None, **fields: Any) -> Completion:
-    """A completion of this minute; course and learner are of the same site."""
+    """A completion of this minute; course and learner are of the same site.
+
+    Moodle has confirmed it for years, so that tests which let days pass need no Moodle to ask again.
+    """
     course = course or make_course(learner.site if learner else None)
     learner = learner or make_learner(course.site)
     told = {"completed_at": NOW, "time_source": Completion.TimeSource.REPORT, "seen_at": NOW}
+    told["confirmed_at"] = NOW + timedelta(days=3650)
     return Completion.objects.create(course=course, learner=learner, **told | fields)
 
 

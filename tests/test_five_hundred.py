@@ -74,7 +74,7 @@ def completed_course(sandbox: Sandbox, shortname: str, badge: int, learners: int
 
 def poll() -> int:
     """One round of polling; returns how many were queued."""
-    result = queueing.poll(MoodleSite.objects.get(), now=timezone.now())
+    result = queueing.poll_and_queue(MoodleSite.objects.get(), now=timezone.now())
     assert (result.error, result.problems) == ("", [])
     return result.queued
 

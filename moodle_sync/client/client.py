@@ -5,7 +5,6 @@ The protocol, the functions and their traps were observed on Moodle 4.5 and are 
 
 import json
 import re
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -13,10 +12,9 @@ from functools import partial
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
-import requests
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from outbound_http import VERSION, AnswerTooLarge, HttpClient, NotJson, WireFailure, decode_json, parse_http_date
 
 from . import functions
 from .course_names import course_name
@@ -26,6 +24,7 @@ from .errors import (
     MoodleLearnerGone,
     MoodleNoCriteria,
     MoodleNotAllowed,
+    MoodleSomethingGone,
     MoodleTokenRefused,
     MoodleUnavailable,
     MoodleUnexpected,
@@ -33,7 +32,6 @@ from .errors import (
     from_answer,
     from_status,
     gettext_noop,
-    parse_date,
 )
 from .records import (
     CompletionStatus,
@@ -64,13 +62,13 @@ MOST_VALUES = 200
 REPORTS_PER_PAGE = 100
 # Ten thousand reports: more is a server that makes up pages.
 MOST_REPORT_PAGES = 100
+LONGEST_PHP_MESSAGE = 8192
 # Names as stored; or as people see them: filtered, as HTML.
 RAW = (("moodlewssettingraw", "1"),)
 FILTERED = (("moodlewssettingfilter", "1"),)
-LOOPBACK = {"127.0.0.1", "::1", "localhost"}
-_READ_SIZE = 64 * 1024
 
 _SERVER = "/webservice/rest/server.php"
+_FORM = "application/x-www-form-urlencoded"
 # What people copy from the browser along with the address.
 _COPIED = (_SERVER, "/login/index.php", "/login", "/my/courses.php", "/my/index.php", "/my", "/index.php", "/")
 
@@ -83,6 +81,22 @@ _CERTIFICATE = gettext_noop(
     "let the portal's machine trust its authority."
 )
 _TOO_LARGE = gettext_noop("Moodle's answer was larger than 20 MB, so it was not read.")
+_TOO_MANY_VALUES = gettext_noop("Moodle's answer held more values than the portal reads at once, so it was not read.")
+_PHP_PRINTS = gettext_noop(
+    "Moodle (PHP) printed a message before its answer. Switch off the display of PHP errors (Site administration, "
+    "Development, Debugging: Display debug messages)."
+)
+ODD_ROW = gettext_noop("Moodle sent something odd for the {what} {id}, which was passed over: {reason}.")
+_NO_ADDRESS = gettext_noop("This is not a web address. Copy it from the browser.")
+
+# What PHP prints before an answer when it displays errors, as HTML or as plain text.
+_PHP_MESSAGE = re.compile(
+    rb"""\s* (?:<br\ ?/?>\s*)?
+    (?: <b>(?:PHP\ )?(?:Notice|Warning|Deprecated|Strict\ Standards)</b>: .*? \ on\ line\ <b>[0-9]+</b> \s*<br\ ?/?>
+      | (?:PHP\ )?(?:Notice|Warning|Deprecated|Strict\ Standards):\ [^\n]*\ in\ [^\n]*\ on\ line\ [0-9]+
+    )\s*""",
+    re.VERBOSE | re.DOTALL,
+)
 
 
 def normalise_url(text: str) -> str:
@@ -97,12 +111,12 @@ def normalise_url(text: str) -> str:
         address = urlsplit(text)
         port = address.port
     except ValueError:
-        raise ValueError(gettext_noop("This is not a web address. Copy it from the browser.")) from None
+        raise ValueError(_NO_ADDRESS) from None
     if "@" in address.netloc:
         raise ValueError(gettext_noop("The address must not hold a user name or password."))
     host = (address.hostname or "").lower()
     if not host or not text.isprintable() or " " in text:
-        raise ValueError(gettext_noop("This is not a web address. Copy it from the browser."))
+        raise ValueError(_NO_ADDRESS)
     host = f"[{host}]" if ":" in host else host
     path = address.path
     while copied := next((end for end in _COPIED if path.endswith(end)), ""):
@@ -155,13 +169,14 @@ class Question:
 class MoodleClient:
     """One Moodle site as one token sees it. For one thread at a time.
 
-    `timeout` (1 to 300 seconds) bounds each wait for Moodle and the reading of the whole answer; `connect_timeout`
-    comes before it. Redirects are never followed, and answers over 20 MB are refused. Proxies are taken from the
-    environment, passwords are not. Raises ValueError for an address that cannot be one (see `normalise_url`) or a
-    time-out out of range; every call raises MoodleError's classes only.
+    `timeout` is how many seconds (1 to 300) an answer may take from the end of the request to the last byte;
+    `connect_timeout` comes before it. Redirects are never followed, and answers over 20 MB are refused. Proxies and
+    certificate authorities are taken from the environment, passwords are not. Raises ValueError for an address that
+    cannot be one (see `normalise_url`) or a time-out out of range; every call raises MoodleError's classes only.
 
     `calls` counts the requests made; `server_time` is the Date header of the last answer, None if it had none;
-    `odd_rows` names rows of lists that could not be read and were left out. `language` is the one in which names of
+    `oddities` are texts for people, with their values, on what was odd in the answers and was passed over: rows of
+    lists that could not be read, messages before an answer. `language` is the one in which names of
     several languages are read.
     """
 
@@ -173,24 +188,28 @@ class MoodleClient:
         timeout: float = 30,
         connect_timeout: float = 5,
         language: str = "en",
-        version: str = "0.1.0",
+        version: str = VERSION,
     ) -> None:
         if not 1 <= timeout <= LONGEST_TIMEOUT:
             raise ValueError(f"the time-out must be 1 to {LONGEST_TIMEOUT} seconds")
         self.base_url = normalise_url(base_url)
         self.calls = 0
-        self.odd_rows: list[str] = []
+        self.oddities: list[tuple[str, dict[str, str | int]]] = []
         self._language = language
         self.server_time: datetime | None = None
         self._token = token.strip()
-        self._timeout = timeout
-        self._connect_timeout = min(connect_timeout, timeout)
-        self._session = _Session()
-        # No proxy can know what listens on this machine.
-        self._session.trust_env = urlsplit(self.base_url).hostname not in LOOPBACK
-        # Without this requests would look into .netrc and send what it finds there.
-        self._session.auth = _no_password
-        self._session.headers.update({"Accept": "application/json", "User-Agent": f"navigatr-badge-portal/{version}"})
+        try:
+            self._http = HttpClient(
+                self.base_url,
+                # Reports and lists of courses are large, and mostly the same words.
+                {"Accept": "application/json", "Accept-Encoding": "gzip"},
+                timeout=timeout,
+                connect_timeout=connect_timeout,
+                largest_answer=LARGEST_ANSWER,
+                version=version,
+            )
+        except ValueError:
+            raise ValueError(_NO_ADDRESS) from None
 
     def __repr__(self) -> str:
         return f"<MoodleClient {self.base_url}>"
@@ -205,7 +224,7 @@ class MoodleClient:
 
     def close(self) -> None:
         """Close the idle connections. The client may still be used, and opens new ones."""
-        self._session.close()
+        self._http.close()
 
     def site_info(self) -> SiteInfo:
         """The site, its version and features, and the functions that this token may call."""
@@ -243,7 +262,8 @@ class MoodleClient:
             if isinstance(answer, MoodleError):
                 if ids is None or not isinstance(answer, MoodleUnreadable):
                     raise answer
-                self.odd_rows.append(f"course {question.params['value']}: {answer}")
+                told = {"what": "course", "id": question.params["value"], "reason": answer.failure or answer.errorcode}
+                self.oddities.append((ODD_ROW, told))
             elif question.settings == RAW:
                 stored.update((course.id, course) for course in answer)
             else:
@@ -286,7 +306,7 @@ class MoodleClient:
             params = {"field": "id", "values": asked}
             try:
                 users = self._ask(functions.USERS, params, self._tolerant(None, "user", User.from_json))
-            except (MoodleLearnerGone, MoodleUnreadable) as error:
+            except (MoodleLearnerGone, MoodleSomethingGone, MoodleUnreadable) as error:
                 if len(asked) == 1:
                     found[asked[0]] = error
                 else:
@@ -434,7 +454,9 @@ class MoodleClient:
         if not responses or len(responses) > len(questions) or (len(responses) < len(questions) and not stopped):
             raise _unexpected(functions.BATCH, "an answer to each request expected")
         answers: list[Any] = []
-        for question, (failed, answer) in zip(questions, responses, strict=False):
+        # Each text is decoded when the one before it has become a record: all at once might take all memory.
+        for question, (failed, text) in zip(questions, responses, strict=False):
+            answer = _decoded(text)
             if failed:
                 answers.append(from_answer(question.function, answer) or MoodleUnreadable(question.function))
             else:
@@ -444,7 +466,7 @@ class MoodleClient:
         return answers
 
     def _tolerant(self, key: str | None, what: str, parse: Callable[[Any], T]) -> Callable[[Any], list[T]]:
-        """Read a list; a row that cannot be read costs only itself, and is named in `odd_rows`."""
+        """Read a list; a row that cannot be read costs only itself, and is named in `oddities`."""
 
         def read(data: Any) -> list[T]:
             rows = as_list(as_object(data, "the answer").get(key), key) if key else as_list(data, "the answer")
@@ -454,7 +476,9 @@ class MoodleClient:
                     found.append(parse(row))
                 except ValueError as error:
                     named = row.get("id") if isinstance(row, dict) else None
-                    self.odd_rows.append(f"{what} {named if isinstance(named, int) else '?'}: {error}")
+                    told: dict[str, str | int] = {"what": what, "reason": str(error)}
+                    told["id"] = named if isinstance(named, int) else "?"
+                    self.oddities.append((ODD_ROW, told))
             return found
 
         return read
@@ -486,68 +510,57 @@ class MoodleClient:
         ]
         self.calls += 1
         try:
-            status, headers, body = self._send(fields)
-        except requests.exceptions.SSLError:  # first, as it is a ConnectionError too
-            raise MoodleUnavailable(function, failure="TLS certificate refused", advice=_CERTIFICATE) from None
-        except (requests.RequestException, HTTPError) as failure:
-            # Not chained: the original may name a proxy with its password.
-            raise MoodleUnavailable(function, failure=_kind(failure)) from None
-        self.server_time = parse_date(headers.get("Date", ""))
-        if len(body) > LARGEST_ANSWER:
-            raise MoodleUnexpected(function, status=status, failure="answer over 20 MB", advice=_TOO_LARGE)
-        is_json = "json" in headers.get("Content-Type", "").lower()
-        answer, readable = _decode(body) if is_json else (None, False)
-        if error := from_answer(function, answer, status):
+            answer = self._http.send("POST", _SERVER, urlencode(fields).encode(), content_type=_FORM)
+            self.server_time = parse_http_date(answer.headers.get("Date"))
+            body = answer.body()
+        except WireFailure as failure:
+            if failure.tls:
+                raise MoodleUnavailable(function, failure="TLS certificate refused", advice=_CERTIFICATE) from None
+            raise MoodleUnavailable(function, failure=str(failure)) from None
+        except AnswerTooLarge:
+            raise MoodleUnexpected(
+                function, status=answer.status, failure="answer over 20 MB", advice=_TOO_LARGE
+            ) from None
+        is_json = "json" in answer.headers.get("Content-Type", "").lower()
+        printed, body = _without_php_messages(body)
+        data, readable = None, False
+        if is_json or printed:
+            try:
+                data, readable = decode_json(body), True
+            except NotJson:
+                pass
+            except AnswerTooLarge:
+                raise _too_many_values(function, answer.status) from None
+        if printed and readable:
+            self.oddities.append((_PHP_PRINTS, {}))
+        if error := from_answer(function, data, answer.status):
             raise error
-        retry_after = headers.get("Retry-After", "")
-        refusal = from_status(function, status, empty=not body, retry_after=retry_after, now=datetime.now(UTC))
+        retry_after = answer.headers.get("Retry-After", "")
+        refusal = from_status(function, answer.status, empty=not body, retry_after=retry_after, now=datetime.now(UTC))
         if refusal:
             raise refusal
         if not readable:
-            what = "unreadable JSON" if is_json else f"not JSON but {_content(body)}"
-            raise MoodleUnexpected(function, status=status, failure=what, advice=_NOT_MOODLE)
-        return answer
-
-    def _send(self, fields: list[tuple[str, str]]) -> tuple[int, Mapping[str, str], bytes]:
-        """Status, headers and body of the answer; of a body that is too large, as much as shows it."""
-        deadline = time.monotonic() + self._connect_timeout + self._timeout
-        with self._session.post(
-            self.base_url + _SERVER,
-            data=fields,
-            timeout=(self._connect_timeout, self._timeout),
-            allow_redirects=False,
-            stream=True,
-        ) as reply:
-            body = bytearray()
-            # read1 returns what has come, so a server that drips bytes meets the deadline.
-            while len(body) <= LARGEST_ANSWER and (chunk := reply.raw.read1(_READ_SIZE, decode_content=True)):
-                body += chunk
-                if time.monotonic() > deadline:
-                    raise requests.ReadTimeout
-            return reply.status_code, reply.headers, bytes(body)
+            raise _unreadable(function, answer.status, body, is_json=is_json, printed=printed)
+        return data
 
 
-class _Session(requests.Session):
-    """A session that leaves redirects alone; requests reads the whole body of one even when it may not follow it."""
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Nothing is a redirect."""
-
-
-def _no_password(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
+def _without_php_messages(body: bytes) -> tuple[bool, bytes]:
+    """Whether PHP printed messages before the answer, and the body without them."""
+    end = 0
+    while found := _PHP_MESSAGE.match(body, end, end + LONGEST_PHP_MESSAGE):
+        end = found.end()
+    return end > 0, body[end:]
 
 
-def _decode(body: bytes) -> tuple[Any, bool]:
-    """The JSON value and True, or None and False; Infinity and NaN, which are not JSON, are refused."""
-    try:
-        return json.loads(body, parse_constant=_refuse), True
-    except (ValueError, RecursionError):
-        return None, False
+def _unreadable(function: str, status: int, body: bytes, *, is_json: bool, printed: bool) -> MoodleUnexpected:
+    if printed:
+        return MoodleUnexpected(function, status=status, failure="a PHP message before the answer", advice=_PHP_PRINTS)
+    what = "unreadable JSON" if is_json else f"not JSON but {_content(body)}"
+    return MoodleUnexpected(function, status=status, failure=what, advice=_NOT_MOODLE)
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(constant)
+def _too_many_values(function: str, status: int | None = None) -> MoodleUnexpected:
+    return MoodleUnexpected(function, status=status, failure="answer with too many values", advice=_TOO_MANY_VALUES)
 
 
 def _content(body: bytes) -> str:
@@ -558,15 +571,6 @@ def _content(body: bytes) -> str:
     if start.startswith(b"<?xml"):
         return "XML"
     return "an HTML page" if start.startswith((b"<!doctype html", b"<html")) else "something else"
-
-
-def _kind(failure: Exception) -> str:
-    """How a call failed that got no whole answer, in a few words."""
-    if isinstance(failure, requests.ConnectTimeout):
-        return "connecting timed out"
-    if isinstance(failure, requests.Timeout | ReadTimeoutError):
-        return "timed out"
-    return "no connection" if isinstance(failure, requests.RequestException) else "connection dropped"
 
 
 def _unexpected(function: str, what: str) -> MoodleUnexpected:
@@ -601,7 +605,7 @@ def _concerns_all(error: MoodleError) -> bool:
 def _concerns_course(error: MoodleError) -> bool:
     """Whether every learner of the same course would meet the same."""
     if isinstance(error, MoodleGone):
-        return not isinstance(error, MoodleLearnerGone)
+        return not isinstance(error, MoodleLearnerGone | MoodleSomethingGone)
     return isinstance(error, MoodleNotAllowed | MoodleNoCriteria)
 
 
@@ -620,12 +624,21 @@ def _true(data: Any) -> None:
         raise ValueError("true expected")
 
 
-def _response(data: Any) -> tuple[bool, Any]:
-    """Whether one request of a batch failed, and its exception or else its answer; both come as JSON in a text."""
+def _response(data: Any) -> tuple[bool, str]:
+    """Whether one request of a batch failed, and the JSON text of its exception or else of its answer."""
     response = as_object(data, "a response")
     failed = bool(response.get("error"))
     text = response.get("exception" if failed else "data")
-    answer, readable = _decode(text.encode()) if isinstance(text, str) else (None, False)
-    if not readable:
+    if not isinstance(text, str):
         raise ValueError("JSON in a text expected for each response")
-    return failed, as_object(answer, "an exception") if failed else answer
+    return failed, text
+
+
+def _decoded(text: str) -> Any:
+    """The value of the JSON text in a response of a batch."""
+    try:
+        return decode_json(text.encode())
+    except AnswerTooLarge:
+        raise _too_many_values(functions.BATCH) from None
+    except ValueError:
+        raise _unexpected(functions.BATCH, "JSON in a text expected for each response") from None

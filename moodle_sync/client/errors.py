@@ -5,13 +5,13 @@ and debug text are never kept: they hold user names, SQL and values.
 """
 
 import re
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from typing import Any
+
+from outbound_http import parse_retry_after
 
 from . import functions
 
-LONGEST_RETRY_AFTER = timedelta(days=1)
 # Moodle's error codes look so. Anything else is not repeated, as it may hold anything.
 _ERRORCODE = re.compile(r"[\w:/.-]{1,60}", re.ASCII)
 
@@ -123,6 +123,10 @@ class MoodleGone(MoodleError):
         "The course or report does not exist in Moodle any more. Choose another one, or restore it from Moodle's "
         "recycle bin."
     )
+
+
+class MoodleSomethingGone(MoodleGone):
+    """The learner's account or the course does not exist any more; Moodle 5.0 does not say which."""
 
 
 class MoodleLearnerGone(MoodleGone):
@@ -259,9 +263,10 @@ ERRORCODES: dict[str, tuple[type[MoodleError], str]] = {
     ),
     "invalidparameter": (MoodleUnexpected, _QUESTION),
     "invalidrecord": (MoodleGone, ""),
-    # Of the account asked about, once Moodle's hourly clean-up has run: 4.5 says the first, 5.0 the second.
+    # Of an account asked about, once Moodle's hourly clean-up has run, 4.5 says the first; 5.0 says the second, also
+    # of what else is unknown.
     "invaliduser": (MoodleLearnerGone, ""),
-    "invalidrecordunknown": (MoodleLearnerGone, ""),
+    "invalidrecordunknown": (MoodleSomethingGone, ""),
     "userdeleted": (MoodleLearnerGone, ""),
     "invalidresponse": (MoodleUnreadable, ""),
     "generalexceptionmessage": (
@@ -362,27 +367,3 @@ def from_status(function: str, status: int, *, empty: bool, retry_after: str = "
             "Something that is not Moodle answered. Check the address and what stands in front of Moodle."
         )
     return MoodleUnexpected(function, status=status, advice=advice)
-
-
-def parse_retry_after(text: str, now: datetime) -> timedelta | None:
-    """A Retry-After header, in seconds or as a date; None if unreadable, never below 0 or over a day."""
-    text = text.strip()
-    try:
-        wait = timedelta(seconds=int(text)) if re.fullmatch(r"-?\d{1,9}", text) else _http_date(text) - now
-    except ValueError:
-        return None
-    return min(max(wait, timedelta(0)), LONGEST_RETRY_AFTER)
-
-
-def parse_date(text: str) -> datetime | None:
-    """A Date header; None if it is missing or unreadable."""
-    try:
-        return _http_date(text)
-    except ValueError:
-        return None
-
-
-def _http_date(text: str) -> datetime:
-    parsed = parsedate_to_datetime(text)
-    # An HTTP date is always in GMT, whether it says so or not (RFC 9110, section 5.6.7).
-    return parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)

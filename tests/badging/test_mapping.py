@@ -104,9 +104,9 @@ def test_a_new_mapping_counts_from_now_and_keeps_the_badge_as_last_seen() -> Non
 
 
 def test_past_completions_are_read_again_where_they_are_wanted() -> None:
-    mapping = make_mapping(make_course(history_read_at=NOW, read_at=NOW, next_offset=50))
+    mapping = make_mapping(make_course(past_read_at=NOW, read_at=NOW, next_offset=50))
     change(mapping)
-    assert Course.objects.get().history_read_at == NOW
+    assert Course.objects.get().past_read_at == NOW
     assert change(mapping, include_past=True).include_past
     assert [row.afresh for row in wanted_courses(mapping.course.site)] == [True]
 

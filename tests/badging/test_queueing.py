@@ -97,7 +97,7 @@ def test_a_suspended_learner_waits_until_the_account_is_active_or_the_site_allow
     site.send_suspended = True
     site.enabled = False
     site.save()
-    queueing.poll(site, now=LATER)
+    queueing.poll_and_queue(site, now=LATER)
     row.refresh_from_db()
     assert (row.state, row.next_attempt_at) == (State.QUEUED, LATER)
 
@@ -109,13 +109,13 @@ def test_the_daily_sweep_reads_scores_and_accounts_again_where_it_may_help() -> 
         make_issuance(mapping, make_completion(mapping.course, score_read_at=NOW), **fields)
         for fields in ({"state": "not_met"}, {"state": "held", "reason": "learner_suspended"}, {"state": "failed"})
     ]
-    queueing.poll(site, now=LATER)
+    queueing.poll_and_queue(site, now=LATER)
     unread = set(Completion.objects.filter(score_read_at=None).values_list("pk", flat=True))
     assert unread == {row.completion_id for row in waiting[:2]}
     Completion.objects.update(score_read_at=NOW)
-    site.watermark = site.swept_at = NOW
+    site.state.read_up_to = site.state.read_whole_at = NOW
     site.save()
-    queueing.poll(site, now=LATER)
+    queueing.poll_and_queue(site, now=LATER)
     assert not Completion.objects.filter(score_read_at=None).exists()
 
 

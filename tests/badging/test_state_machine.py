@@ -203,7 +203,7 @@ class Story(RuleBasedStateMachine):
 
     @rule()
     def poll(self) -> None:
-        result = queueing.poll(self.site, now=timezone.now())
+        result = queueing.poll_and_queue(self.site, now=timezone.now())
         assert (result.error, result.problems, result.busy) == ("", [], False)
 
     @rule(which=st.integers(0, 2))

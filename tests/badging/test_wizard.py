@@ -580,7 +580,7 @@ def test_a_course_shows_its_mapping_and_every_trouble_with_what_to_do(web: Clien
     resting = make_connection(not_before=soon, last_outcome=Outcome.UNAVAILABLE)
     make_mapping(course, resting, badge_problem="The badge is Draft.", min_score=40)
     Course.objects.update(completion_enabled=False, error="Give the role the capability.")
-    course.site.failures, course.site.error = 3, "Create a new token."
+    course.site.state.failures, course.site.state.error = 3, "Create a new token."
     course.site.save()
     page = text(web.get(reverse("course", args=[course.pk])))
     for words in (
@@ -611,7 +611,7 @@ def test_a_connection_that_is_off_is_told_on_the_course(
 
 def test_a_site_that_is_switched_off_is_told_and_other_courses_troubles_are_not(web: Client, course: Course) -> None:
     make_mapping(course)
-    course.site.error = "Somebody else's course: broken."
+    course.site.state.error = "Somebody else's course: broken."
     course.site.save()
     address = reverse("course", args=[course.pk])
     assert "Needs attention" not in text(web.get(address))

@@ -134,4 +134,4 @@ def test_reconnecting_keeps_what_polls_have_noted(sandbox: Sandbox) -> None:
     MoodleSite.objects.update(watermark=NOW, last_poll_at=NOW, polling_until=None)
     succeed("connect_moodle", *CONNECT_MOODLE, "--url", sandbox.moodle_url, stdin=sandbox.moodle_token)
     site = MoodleSite.objects.get()
-    assert (site.watermark, site.last_poll_at, site.polling_until) == (NOW, NOW, None)
+    assert (site.state.read_up_to, site.state.last_poll_at, site.state.polling_until) == (NOW, NOW, None)

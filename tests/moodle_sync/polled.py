@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from moodle_sync.models import Completion, Course, Learner, MoodleSite
-from moodle_sync.polling import PollResult, poll_site
-from moodle_sync.storing import Stored, WantedCourse
+from moodle_sync.polling import PollResult, read_site
+from moodle_sync.reading import Stored, WantedCourse
 from sandbox import Sandbox
 from tests.builders import NOW, make_course, make_site
 
@@ -91,7 +91,7 @@ class Polled:
         self.now += after
         self.batches.clear()
         self.moodle.ledger.clear()
-        result = poll_site(self.site, self.wanted(), on_stored=self.on_stored, now=self.now)
+        result = read_site(self.site, self.wanted(), on_stored=self.on_stored, now=self.now)
         self.site = MoodleSite.objects.get(pk=self.site.pk)
         return result
 

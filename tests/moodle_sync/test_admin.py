@@ -92,7 +92,7 @@ def test_a_site_is_saved_with_its_courses_after_the_check_passed(site_admin: Cli
     pasted = f"{sandbox.moodle_url}/my/"
     done = site_admin.post(reverse(ADD), entered(pasted, f" {sandbox.moodle_token} "), follow=True)
     site = MoodleSite.objects.get()
-    assert (site.url, site.token, site.strategy) == (sandbox.moodle_url, sandbox.moodle_token, "A")
+    assert (site.url, site.token, site.state.feed) == (sandbox.moodle_url, sandbox.moodle_token, "A")
     assert Course.objects.filter(site=site).count() >= 3
     assert "Feed A: report feed" in said(done)
     assert AuditEntry.objects.get().actor is not None
@@ -139,7 +139,7 @@ def test_moodle_being_down_saves_nothing(site_admin: Client, sandbox: Sandbox) -
     answer = site_admin.post(page_of("moodlesite", site.pk), changed)
     assert "Moodle cannot be reached" in answer.content.decode()
     site.refresh_from_db()
-    assert (site.name, site.token, site.polling_until) == ("Main", sandbox.moodle_token, None)
+    assert (site.name, site.token, site.state.polling_until) == ("Main", sandbox.moodle_token, None)
 
 
 def test_settings_change_without_a_token_and_without_asking_moodle(site_admin: Client, sandbox: Sandbox) -> None:
@@ -148,8 +148,8 @@ def test_settings_change_without_a_token_and_without_asking_moodle(site_admin: C
     site_admin.post(page_of("moodlesite", site.pk), changed)
     site.refresh_from_db()
     assert (site.name, site.poll_interval, site.token) == ("Renamed", timedelta(seconds=30), sandbox.moodle_token)
-    assert site.next_poll_at is None
-    assert site.watermark is not None
+    assert site.state.next_poll_at is None
+    assert site.state.read_up_to is not None
     assert sandbox.moodle.count() == 0
     assert AuditEntry.objects.get().action == "site_saved"
 
@@ -181,8 +181,8 @@ def test_check_now_keeps_what_was_found(site_admin: Client, sandbox: Sandbox) ->
     assert "Moodle does not know this token" in said(run(site_admin, "moodlesite", "check_now", site.pk))
     sandbox.moodle.token = site.token
     site.refresh_from_db()
-    assert [finding["check"] for finding in site.findings if not finding["ok"]] == ["token"]
-    assert site.strategy == "A"
+    assert [finding["check"] for finding in site.state.findings if not finding["ok"]] == ["token"]
+    assert site.state.feed == "A"
     page = site_admin.get(page_of("moodlesite", site.pk)).content.decode()
     assert '<span class="visually-hidden">Wrong:</span>' in page
 
@@ -195,7 +195,7 @@ def test_a_site_that_is_being_polled_is_not_checked_meanwhile(site_admin: Client
     assert "being polled right now" in answer.content.decode()
     assert sandbox.moodle.count() == 0
     site.refresh_from_db()
-    assert site.polling_until == until
+    assert site.state.polling_until == until
 
 
 def test_a_moodle_token_that_cannot_be_decrypted_is_a_message(site_admin: Client, sandbox: Sandbox) -> None:

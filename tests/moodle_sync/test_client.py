@@ -4,6 +4,7 @@ import gzip
 import json
 import logging
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -16,7 +17,6 @@ import responses
 from moodle_sync.client import BATCH, LARGEST_ANSWER, MoodleClient, flatten, normalise_url
 from moodle_sync.client.errors import (
     ERRORCODES,
-    LONGEST_RETRY_AFTER,
     MoodleError,
     MoodleGone,
     MoodleLearnerGone,
@@ -28,7 +28,6 @@ from moodle_sync.client.errors import (
     MoodleUnavailable,
     MoodleUnexpected,
     ReportLayoutChanged,
-    parse_retry_after,
 )
 from moodle_sync.client.records import CompletionStatus, EnrolledUser, Grade, Report, User
 from tests.moodle_sync.recordings import (
@@ -42,7 +41,7 @@ from tests.moodle_sync.recordings import (
     recording,
     sent,
 )
-from tests.navigatr_client.wire import Answer, drips, replies, says_nothing, sends_and_hangs_up, wire
+from tests.outbound_http.wire import Answer, drips, replies, says_nothing, sends_and_hangs_up, wire
 
 SITE_INFO = "core_webservice_get_site_info"
 COMPLETION = "core_completion_get_course_completion_status"
@@ -257,6 +256,46 @@ def test_every_http_status_without_an_errorcode_says_what_to_do(
     assert len(moodle.calls) == 1
 
 
+PHP_MESSAGES = [
+    "<br />\n<b>Notice</b>:  Undefined index: Ana in <b>/var/www/config.php</b> on line <b>3</b><br />\n",
+    "<br>\n<b>Warning</b>:  session_start(): x in <b>/var/www/config.php</b> on line <b>3</b><br />\n",
+    "\nDeprecated: Function strftime() is deprecated in /var/www/lib/moodlelib.php on line 2400\n",
+    "PHP Warning:  Undefined variable $x in /var/www/config.php on line 12\n",
+    "<br />\n<font size='1'><table class='xdebug-error xe-notice' dir='ltr'>",
+]
+
+
+@pytest.mark.parametrize("answer", ['{"sitename": "Ana Lee"}', '{"errorcode": "invalidtoken"}', ""])
+@pytest.mark.parametrize("content_type", ["application/json", "text/html; charset=UTF-8"])
+@pytest.mark.parametrize("message", PHP_MESSAGES)
+def test_a_message_of_php_before_the_answer_says_what_to_switch_off(
+    message: str, content_type: str, answer: str, moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    moodle.post(SERVER, body=message + answer, content_type=content_type)
+    error = failure(client, SITE_INFO)
+    assert type(error) is MoodleUnexpected
+    assert str(error) == f"{SITE_INFO}: HTTP 200, a PHP message before the answer"
+    assert "display of PHP errors" in error.advice
+
+
+@pytest.mark.parametrize("body", ["Warning: members only", "<b>Notice</b> of closure", "Notice: moved in May"])
+def test_a_page_that_warns_of_something_is_no_message_of_php(
+    body: str, moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    moodle.post(SERVER, body=body, content_type="text/html")
+    assert str(failure(client, SITE_INFO)) == f"{SITE_INFO}: HTTP 200, not JSON but something else"
+
+
+def test_an_answer_of_more_values_than_fit_into_memory_is_not_read(
+    moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    moodle.post(SERVER, body=f"[{'{},' * 600_000}0]", content_type="application/json")
+    error = failure(client, SITE_INFO)
+    assert type(error) is MoodleUnexpected
+    assert str(error) == f"{SITE_INFO}: HTTP 200, answer with too many values"
+    assert "more values" in error.advice
+
+
 @pytest.mark.parametrize(
     ("body", "content_type", "what"),
     [
@@ -277,24 +316,6 @@ def test_what_is_not_moodles_json_is_told_apart_and_never_repeated(
     error = failure(client, SITE_INFO)
     assert type(error) is MoodleUnexpected
     assert str(error) == f"{SITE_INFO}: HTTP 200, {what}"
-
-
-@pytest.mark.parametrize(
-    ("header", "wait"),
-    [
-        ("30", timedelta(seconds=30)),
-        (" 5 ", timedelta(seconds=5)),
-        ("-3", timedelta(0)),
-        ("999999999", LONGEST_RETRY_AFTER),
-        ("Mon, 23 Nov 2026 12:02:00 GMT", timedelta(minutes=2)),
-        ("Mon, 23 Nov 2026 12:02:00", timedelta(minutes=2)),
-        ("Mon, 23 Nov 2026 11:00:00 GMT", timedelta(0)),
-        ("soon", None),
-        ("", None),
-    ],
-)
-def test_retry_after_is_read_as_seconds_or_date_within_a_day(header: str, wait: timedelta | None) -> None:
-    assert parse_retry_after(header, NOW) == wait
 
 
 def test_a_busy_moodle_says_how_long_to_wait(moodle: responses.RequestsMock, client: MoodleClient) -> None:
@@ -434,6 +455,7 @@ def test_an_address_as_pasted_becomes_the_front_page(text: str, address: str) ->
         ("https://[::1", "not a web address"),
         ("https://moodle .example", "not a web address"),
         ("https://moodle.example/\x00", "not a web address"),
+        ("https://*.example", "not a web address"),
     ],
 )
 def test_an_address_that_cannot_be_says_so_to_a_person(text: str, problem: str) -> None:
@@ -958,6 +980,8 @@ GOOD = {"error": False, "data": json.dumps(done())}
         {"responses": [GOOD]},
         {"responses": [GOOD, GOOD, GOOD]},
         {"responses": [GOOD, {"error": False, "data": "{"}]},
+        {"responses": [GOOD, {"error": False, "data": '"\ud800'}]},
+        {"responses": [GOOD, {"error": False, "data": f"[{'{},' * 600_000}0]"}]},
         {"responses": [GOOD, {"error": True, "exception": None}]},
         {"responses": [GOOD, {"error": True, "exception": "[]"}]},
         {"responses": [GOOD, {"error": True, "exception": "{}"}]},
@@ -975,17 +999,31 @@ def test_a_batch_that_cannot_be_matched_to_its_questions_is_refused_whole(
     assert client.calls == 1
 
 
+def test_answers_of_a_batch_are_in_memory_one_at_a_time(moodle: responses.RequestsMock, client: MoodleClient) -> None:
+    # Each of them takes 25 MB once it is decoded.
+    padded = {"error": False, "data": json.dumps(done() | {"more": [{}] * 300_000})}
+    body = json.dumps({"responses": [padded] * 8})
+    moodle.post(SERVER, body=body, content_type="application/json")
+    tracemalloc.start()
+    try:
+        assert len(client.completion_statuses(2, range(8), batch=True)) == 8
+        assert tracemalloc.get_traced_memory()[1] < 100 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+
+
 # The wire.
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 BROKEN_WIRES: list[tuple[str, Answer, str]] = [
-    ("silence", says_nothing, "timed out"),
-    ("a dripping body", drips(HEAD + b"\r\n{"), "timed out"),
-    ("hung up at once", sends_and_hangs_up(b""), "no connection"),
-    ("half an answer", sends_and_hangs_up(HEAD + b"Content-Length: 100\r\n\r\n{"), "connection dropped"),
-    ("no HTTP", sends_and_hangs_up(b"SSH-2.0-OpenSSH_9\r\n"), "no connection"),
-    ("broken chunks", sends_and_hangs_up(HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"), "connection dropped"),
-    ("broken gzip", sends_and_hangs_up(HEAD + b"Content-Encoding: gzip\r\n\r\nnothing"), "connection dropped"),
+    ("silence", says_nothing, "no answer in time"),
+    ("a dripping header", drips(b"HTTP/1.1 200 OK\r\nX-Slow:"), "no answer in time"),
+    ("a dripping body", drips(HEAD + b"\r\n{"), "no answer in time"),
+    ("hung up at once", sends_and_hangs_up(b""), "connection lost"),
+    ("half an answer", sends_and_hangs_up(HEAD + b"Content-Length: 100\r\n\r\n{"), "connection lost"),
+    ("no HTTP", sends_and_hangs_up(b"SSH-2.0-OpenSSH_9\r\n"), "connection lost"),
+    ("broken chunks", sends_and_hangs_up(HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"), "connection lost"),
+    ("broken gzip", sends_and_hangs_up(HEAD + b"Content-Encoding: gzip\r\n\r\nnothing"), "connection lost"),
 ]
 
 
@@ -1012,8 +1050,8 @@ def test_nobody_listening_is_tried_later() -> None:
     ("raised", "what"),
     [
         (requests.exceptions.SSLError("self-signed"), "TLS certificate refused"),
-        (requests.ConnectTimeout("10.1.1.1"), "connecting timed out"),
-        (requests.ConnectionError("http://user:pass@proxy"), "no connection"),
+        (requests.ConnectTimeout("10.1.1.1"), "no connection in time"),
+        (requests.ConnectionError("http://user:pass@proxy"), "connection lost"),
     ],
 )
 def test_a_failed_connection_says_how_in_our_own_words(

@@ -7,7 +7,6 @@ from email.utils import format_datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
 
 import pytest
 import requests
@@ -17,6 +16,7 @@ from moodle_sync.client import MoodleClient
 from moodle_sync.client.errors import MoodleTokenRefused, MoodleUnavailable, MoodleUnexpected
 from moodle_sync.client.inspection import Inspection, MoodleFinding, inspect
 from moodle_sync.client.report_cells import AGREED_HEADERS, AGREED_NAME, AGREED_SOURCE
+from tests.moodle_sync.recordings import form
 
 REPLIES = Path(__file__).parent.parent / "replies" / "moodle"
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
@@ -109,7 +109,7 @@ class FakeMoodle:
 
     def serve(self, request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
         """Answer one call."""
-        fields = dict(parse_qsl(str(request.body), keep_blank_values=True))
+        fields = form(request)
         function = fields["wsfunction"]
         self.asked.append((function, fields))
         found = self.answers.get(function, self._own.get(function))

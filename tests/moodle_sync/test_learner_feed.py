@@ -8,8 +8,8 @@ import responses
 from pytest_django.fixtures import Settings
 
 from moodle_sync.models import Completion, Course
-from moodle_sync.polling import poll_site
-from moodle_sync.storing import WantedCourse
+from moodle_sync.polling import read_site
+from moodle_sync.reading import WantedCourse
 from sandbox import MOODLE
 from sandbox.moodle import TEACHER
 from tests.builders import NOW, make_course, make_site
@@ -33,12 +33,12 @@ def test_completions_are_found_with_their_seconds(polled: Polled) -> None:
     polled.complete(course, second, ago=400 * DAY)
     result = polled.poll()
     assert (result.new_completions, result.queued, result.error, result.problems) == (2, 2, "", [])
-    assert polled.site.strategy == "B"
+    assert polled.site.state.feed == "B"
     row = polled.completion(course, first)
     assert row.completed_at == polled.now - timedelta(minutes=1, seconds=77)
     assert (row.time_source, row.score) == (Completion.TimeSource.CRITERIA, 80)
     assert (row.learner.firstname, row.learner.email) == (f"Learner{first}", f"learner{first}@example.org")
-    assert polled.site.watermark == polled.site.swept_at == polled.now
+    assert polled.site.state.read_up_to == polled.site.state.read_whole_at == polled.now
 
 
 def test_learners_are_asked_about_fifty_at_a_time(polled: Polled) -> None:
@@ -117,16 +117,16 @@ def test_round_is_bounded_and_the_next_goes_on_from_there(polled: Polled, settin
         polled.complete(course, polled.users(course)[-1])
     first = polled.poll()
     large.refresh_from_db()
-    assert (first.new_completions, large.next_offset, large.history_read_at) == (0, 200, None)
-    assert polled.site.watermark is None
+    assert (first.new_completions, large.next_offset, large.past_read_at) == (0, 200, None)
+    assert polled.site.state.read_up_to is None
     second = polled.poll()
     assert second.calls <= 6
     large.refresh_from_db()
-    assert (large.next_offset, large.history_read_at, large.read_at) == (0, polled.now, polled.now)
+    assert (large.next_offset, large.past_read_at, large.read_at) == (0, polled.now, polled.now)
     third = polled.poll()
     assert (first.new_completions, second.new_completions + third.new_completions) == (0, 2)
-    assert polled.site.watermark is not None
-    assert polled.site.watermark < polled.now
+    assert polled.site.state.read_up_to is not None
+    assert polled.site.state.read_up_to < polled.now
 
 
 def test_course_that_waited_longest_is_read_first(polled: Polled, settings: Settings) -> None:
@@ -244,11 +244,11 @@ def test_bad_course_is_named_and_stops_no_other(polled: Polled, change: dict[str
     assert advice in result.problems[0]
     bad.refresh_from_db()
     assert advice in bad.error
-    assert advice in polled.site.error
+    assert advice in polled.site.state.error
     polled.moodle.set_course(bad.moodle_id, criteria="self", enablecompletion=1)
     assert polled.poll().problems == []
     bad.refresh_from_db()
-    assert (bad.error, polled.site.error) == ("", "")
+    assert (bad.error, polled.site.state.error) == ("", "")
 
 
 def test_learner_whom_moodle_stumbles_over_is_named_by_course_and_stops_no_other(db: None) -> None:
@@ -265,7 +265,7 @@ def test_learner_whom_moodle_stumbles_over_is_named_by_course_and_stops_no_other
 
     with responses.RequestsMock() as moodle:
         answer_by(moodle, answer)
-        result = poll_site(site, [WantedCourse(course)], on_stored=lambda stored: len(stored.wanted), now=NOW)
+        result = read_site(site, [WantedCourse(course)], on_stored=lambda stored: len(stored.wanted), now=NOW)
     assert (result.error, result.queued) == ("", 1)
     assert [problem.partition(":")[0] for problem in result.problems] == [str(course)]
     assert Completion.objects.get().learner.moodle_id == 6
@@ -303,7 +303,7 @@ def test_learner_who_left_is_passed_on_when_the_history_is_wanted_later(polled: 
     assert polled.told == []
     polled.moodle.unenrol(course.moodle_id, learner)
     polled.since.clear()
-    Course.objects.filter(pk=course.pk).update(history_read_at=None, read_at=None, next_offset=0)
+    Course.objects.filter(pk=course.pk).update(past_read_at=None, read_at=None, next_offset=0)
     polled.poll()
     assert polled.told == [learner]
 
@@ -312,7 +312,7 @@ def test_learner_who_left_is_passed_on_when_the_history_is_wanted_later(polled: 
 def test_site_that_fails_half_way_keeps_what_was_read(polled: Polled, fault: str) -> None:
     first, second = polled.course(learners=1), polled.course(learners=1)
     polled.poll()
-    before = polled.site.watermark
+    before = polled.site.state.read_up_to
     for course in (first, second):
         polled.complete(course, polled.users(course)[0])
     Course.objects.filter(pk=first.pk).update(read_at=datetime(2020, 1, 1, tzinfo=polled.now.tzinfo))
@@ -321,7 +321,7 @@ def test_site_that_fails_half_way_keeps_what_was_read(polled: Polled, fault: str
     assert result.error
     assert Completion.objects.filter(course=first).exists()
     assert not Completion.objects.filter(course=second).exists()
-    assert polled.site.watermark == before
+    assert polled.site.state.read_up_to == before
     polled.meanwhile = lambda: None
     polled.sandbox.faults.clear()
     assert polled.poll().new_completions == 1

@@ -9,8 +9,8 @@ from cryptography.fernet import Fernet
 from pytest_django.fixtures import Settings
 
 from moodle_sync.models import LONGEST_PAUSE, Completion, Learner, MoodleSite
-from moodle_sync.polling import POLL_LEASE, PollResult, poll_site, sweep_is_due
-from moodle_sync.storing import Stored, WantedCourse
+from moodle_sync.polling import POLL_LEASE, PollResult, sweep_is_due
+from moodle_sync.reading import Stored, WantedCourse
 from sandbox import MOODLE
 from tests.builders import NOW, make_course, make_site
 
@@ -31,7 +31,7 @@ def test_site_without_wanted_courses_is_checked_and_its_courses_are_listed(polle
     result = polled.poll()
     assert (result.error, result.new_completions) == ("", 0)
     assert polled.site.courses.get().fullname == "Safeguarding"
-    assert polled.site.next_poll_at == polled.now + polled.site.poll_interval
+    assert polled.site.state.next_poll_at == polled.now + polled.site.poll_interval
     assert polled.poll().calls == 0
 
 
@@ -40,11 +40,11 @@ def test_second_poll_at_the_same_time_is_refused(polled: Polled) -> None:
     polled.complete(course, polled.users(course)[0])
     others: list[PollResult] = []
     polled.meanwhile = lambda: others.append(
-        poll_site(polled.site, polled.wanted(), on_stored=nothing_stored, now=polled.now)
+        read_site(polled.site, polled.wanted(), on_stored=nothing_stored, now=polled.now)
     )
     assert polled.poll().error == ""
     assert [(other.calls, "being polled right now" in other.error) for other in others] == [(0, True)]
-    assert polled.site.polling_until is None
+    assert polled.site.state.polling_until is None
     polled.meanwhile = lambda: None
     assert polled.poll().error == ""
 
@@ -52,11 +52,11 @@ def test_second_poll_at_the_same_time_is_refused(polled: Polled) -> None:
 @pytest.mark.parametrize("fields", [{"enabled": False}, {"token": ""}, {"polling_until": NOW + MINUTE}])
 def test_site_that_must_not_be_polled_is_left_alone(db: None, fields: dict[str, object]) -> None:
     site = make_site(**fields)
-    result = poll_site(site, [], on_stored=nothing_stored, now=NOW)
+    result = read_site(site, [], on_stored=nothing_stored, now=NOW)
     assert "is disabled, or has no token" in result.error
     assert not MoodleSite.objects.due(NOW).exists()
     site.refresh_from_db()
-    assert site.failures == 0
+    assert site.state.failures == 0
 
 
 def test_poll_whose_worker_died_is_taken_over_after_the_lease(polled: Polled) -> None:
@@ -77,11 +77,11 @@ def test_poll_that_another_one_took_over_stops_and_leaves_it_in_peace(polled: Po
     polled.complete(later, polled.users(later)[0])
     # The first of two reads: after it there is one more to make.
     polled.meanwhile = lambda: MoodleSite.objects.update(polling_until=theirs)
-    watermark = polled.site.watermark
+    watermark = polled.site.state.read_up_to
     result = polled.poll()
     assert "another one took over" in result.error
-    assert (polled.site.polling_until, polled.site.watermark) == (theirs, watermark)
-    assert polled.site.failures == 0
+    assert (polled.site.state.polling_until, polled.site.state.read_up_to) == (theirs, watermark)
+    assert polled.site.state.failures == 0
 
 
 def test_each_site_is_due_at_its_own_interval(polled: Polled) -> None:
@@ -107,33 +107,33 @@ def test_each_site_is_due_at_its_own_interval(polled: Polled) -> None:
 def test_site_that_fails_says_why_waits_longer_each_time_and_recovers(polled: Polled, fault: str, said: str) -> None:
     course = polled.course(learners=1)
     polled.poll()
-    watermark = polled.site.watermark
+    watermark = polled.site.state.read_up_to
     polled.sandbox.faults.on(fault, side=MOODLE)
     pauses = []
     for failures in range(1, 9):
         result = polled.poll()
         # Moodle forgets an expired token at its first use, and then calls it unknown.
         assert said in result.error or (fault == "token_expired" and "Create a new token" in result.error)
-        assert (polled.site.error, polled.site.failures) == (result.error, failures)
-        assert polled.site.next_poll_at is not None
-        pauses.append(polled.site.next_poll_at - polled.now)
+        assert (polled.site.state.error, polled.site.state.failures) == (result.error, failures)
+        assert polled.site.state.next_poll_at is not None
+        pauses.append(polled.site.state.next_poll_at - polled.now)
     assert pauses[:4] == [2 * MINUTE, 4 * MINUTE, 8 * MINUTE, 16 * MINUTE]
     assert pauses[-1] == LONGEST_PAUSE
-    assert polled.site.watermark == watermark
+    assert polled.site.state.read_up_to == watermark
     polled.sandbox.faults.clear()
     polled.complete(course, polled.users(course)[0])
     assert polled.poll().new_completions == 1
-    assert (polled.site.error, polled.site.failures) == ("", 0)
-    assert polled.site.next_poll_at == polled.now + MINUTE
+    assert (polled.site.state.error, polled.site.state.failures) == ("", 0)
+    assert polled.site.state.next_poll_at == polled.now + MINUTE
 
 
 def test_moodle_that_asks_for_a_longer_pause_gets_it(db: None) -> None:
     site = make_site(url=SITE)
     with responses.RequestsMock() as moodle:
         answer_json(moodle, {}, status=503, headers={"Retry-After": "7200"})
-        poll_site(site, [], on_stored=nothing_stored, now=NOW)
+        read_site(site, [], on_stored=nothing_stored, now=NOW)
     site.refresh_from_db()
-    assert site.next_poll_at == NOW + 2 * HOUR
+    assert site.state.next_poll_at == NOW + 2 * HOUR
 
 
 def test_failing_check_is_repeated_and_keeps_the_feed(polled: Polled) -> None:
@@ -141,11 +141,11 @@ def test_failing_check_is_repeated_and_keeps_the_feed(polled: Polled) -> None:
     polled.poll()
     polled.sandbox.faults.on("down", side=MOODLE)
     polled.poll(DAY)
-    assert (polled.site.strategy, polled.site.report_id) == ("A", REPORT)
-    assert [finding["ok"] for finding in polled.site.findings] == [False]
+    assert (polled.site.state.feed, polled.site.state.report_id) == ("A", REPORT)
+    assert [finding["ok"] for finding in polled.site.state.findings] == [False]
     polled.sandbox.faults.clear()
     polled.poll()
-    assert polled.site.checked_at == polled.now
+    assert polled.site.state.checked_at == polled.now
 
 
 def test_function_taken_out_of_the_service_leads_to_the_other_feed(polled: Polled) -> None:
@@ -155,7 +155,7 @@ def test_function_taken_out_of_the_service_leads_to_the_other_feed(polled: Polle
     polled.sandbox.faults.on("missing_function", side=MOODLE, call=SET_FILTERS)
     assert "accessexception" in polled.poll().error
     assert polled.poll().new_completions == 1
-    assert polled.site.strategy == "B"
+    assert polled.site.state.feed == "B"
 
 
 def test_site_without_any_usable_feed_says_what_to_do_and_waits_longer(polled: Polled) -> None:
@@ -164,21 +164,21 @@ def test_site_without_any_usable_feed_says_what_to_do_and_waits_longer(polled: P
     polled.moodle.add_course("SAFE", "Safeguarding")
     result = polled.poll()
     assert "Completions cannot be read from this Moodle yet" in result.error
-    assert polled.site.failures == 1
+    assert polled.site.state.failures == 1
     assert polled.site.courses.count() == 1
     polled.sandbox.faults.clear()
     polled.poll()
-    assert (polled.site.strategy, polled.site.error) == ("B", "")
+    assert (polled.site.state.feed, polled.site.state.error) == ("B", "")
 
 
 def test_site_is_checked_again_once_a_day(polled: Polled) -> None:
     polled.course(learners=1)
     polled.poll()
-    checked_at = polled.site.checked_at
+    checked_at = polled.site.state.checked_at
     polled.poll(DAY - MINUTE)
-    assert polled.site.checked_at == checked_at
+    assert polled.site.state.checked_at == checked_at
     polled.poll(MINUTE)
-    assert polled.site.checked_at == polled.now
+    assert polled.site.state.checked_at == polled.now
 
 
 def test_list_of_courses_that_cannot_be_read_stops_no_badge(db: None) -> None:
@@ -198,12 +198,12 @@ def test_list_of_courses_that_cannot_be_read_stops_no_badge(db: None) -> None:
     with responses.RequestsMock() as moodle:
         answer_by(moodle, lambda asked: recorded[asked["wsfunction"]])
         # None of these completions is so recent that it counts.
-        result = poll_site(site, [WantedCourse(course, NOW)], on_stored=nothing_stored, now=NOW)
+        result = read_site(site, [WantedCourse(course, NOW)], on_stored=nothing_stored, now=NOW)
     assert result.error == ""
     assert [problem.partition(": ")[0] for problem in result.problems] == [COURSES]
     assert result.new_completions == Completion.objects.count() > 0
     site.refresh_from_db()
-    assert site.watermark == NOW
+    assert site.state.read_up_to == NOW
 
 
 def test_list_of_courses_lost_with_the_connection_fails_the_poll(polled: Polled) -> None:
@@ -218,7 +218,11 @@ def test_token_that_cannot_be_read_is_said_and_polled_again_later(polled: Polled
     settings.FIELD_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
     result = polled.poll()
     assert "FIELD_ENCRYPTION_KEYS" in result.error
-    assert (polled.site.error, polled.site.failures, polled.site.polling_until) == (result.error, 1, None)
+    assert (polled.site.state.error, polled.site.state.failures, polled.site.state.polling_until) == (
+        result.error,
+        1,
+        None,
+    )
     settings.FIELD_ENCRYPTION_KEYS = keys
     assert polled.poll().error == ""
 
@@ -227,11 +231,11 @@ def test_course_wanted_afresh_stays_so_when_the_token_cannot_be_read(polled: Pol
     course = polled.course(learners=1)
     polled.poll()
     course.refresh_from_db()
-    assert course.history_read_at is not None
+    assert course.past_read_at is not None
     settings.FIELD_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
-    poll_site(polled.site, [WantedCourse(course, afresh=True)], on_stored=nothing_stored, now=polled.now)
+    read_site(polled.site, [WantedCourse(course, afresh=True)], on_stored=nothing_stored, now=polled.now)
     course.refresh_from_db()
-    assert course.history_read_at is None
+    assert course.past_read_at is None
 
 
 @pytest.mark.parametrize("report", [True, False])
@@ -243,23 +247,23 @@ def test_poll_that_is_stopped_gives_the_site_back_at_once_and_the_next_one_goes_
     course = polled.course(learners=3)
     for learner in polled.users(course):
         polled.complete(course, learner, grade=80)
-    result = poll_site(
+    result = read_site(
         polled.site, polled.wanted(), on_stored=polled.on_stored, now=polled.now, should_stop=lambda: True
     )
     assert "stopped" in result.error
     polled.site.refresh_from_db()
-    assert (polled.site.polling_until, polled.site.failures, polled.site.error) == (None, 0, "")
+    assert (polled.site.state.polling_until, polled.site.state.failures, polled.site.state.error) == (None, 0, "")
     result = polled.poll()
     assert (result.error, polled.told) == ("", polled.users(course))
 
 
 def test_address_that_cannot_be_one_is_said(db: None) -> None:
     site = make_site(url="https://user:secret@moodle.example")
-    result = poll_site(site, [], on_stored=nothing_stored, now=NOW)
+    result = read_site(site, [], on_stored=nothing_stored, now=NOW)
     assert "must not hold a user name or password" in result.error
     assert "secret" not in result.error
     site.refresh_from_db()
-    assert (site.error, site.failures, site.polling_until) == (result.error, 1, None)
+    assert (site.state.error, site.state.failures, site.state.polling_until) == (result.error, 1, None)
 
 
 def test_crash_while_storing_leaves_nothing_and_repeating_doubles_nothing(polled: Polled) -> None:
@@ -267,7 +271,7 @@ def test_crash_while_storing_leaves_nothing_and_repeating_doubles_nothing(polled
     for user in polled.users(course):
         polled.complete(course, user)
     polled.poll()
-    watermark = polled.site.watermark
+    watermark = polled.site.state.read_up_to
     third = polled.moodle.add_learner("Zoë", "Third", "third@example.org", course_id=course.moodle_id)
     polled.complete(course, third)
 
@@ -280,7 +284,7 @@ def test_crash_while_storing_leaves_nothing_and_repeating_doubles_nothing(polled
         polled.poll()
     assert (Completion.objects.count(), Learner.objects.count()) == (2, 2)
     polled.site.refresh_from_db()
-    assert (polled.site.watermark, polled.site.polling_until) == (watermark, None)
+    assert (polled.site.state.read_up_to, polled.site.state.polling_until) == (watermark, None)
     polled.meanwhile = lambda: None
     assert polled.poll().new_completions == 1
     assert polled.poll().new_completions == 0
@@ -299,7 +303,7 @@ def test_first_poll_that_crashes_on_its_last_page_is_a_first_poll_again(polled: 
         polled.poll()
     polled.site.refresh_from_db()
     course.refresh_from_db()
-    assert (polled.site.watermark, polled.site.swept_at, course.history_read_at) == (None, None, None)
+    assert (polled.site.state.read_up_to, polled.site.state.read_whole_at, course.past_read_at) == (None, None, None)
 
 
 def test_sweep_is_due_at_first_and_once_a_day(db: None) -> None:
@@ -317,7 +321,7 @@ def test_no_secret_and_no_person_in_log_lines_or_errors(polled: Polled, caplog: 
         polled.sandbox.faults.on(fault, side=MOODLE, count=None)
         polled.poll()
         polled.sandbox.faults.clear()
-    said = caplog.text + polled.site.error
+    said = caplog.text + polled.site.state.error
     assert polled.sandbox.moodle_token not in said
     assert "example.org" not in said
     assert "Learner" not in said
@@ -349,7 +353,7 @@ def test_course_wanted_afresh_is_read_from_the_start_even_after_a_poll_that_bega
     assert polled.told == []
     polled.poll()
     course.refresh_from_db()
-    assert course.history_read_at is not None
+    assert course.past_read_at is not None
     stored: list[Stored] = []
 
     def queue(batch: Stored) -> int:
@@ -357,6 +361,6 @@ def test_course_wanted_afresh_is_read_from_the_start_even_after_a_poll_that_bega
         return len(batch.wanted)
 
     polled.now += timedelta(minutes=1)
-    result = poll_site(polled.site, [WantedCourse(course, afresh=True)], on_stored=queue, now=polled.now)
+    result = read_site(polled.site, [WantedCourse(course, afresh=True)], on_stored=queue, now=polled.now)
     assert (result.busy, result.queued) == (False, 2)
     assert {row.learner.moodle_id for batch in stored for row in batch.wanted} == {learner}

@@ -6,8 +6,8 @@ import pytest
 import responses
 
 from moodle_sync.models import Completion, Course, Learner
-from moodle_sync.polling import poll_site
-from moodle_sync.storing import WantedCourse
+from moodle_sync.polling import read_site
+from moodle_sync.reading import WantedCourse
 from tests.builders import NOW, make_course, make_site
 
 from .polled import COURSES, ENROLLED, GRADES, MANY, REPORT, RETRIEVE, SET_FILTERS, Polled
@@ -30,9 +30,11 @@ def test_first_poll_reads_all_that_is_there(polled: Polled) -> None:
     assert row.completed_at == datetime(2026, 11, 23, 11, 30, tzinfo=UTC)
     assert row.time_source == Completion.TimeSource.REPORT
     assert row.learner.email == f"learner{second}@example.org"
-    assert polled.site.watermark == polled.site.swept_at == polled.site.last_poll_at == polled.now
+    assert (
+        polled.site.state.read_up_to == polled.site.state.read_whole_at == polled.site.state.last_poll_at == polled.now
+    )
     course.refresh_from_db()
-    assert course.history_read_at == course.read_at == polled.now
+    assert course.past_read_at == course.read_at == polled.now
 
 
 @pytest.mark.parametrize("courses", [1, 7])
@@ -63,7 +65,7 @@ def test_daily_sweep_finds_what_is_older_than_the_overlap(polled: Polled) -> Non
     polled.complete(course, learner, ago=30 * DAY)
     assert polled.poll(timedelta(hours=23)).new_completions == 0
     assert polled.poll(HOUR).new_completions == 1
-    assert polled.site.swept_at == polled.now
+    assert polled.site.state.read_whole_at == polled.now
 
 
 def test_newly_wanted_course_is_read_with_its_history(polled: Polled) -> None:
@@ -88,7 +90,7 @@ def test_newly_wanted_course_passes_on_who_left_it_since(polled: Polled) -> None
     polled.moodle.unenrol(course.moodle_id, learner)
     # What the wizard does for "also those who have already completed".
     polled.since.clear()
-    Course.objects.filter(pk=course.pk).update(history_read_at=None)
+    Course.objects.filter(pk=course.pk).update(past_read_at=None)
     other = polled.course(learners=1)
     polled.complete(other, polled.users(other)[0])
     polled.complete(course, polled.users(other)[0])
@@ -167,7 +169,7 @@ def test_large_pages_that_are_cut_short_on_the_way_are_read_as_small_ones(db: No
     course = make_course(site, moodle_id=2)
     with responses.RequestsMock() as moodle:
         answer_by(moodle, answer)
-        result = poll_site(site, [WantedCourse(course, NOW + DAY)], on_stored=lambda stored: 0, now=NOW)
+        result = read_site(site, [WantedCourse(course, NOW + DAY)], on_stored=lambda stored: 0, now=NOW)
     assert asked_for == [(0, 1600), (0, 500), (1, 500)]
     assert (result.error, result.new_completions) == ("", 800)
 
@@ -188,23 +190,23 @@ def test_names_of_any_script_survive(polled: Polled, firstname: str, lastname: s
 def test_report_with_other_columns_is_refused_with_the_reason_and_the_site_is_checked_again(polled: Polled) -> None:
     course = polled.course(learners=1)
     polled.poll()
-    watermark = polled.site.watermark
+    watermark = polled.site.state.read_up_to
     polled.complete(course, polled.users(course)[0])
     columns = polled.moodle.reports[REPORT].columns
     polled.moodle.set_report(REPORT, columns=columns[:-1])
     result = polled.poll()
     assert "10 columns expected, 9 found" in result.error
     assert "Course full name with link" in result.error
-    assert (polled.site.error, polled.site.watermark) == (result.error, watermark)
+    assert (polled.site.state.error, polled.site.state.read_up_to) == (result.error, watermark)
     assert Completion.objects.count() == 0
     # The next poll checks the site and finds that the other feed can be used.
     assert polled.poll().error == ""
-    assert polled.site.strategy == "B"
+    assert polled.site.state.feed == "B"
     assert polled.told == polled.users(course)
     # Once the report is mended, the daily check returns to it, and nobody is new.
     polled.moodle.set_report(REPORT, columns=columns)
     assert polled.poll(DAY).new_completions == 0
-    assert polled.site.strategy == "A"
+    assert polled.site.state.feed == "A"
 
 
 def test_deleted_report_is_looked_for_again(polled: Polled) -> None:
@@ -215,13 +217,13 @@ def test_deleted_report_is_looked_for_again(polled: Polled) -> None:
     number = polled.moodle.add_report(report.name, report.columns)
     polled.complete(course, polled.users(course)[0])
     assert polled.poll().new_completions == 1
-    assert polled.site.report_id == number
+    assert polled.site.state.report_id == number
 
 
 def test_site_without_report_id_says_so_and_is_checked(polled: Polled) -> None:
     polled.course(learners=1)
     polled.poll()
-    polled.site.report_id = None
+    polled.site.state.report_id = None
     polled.site.save()
     assert "the report was not found" in polled.poll().error
     assert polled.poll().error == ""
@@ -235,11 +237,11 @@ def test_report_that_is_suddenly_empty_is_refused_until_it_is_not(polled: Polled
     polled.moodle.uncomplete(course.moodle_id, first)
     result = polled.poll(DAY)
     assert "it is empty, although completions of these courses are known" in result.error
-    assert polled.site.swept_at != polled.now
+    assert polled.site.state.read_whole_at != polled.now
     polled.complete(course, second)
     assert polled.poll().new_completions == 1
-    assert polled.site.swept_at == polled.now
-    assert polled.site.error == ""
+    assert polled.site.state.read_whole_at == polled.now
+    assert polled.site.state.error == ""
 
 
 def test_row_that_cannot_be_read_is_named_and_stops_no_other(db: None) -> None:
@@ -251,12 +253,12 @@ def test_row_that_cannot_be_read_is_named_and_stops_no_other(db: None) -> None:
     with responses.RequestsMock() as moodle:
         answer_json(moodle, True)
         answer_json(moodle, page)
-        result = poll_site(site, [WantedCourse(course)], on_stored=lambda stored: len(stored.wanted), now=NOW)
+        result = read_site(site, [WantedCourse(course)], on_stored=lambda stored: len(stored.wanted), now=NOW)
     assert result.problems == ["Navigatr badge feed: row 2 of page 1: time not understood"]
     in_course = sum('view.php?id=2"' in row["columns"][0] for row in page["data"]["rows"])
     assert result.queued == in_course - 1 == Completion.objects.count()
     site.refresh_from_db()
-    assert (site.error, site.watermark) == (result.problems[0], NOW)
+    assert (site.state.error, site.state.read_up_to) == (result.problems[0], NOW)
 
 
 def test_completed_a_second_time_moves_the_time_once(polled: Polled) -> None:
@@ -293,7 +295,7 @@ def test_learner_who_left_and_came_back_is_not_new(polled: Polled) -> None:
 def test_moodle_clock_that_goes_behind_loses_nothing(polled: Polled) -> None:
     course = polled.course(learners=1)
     polled.poll()
-    polled.site.clock_skew = timedelta(hours=-3)
+    polled.site.state.clock_skew = timedelta(hours=-3)
     polled.site.save()
     polled.complete(course, polled.users(course)[0], ago=timedelta(hours=50))
     assert polled.poll().new_completions == 1
@@ -307,11 +309,11 @@ def test_feeds_take_turns_without_a_second_completion(polled: Polled) -> None:
     polled.without_report()
     polled.complete(course, second, ago=timedelta(seconds=17))
     assert polled.poll(DAY).new_completions == 1
-    assert polled.site.strategy == "B"
+    assert polled.site.state.feed == "B"
     seconds = polled.completion(course, second).completed_at
     polled.moodle.set_report(REPORT, shared=True)
     assert polled.poll(DAY).new_completions == 0
-    assert polled.site.strategy == "A"
+    assert polled.site.state.feed == "A"
     assert polled.completion(course, second).completed_at == seconds
     assert Completion.objects.count() == 2
 
@@ -325,7 +327,7 @@ def test_change_of_feed_begins_with_a_sweep(polled: Polled) -> None:
     # Feed B leaves a suspended enrolment alone, feed A shows it.
     polled.complete(course, learner, ago=60 * DAY)
     polled.moodle.set_report(REPORT, shared=True)
-    polled.site.checked_at = None
+    polled.site.state.checked_at = None
     polled.site.save()
     assert polled.poll().new_completions == 1
     assert ENROLLED not in polled.called[-3:]

@@ -56,10 +56,10 @@ def course(number: int, fullname: str = "Course", **more: object) -> records.Cou
 def test_check_is_kept_with_the_feed_that_it_chose(polled: Polled) -> None:
     assert check(polled)
     site = polled.site
-    assert (site.strategy, site.report_id, site.wwwroot) == ("A", REPORT, polled.sandbox.moodle_url)
-    assert (site.checked_at, site.clock_skew) == (polled.now, timedelta(0))
-    assert SET_FILTERS in site.functions
-    assert {"check", "ok", "message", "values"} == set(site.findings[0])
+    assert (site.state.feed, site.state.report_id, site.state.wwwroot) == ("A", REPORT, polled.sandbox.moodle_url)
+    assert (site.state.checked_at, site.state.clock_skew) == (polled.now, timedelta(0))
+    assert SET_FILTERS in site.state.functions
+    assert {"check", "ok", "message", "values"} == set(site.state.findings[0])
 
 
 def test_stored_findings_read_as_they_were_found(polled: Polled) -> None:
@@ -104,23 +104,27 @@ def test_findings_are_shown_in_the_readers_language(polled: Polled, settings: Se
     polled.sandbox.faults.on("missing_function", side=MOODLE, call=COURSES)
     check(polled)
     with translation.override("fr"):
-        shown = {finding["check"]: finding_text(finding) for finding in polled.site.findings}
+        shown = {finding["check"]: finding_text(finding) for finding in polled.site.state.findings}
     assert shown["report-readable"] == "0 achèvements, colonnes convenues."
     assert shown[f"function-{COURSES}"] == f"{COURSES}: les cours cachés"
     polled.moodle.token = "renewed"
     check(polled)
     with translation.override("fr"):
-        assert finding_text(polled.site.findings[-1]).endswith(": invalidtoken : Créez un nouveau jeton.")
+        assert finding_text(polled.site.state.findings[-1]).endswith(": invalidtoken : Créez un nouveau jeton.")
 
 
 def test_site_that_cannot_be_reached_keeps_what_was_known(polled: Polled) -> None:
     check(polled)
-    checked_at = polled.site.checked_at
+    checked_at = polled.site.state.checked_at
     polled.sandbox.faults.on("down", side=MOODLE)
     polled.now += DAY
     assert not check(polled)
-    assert (polled.site.strategy, polled.site.report_id, polled.site.checked_at) == ("A", REPORT, checked_at)
-    assert not any(finding["ok"] for finding in polled.site.findings)
+    assert (polled.site.state.feed, polled.site.state.report_id, polled.site.state.checked_at) == (
+        "A",
+        REPORT,
+        checked_at,
+    )
+    assert not any(finding["ok"] for finding in polled.site.state.findings)
 
 
 def test_change_of_feed_asks_for_a_full_sweep_and_no_change_does_not(polled: Polled) -> None:
@@ -128,10 +132,10 @@ def test_change_of_feed_asks_for_a_full_sweep_and_no_change_does_not(polled: Pol
     MoodleSite.objects.update(swept_at=NOW)
     polled.site.refresh_from_db()
     check(polled)
-    assert polled.site.swept_at == NOW
+    assert polled.site.state.read_whole_at == NOW
     polled.without_report()
     check(polled)
-    assert polled.site.strategy == "B"
+    assert polled.site.state.feed == "B"
     assert MoodleSite.objects.get().swept_at is None
 
 

@@ -11,7 +11,7 @@ from badging.privacy import erase_learner
 from moodle_sync.client import MoodleClient
 from moodle_sync.client.records import Grade
 from moodle_sync.models import Completion, Course, Learner
-from moodle_sync.polling import poll_site
+from moodle_sync.polling import read_site
 from moodle_sync.storing import Seen, Stored, WantedCourse, is_second, profile, storable
 from sandbox import MOODLE
 from tests.builders import NOW, make_course, make_site
@@ -307,7 +307,7 @@ def test_learner_with_text_that_no_database_takes_stops_no_other(db: None) -> No
     wanted = [WantedCourse(make_course(site, moodle_id=number)) for number in numbers]
     with responses.RequestsMock() as moodle:
         answer_by(moodle, lambda asked: True if asked["wsfunction"] == SET_FILTERS else page)
-        result = poll_site(site, wanted, on_stored=lambda stored: len(stored.wanted), now=NOW)
+        result = read_site(site, wanted, on_stored=lambda stored: len(stored.wanted), now=NOW)
     assert (result.error, result.new_completions) == ("", len(rows))
     odd = Learner.objects.get(firstname="Nul?")
     # Half an address would be somebody else's.
@@ -327,5 +327,5 @@ def test_known_completions_cost_no_query_each(
             heard.extend(f"{row.course} {row.learner.moodle_id}" for row in stored.wanted)
         return 0
 
-    poll_site(polled.site, polled.wanted(), on_stored=courses_of, now=polled.now + timedelta(minutes=1))
+    read_site(polled.site, polled.wanted(), on_stored=courses_of, now=polled.now + timedelta(minutes=1))
     assert len(heard) == 30

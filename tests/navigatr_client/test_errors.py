@@ -1,13 +1,9 @@
 """What an error says, and what it keeps to itself."""
 
-from datetime import UTC, datetime, timedelta
-
 import pytest
 
-from navigatr_client import NavigatrError, NavigatrUnavailable, parse_retry_after
+from navigatr_client import NavigatrError, NavigatrUnavailable
 from navigatr_client.errors import detail_fields, detail_text
-
-NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
 def test_message_is_method_path_status_and_failure() -> None:
@@ -60,25 +56,3 @@ def test_detail_of_every_shape_becomes_one_line(answer: object, text: str) -> No
 )
 def test_the_names_of_malformed_fields_are_kept_and_nothing_else(answer: object, fields: tuple[str, ...]) -> None:
     assert detail_fields(answer) == fields
-
-
-@pytest.mark.parametrize(
-    ("value", "wait"),
-    [
-        (None, None),
-        ("120", timedelta(seconds=120)),
-        ("-5", timedelta(0)),
-        ("900000", timedelta(days=1)),
-        ("Mon, 23 Nov 2026 12:10:00 GMT", timedelta(minutes=10)),
-        ("Mon, 23 Nov 2026 12:10:00 -0000", timedelta(minutes=10)),
-        ("Mon, 23 Nov 2026 11:00:00 GMT", timedelta(0)),
-        ("Mon, 23 Nov 2037 11:00:00 GMT", timedelta(days=1)),
-        ("soon", None),
-        ("", None),
-        ("Mon, 99 Nov 2026 12:10:00 GMT", None),
-        ("9" * 400, timedelta(days=1)),
-        ("9" * 5000, None),
-    ],
-)
-def test_retry_after_is_read_in_both_forms_and_bounded(value: str | None, wait: timedelta | None) -> None:
-    assert parse_retry_after(value, NOW) == wait

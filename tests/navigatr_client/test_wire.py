@@ -5,13 +5,9 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
-import certifi
 import pytest
-import requests
-from urllib3.exceptions import ConnectTimeoutError
 
 from navigatr_client import (
     NavigatrClient,
@@ -20,8 +16,8 @@ from navigatr_client import (
     NavigatrUnclear,
     NavigatrUnexpectedAnswer,
 )
-from navigatr_client.transport import LARGEST_ANSWER, TimedReader, describe, tls_context, undelivered
-from tests.navigatr_client.wire import Answer, Wire, drips, replies, says_nothing, sends_and_hangs_up, wire
+from navigatr_client.client import LARGEST_ANSWER
+from tests.outbound_http.wire import Answer, Wire, drips, replies, says_nothing, sends_and_hangs_up, wire
 
 TOKEN = "pat-0123456789-secret"
 ASSERTION = b'{"id": 90210, "status": "Pending"}'
@@ -186,44 +182,6 @@ def test_answer_lost_behind_a_proxy_is_unclear(monkeypatch: pytest.MonkeyPatch) 
     assert type(error) is NavigatrUnclear
 
 
-def test_proxy_of_the_environment_is_used_but_not_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    with wire(replies(ASSERTION)) as proxy, wire(replies(ASSERTION)) as server:
-        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
-        with NavigatrClient("http://navigatr.invalid/v1", TOKEN) as client:
-            client.assertion("90210")
-        with NavigatrClient(server.url, TOKEN) as client:
-            client.assertion("90210")
-
-    assert proxy.requests[0].startswith(b"GET http://navigatr.invalid/v1/badge_assertion/90210 ")
-    assert len(proxy.requests) == len(server.requests) == 1
-
-
-def test_password_in_netrc_is_never_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login me password hunter2\n")
-    monkeypatch.setenv("NETRC", str(netrc))
-    with wire(replies(ASSERTION)) as server, NavigatrClient(server.url, TOKEN) as client:
-        issue(client)
-
-    assert b"Authorization" not in server.requests[0]
-
-
-def test_connection_is_used_again_and_cookies_are_not_kept() -> None:
-    connections: set[socket.socket] = set()
-
-    def answer(connection: socket.socket, over: Any) -> None:
-        connections.add(connection)
-        replies(ASSERTION, headers="Set-Cookie: session=1; Path=/\r\n")(connection, over)
-
-    with wire(answer) as server, NavigatrClient(server.url, TOKEN) as client:
-        for _ in range(3):
-            assert issue(client).id == "90210"
-
-    assert len(connections) == 1
-    assert len(server.requests) == 3
-    assert b"Cookie" not in server.requests[2]
-
-
 def test_answer_of_exactly_the_limit_is_read() -> None:
     with wire(replies(ASSERTION.ljust(LARGEST_ANSWER))) as server, NavigatrClient(server.url, TOKEN) as client:
         assert read(client).id == "90210"
@@ -283,38 +241,3 @@ def test_no_secret_and_no_person_in_messages_causes_or_logs(answer: Answer, capl
     logged = " ".join(record.getMessage() for record in caplog.records)
     assert logged
     assert not any(word in logged + told for word in (TOKEN, "secret", "ada@", "Ada", "Lovelace"))
-
-
-def test_authorities_named_in_the_environment_are_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    usual = tls_context()
-    bundle = tmp_path / "authorities.pem"
-    bundle.write_text(
-        Path(certifi.where()).read_text().split("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n"
-    )
-
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
-    assert len(tls_context().get_ca_certs()) == 1
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path))
-    assert tls_context().get_ca_certs() == []
-    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
-    assert tls_context() is usual
-    monkeypatch.setenv("CURL_CA_BUNDLE", str(tmp_path / "missing.pem"))
-    with pytest.raises(OSError, match="No such file"):
-        NavigatrClient("https://api.navigatr.test/v1", TOKEN)
-
-
-def test_plain_connect_timeout_counts_as_never_sent() -> None:
-    wrapped = requests.ConnectionError(ConnectTimeoutError("slow"))
-
-    assert undelivered(wrapped)
-    assert undelivered(requests.ConnectTimeout())
-    assert not undelivered(requests.ConnectionError())
-    assert describe(wrapped) == "no connection in time"
-
-
-def test_deadline_ends_an_answer_even_when_more_of_it_is_there() -> None:
-    ours, theirs = socket.socketpair()
-    with ours, theirs, ours.makefile("rb", buffering=0) as raw:
-        theirs.sendall(b"HTTP/1.1 200 OK")
-        with TimedReader(ours, raw, time.monotonic() - 1) as reader, pytest.raises(TimeoutError):
-            reader.read(4)

@@ -1,7 +1,9 @@
 """A tiny server on loopback that answers byte for byte as a test says, for what `responses` cannot fake."""
 
 import socket
+import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -11,10 +13,11 @@ Answer = Callable[[socket.socket, threading.Event], None]
 class Wire:
     """One listening socket; `requests` holds the raw requests received."""
 
-    def __init__(self, answer: Answer, *, read_first: bool = True) -> None:
+    def __init__(self, answer: Answer, *, read_first: bool = True, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[bytes] = []
         self._answer = answer
         self._read_first = read_first
+        self._tls = tls
         self._over = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -23,7 +26,7 @@ class Wire:
     @property
     def url(self) -> str:
         """The API's address at this server."""
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}/v1"
 
     def _accept(self) -> None:
         while not self._over.is_set():
@@ -33,6 +36,13 @@ class Wire:
             self._threads.append(thread)
 
     def _serve(self, connection: socket.socket) -> None:
+        if self._tls:
+            try:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+            except OSError:
+                # The client does not trust this server, or it is the call that wakes it.
+                connection.close()
+                return
         with connection:
             while not self._over.is_set():
                 if self._read_first:
@@ -75,9 +85,9 @@ def _read_request(connection: socket.socket) -> bytes:
 
 
 @contextmanager
-def wire(answer: Answer, *, read_first: bool = True) -> Iterator[Wire]:
+def wire(answer: Answer, *, read_first: bool = True, tls: ssl.SSLContext | None = None) -> Iterator[Wire]:
     """A running server that gives every request the same `answer`; with read_first=False, every new connection."""
-    server = Wire(answer, read_first=read_first)
+    server = Wire(answer, read_first=read_first, tls=tls)
     server.start()
     try:
         yield server
@@ -110,14 +120,27 @@ def says_nothing(connection: socket.socket, over: threading.Event) -> None:
     over.wait(10)
 
 
-def drips(start: bytes) -> Answer:
-    """These bytes, then a blank every 50 ms for as long as the client listens (10 s at most)."""
+def drips(start: bytes, drop: bytes = b" ") -> Answer:
+    """The first bytes, then a drop every 50 ms for as long as the client listens (10 s at most)."""
 
     def answer(connection: socket.socket, over: threading.Event) -> None:
         connection.sendall(start)
         for _ in range(200):
             if over.wait(0.05):
                 return
-            connection.sendall(b" ")
+            connection.sendall(drop)
+
+    return answer
+
+
+def floods(start: bytes, again: bytes) -> Answer:
+    """The first bytes once, then the others as fast as the client takes them (10 s at most)."""
+
+    def answer(connection: socket.socket, over: threading.Event) -> None:
+        connection.sendall(start)
+        many = again * (65536 // len(again) + 1)
+        until = time.monotonic() + 10
+        while time.monotonic() < until and not over.is_set():
+            connection.sendall(many)
 
     return answer

@@ -1,4 +1,4 @@
-"""The wire under the client: connections that know whether a call was sent, answers bounded in time and size."""
+"""The wire: connections that know whether a request was sent, and answers that end at a deadline."""
 
 import http.client
 import io
@@ -13,37 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import certifi
-import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    MaxRetryError,
-    NameResolutionError,
-    NewConnectionError,
-    ProxyError,
-    ReadTimeoutError,
-)
+from urllib3.exceptions import HTTPError
 from urllib3.util.ssl_ import create_urllib3_context
 
-LARGEST_ANSWER = 2 * 1024 * 1024
-
-# What may come out of sending a request or reading its answer; urllib3's own errors come up while a body is read.
-WIRE_FAILURES = (requests.RequestException, HTTPError)
-
-
-class AnswerTooLarge(Exception):
-    """An answer is larger than LARGEST_ANSWER bytes."""
-
-
-class Undelivered(NewConnectionError):
-    """No connection was made, so the request was never sent; `kind` says why in a few words."""
-
-    def __init__(self, connection: HTTPConnection, kind: str) -> None:
-        super().__init__(connection, kind)
-        self.kind = kind
+from .failures import Undelivered
 
 
 class TimedReader(io.RawIOBase):
@@ -84,7 +60,7 @@ def _connecting(connection: HTTPConnection) -> Iterator[None]:
     try:
         yield
     except (OSError, HTTPError, http.client.HTTPException) as failure:
-        raise Undelivered(connection, _kind(failure)) from failure
+        raise Undelivered(connection, failure) from failure
 
 
 class _PlainConnection(HTTPConnection):
@@ -163,56 +139,3 @@ def _tls_context(authorities: str) -> ssl.SSLContext:
     where = "capath" if Path(authorities).is_dir() else "cafile"
     context.load_verify_locations(**{where: authorities})
     return context
-
-
-def read_answer(response: requests.Response) -> bytes:
-    """The whole body of an answer. Raises AnswerTooLarge, or one of WIRE_FAILURES if it breaks off or is too slow."""
-    try:
-        length = response.headers.get("Content-Length", "")
-        if length.isdecimal() and int(length) > LARGEST_ANSWER:
-            raise AnswerTooLarge
-        body: bytes = response.raw.read(LARGEST_ANSWER + 1, decode_content=True)
-        if len(body) > LARGEST_ANSWER:
-            raise AnswerTooLarge
-        return body
-    finally:
-        # Gives back a connection that was read to the end, and drops one that was not.
-        response.close()
-
-
-def undelivered(failure: BaseException) -> bool:
-    """Whether a request certainly never left: only then is it safe to send one that changes something again."""
-    return isinstance(_reason(failure), ConnectTimeoutError | requests.ConnectTimeout)
-
-
-def describe(failure: Exception) -> str:
-    """A few words on what went wrong on the wire, with nothing in them from the request or the answer."""
-    reason = _reason(failure)
-    if isinstance(reason, Undelivered):
-        return reason.kind
-    if undelivered(reason):
-        return "no connection in time"
-    if isinstance(reason, requests.Timeout | ReadTimeoutError):
-        return "no answer in time"
-    return "connection lost"
-
-
-def _reason(failure: BaseException) -> BaseException:
-    """The error at the bottom: requests, urllib3's retries and its proxy support each wrap the one below."""
-    if isinstance(failure, requests.RequestException) and failure.args and isinstance(failure.args[0], BaseException):
-        return _reason(failure.args[0])
-    if isinstance(failure, MaxRetryError) and failure.reason is not None:
-        return _reason(failure.reason)
-    if isinstance(failure, ProxyError):
-        return _reason(failure.original_error)
-    return failure
-
-
-def _kind(failure: Exception) -> str:
-    if isinstance(failure, NameResolutionError):
-        return "host name not found"
-    if isinstance(failure, ssl.SSLError):
-        return "TLS failed"
-    if isinstance(failure, TimeoutError | ConnectTimeoutError) and not isinstance(failure, NewConnectionError):
-        return "no connection in time"
-    return "no connection"
