@@ -132,7 +132,7 @@ def _owed(completion: Completion, mapping: CourseBadgeMapping, now: datetime) ->
         badge_name=mapping.badge_name,
         state=State.HELD if hold else State.QUEUED,
         reason=hold or "",
-        backfill=completion.completed_at is None or completion.completed_at < mapping.since,
+        backfill=completion.last_completed_at is None or completion.last_completed_at < mapping.since,
         queued_at=now,
         next_attempt_at=now,
         recipient_key=recipient_key(learner.email) if learner.profile_complete else "",

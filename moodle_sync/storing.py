@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from .client import BATCH, MoodleClient
@@ -152,12 +153,12 @@ class Storing:
     def _fresh(self, batch: Sequence[Seen]) -> list[Seen]:
         """Those whose score was never read, or that were completed a second time."""
         known = {
-            (course, user): (completed_at, score_read_at)
-            for course, user, completed_at, score_read_at in Completion.objects.filter(
+            (course, user): (again_at or completed_at, score_read_at)
+            for course, user, completed_at, again_at, score_read_at in Completion.objects.filter(
                 course__in={seen.course.pk for seen in batch},
                 learner__site=self.site,
                 learner__moodle_id__in=[seen.user_id for seen in batch],
-            ).values_list("course_id", "learner__moodle_id", "completed_at", "score_read_at")
+            ).values_list("course_id", "learner__moodle_id", "completed_at", "completed_again_at", "score_read_at")
         }
         fresh = []
         for seen in batch:
@@ -229,6 +230,8 @@ class Storing:
                 course__in={seen.course.pk for seen in batch}, learner__in=[row.pk for row in learners.values()]
             ).select_related("learner")
         }
+        seconds = [row for seen in batch if (row := known.get(seen.key)) and is_second(row.last_completed_at, seen)]
+        dated = dated_by_a_badge(seconds)
         made, moved, wanted = [], [], []
         for seen in batch:
             learner = learners[seen.user_id]
@@ -242,8 +245,12 @@ class Storing:
             else:
                 # Spares whoever is told a query for each.
                 row.course = seen.course
-            if row.pk and is_second(row.completed_at, seen):
-                row.completed_at, row.time_source = seen.completed_at, seen.source
+            if row.pk and is_second(row.last_completed_at, seen):
+                if row.pk in dated:
+                    row.completed_again_at = seen.completed_at
+                else:
+                    row.completed_at, row.time_source = seen.completed_at, seen.source
+                    row.completed_again_at = None
                 moved.append(row)
             if seen.key in scores:
                 grade = scores[seen.key]
@@ -251,12 +258,13 @@ class Storing:
                 row.score_read_at = now
                 if row.pk and row not in moved:
                     moved.append(row)
-            if self.wanted[seen.course.pk].wants(row.completed_at):
+            if self.wanted[seen.course.pk].wants(row.last_completed_at):
                 wanted.append(row)
         Completion.objects.bulk_create(made)
         if moved:
             Completion.objects.bulk_update(
-                moved, ["completed_at", "time_source", "score", "score_hidden", "score_read_at"]
+                moved,
+                ["completed_at", "time_source", "completed_again_at", "score", "score_hidden", "score_read_at"],
             )
         return wanted, len(made)
 
@@ -268,6 +276,15 @@ class Storing:
         """Note, once, what is wrong and stops nothing else."""
         if line not in self.problems:
             self.problems.append(line)
+
+
+def dated_by_a_badge(completions: Sequence[Completion]) -> set[int]:
+    """Those of these completions whose time a badge says already, or may say: it is not moved any more."""
+    timed = [row.pk for row in completions if row.completed_at is not None]
+    if not timed:
+        return set()
+    sent = Q(issuances__state__in=["sending", "issued"]) | Q(issuances__maybe_sent=True)
+    return set(Completion.objects.filter(sent, pk__in=timed).values_list("pk", flat=True))
 
 
 def is_second(known: datetime | None, seen: Seen) -> bool:

@@ -1,14 +1,17 @@
 """Feed A against the sandbox: what is read, what it costs, and what is refused."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
 
 import pytest
 import responses
 
+from badging.models import Issuance
 from moodle_sync.models import Completion, Course, Learner
 from moodle_sync.polling import poll_site
 from moodle_sync.storing import WantedCourse
-from tests.builders import NOW, make_course, make_site
+from tests.builders import NOW, make_course, make_issuance, make_site
 
 from .polled import COURSES, ENROLLED, GRADES, MANY, REPORT, RETRIEVE, SET_FILTERS, Polled
 from .recordings import SITE, answer_by, answer_json, recording
@@ -276,6 +279,65 @@ def test_completed_a_second_time_moves_the_time_once(polled: Polled) -> None:
     read_at = again.score_read_at
     polled.poll()
     assert polled.completion(course, learner).score_read_at == read_at
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"state": "issued", "assertion_id": "1"},
+        {"state": "queued", "maybe_sent": True},
+        {"state": "sending", "claim": uuid4(), "leased_until": NOW},
+    ],
+)
+def test_completed_again_after_a_badge_says_the_date_is_kept_beside_it(polled: Polled, sent: dict[str, Any]) -> None:
+    course = polled.course(learners=1)
+    (learner,) = polled.users(course)
+    polled.complete(course, learner, ago=HOUR, grade=50)
+    polled.poll()
+    first = polled.completion(course, learner)
+    make_issuance(completion=first, **sent)
+    for _time in range(2):
+        polled.moodle.uncomplete(course.moodle_id, learner)
+        polled.complete(course, learner, grade=90)
+        polled.poll()
+        again = polled.completion(course, learner)
+        assert (again.completed_at, again.time_source) == (first.completed_at, first.time_source)
+        assert again.completed_again_at == (polled.now - timedelta(minutes=1)).replace(second=0)
+        assert again.score == 90
+        # It is noticed once, although every poll of the next two days reads it again.
+        read_at = again.score_read_at
+        polled.poll()
+        assert polled.completion(course, learner).score_read_at == read_at
+    assert Completion.objects.count() == Issuance.objects.count() == 1
+
+
+def test_completed_again_before_anything_was_sent_moves_the_time(polled: Polled) -> None:
+    course = polled.course(learners=1)
+    (learner,) = polled.users(course)
+    polled.complete(course, learner, ago=HOUR)
+    polled.poll()
+    make_issuance(completion=polled.completion(course, learner), state="failed", reason="unpublished")
+    polled.moodle.uncomplete(course.moodle_id, learner)
+    polled.complete(course, learner)
+    polled.poll()
+    again = polled.completion(course, learner)
+    assert again.completed_at == (polled.now - timedelta(minutes=1)).replace(second=0)
+    assert again.completed_again_at is None
+
+
+def test_a_mapping_made_since_wants_who_completed_again(polled: Polled) -> None:
+    course = polled.course(learners=1)
+    (learner,) = polled.users(course)
+    polled.complete(course, learner, ago=HOUR)
+    polled.poll()
+    make_issuance(completion=polled.completion(course, learner), state="issued", assertion_id="1")
+    polled.since[course.pk] = polled.now
+    polled.poll()
+    assert polled.told == []
+    polled.moodle.uncomplete(course.moodle_id, learner)
+    polled.complete(course, learner)
+    polled.poll()
+    assert polled.told == [learner]
 
 
 def test_learner_who_left_and_came_back_is_not_new(polled: Polled) -> None:
