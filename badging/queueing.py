@@ -96,9 +96,21 @@ def waiting_for_moodle(site: MoodleSite, now: datetime) -> list[Completion]:
 
 def queue_stored(stored: Stored, *, now: datetime) -> int:
     """Queue what a batch of a poll brought, inside its transaction; returns how many issuances are newly queued."""
+    move_dates(stored.again)
     requeue_changed_learners(stored.changed_learners, now=now)
     let_go(Issuance.objects.filter(completion__in=stored.changed_completions), now=now)
     return queue_completions(stored.wanted, now=now)
+
+
+def move_dates(completed_again: Sequence[int]) -> None:
+    """Date those of these completions anew whose date no badge says, or may say, yet."""
+    if not completed_again:
+        return
+    dated = Issuance.objects.perhaps_sent().filter(completion__in=completed_again)
+    undated = Completion.objects.filter(pk__in=completed_again, completed_again_at__isnull=False)
+    undated.exclude(pk__in=dated.order_by().values("completion")).update(
+        completed_at=F("completed_again_at"), completed_again_at=None
+    )
 
 
 def queue_completions(completions: Sequence[Completion], *, now: datetime) -> int:
@@ -163,7 +175,7 @@ def _owed(completion: Completion, mapping: CourseBadgeMapping, now: datetime) ->
         badge_name=mapping.badge_name,
         state=State.HELD if hold else State.QUEUED,
         reason=hold or "",
-        past=completion.completed_at is None or completion.completed_at < mapping.since,
+        past=completion.last_completed_at is None or completion.last_completed_at < mapping.since,
         queued_at=now,
         next_attempt_at=now,
         recipient_key=recipient_key(learner.email) if learner.profile_complete else "",

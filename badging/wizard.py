@@ -94,7 +94,7 @@ def course_page(request: HttpRequest, pk: int) -> HttpResponse:
     course = access.course_or_404(request.user, pk)
     mapping = _mapping_of(course)
     form = forms.IssuanceFilter(request.GET)
-    rows = Issuance.objects.filter(course=course).select_related("learner")
+    rows = Issuance.objects.filter(course=course).select_related("learner", "completion")
     if form.is_valid() and form.cleaned_data["state"]:
         rows = rows.filter(state=form.cleaned_data["state"])
     before = _number(request.GET.get("before"))

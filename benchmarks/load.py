@@ -46,8 +46,9 @@ INSERT INTO moodle_sync_learner (site_id, moodle_id, firstname, lastname, email,
     SELECT {site}, i, 'First' || i % 5000, 'Last' || i, 'Learner' || i || '@example.org',
         'learner' || i || '@example.org', false, false
     FROM generate_series(1, {learners}) i;
-INSERT INTO moodle_sync_completion (course_id, learner_id, completed_at, time_source, score, score_read_at, seen_at)
-    SELECT c.id, l.id, now() - ({count} - n) * interval '1 minute' / 4, 'report', n % 101, now(), now()
+INSERT INTO moodle_sync_completion (course_id, learner_id, completed_at, time_source, score, score_hidden,
+        score_read_at, seen_at)
+    SELECT c.id, l.id, now() - ({count} - n) * interval '1 minute' / 4, 'report', n % 101, false, now(), now()
     FROM (SELECT n, n % {learners} + 1 AS learner,
             CASE WHEN n < {learners} AND n % 2 = 0 THEN 1 ELSE 2 + n / {learners} * 20 + n % 20 END AS course
           FROM generate_series(0, {count} - 1) n) pairs

@@ -71,7 +71,7 @@ def _is_new(poll: Poll, batch: Batch, seen: Seen, known: dict[Key, Completion]) 
         # What the feed knows no time of may count, if Moodle itself says that it is no older than `since`.
         return wanted.wants(seen.completed_at) or (seen.doubtful and batch.since is not None)
     if batch.on_file:
-        return row.score_read_at is None and poll.wanted[seen.course.pk].wants(row.completed_at)
+        return row.score_read_at is None and poll.wanted[seen.course.pk].wants(row.last_completed_at)
     return row.undone_at is not None or row.score_read_at is None or is_again(row, seen)
 
 
@@ -79,7 +79,7 @@ def is_again(row: Completion, seen: Seen) -> bool:
     """Whether this is a later completion than the one on file: a later minute (feed A knows no seconds)."""
     if seen.completed_at is None or seen.doubtful or seen.source == Completion.TimeSource.SEEN:
         return False
-    return row.completed_at is None or seen.completed_at >= minute_of(row.completed_at) + MINUTE
+    return row.last_completed_at is None or seen.completed_at >= minute_of(row.last_completed_at) + MINUTE
 
 
 def _ask(poll: Poll, batch: Batch, news: list[Seen]) -> dict[Key, LearnerFacts]:

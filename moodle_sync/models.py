@@ -259,6 +259,8 @@ class Learner(models.Model):
 class Completion(models.Model):
     """That a learner completed a course; a later, second completion moves the time of the same row.
 
+    Once a badge says the time, it stays, and the second completion has a time of its own beside it.
+
     Personal data: none of its own; it points to a Learner.
     """
 
@@ -277,6 +279,7 @@ class Completion(models.Model):
     )
     completed_at = models.DateTimeField(_("completed"), null=True)
     time_source = models.CharField(_("time comes from"), max_length=10, choices=TimeSource)
+    completed_again_at = models.DateTimeField(_("completed again"), null=True, editable=False)
     # The exact share: what is rounded could reach a minimum score that the learner did not reach.
     score = models.DecimalField(_("score in percent"), max_digits=9, decimal_places=6, null=True)
     score_hidden = models.BooleanField(_("course total hidden"), default=False)
@@ -310,6 +313,11 @@ class Completion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.learner} – {self.course}"
+
+    @property
+    def last_completed_at(self) -> datetime | None:
+        """When the course was last completed."""
+        return self.completed_again_at or self.completed_at
 
     @property
     def score_text(self) -> str:

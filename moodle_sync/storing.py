@@ -18,7 +18,7 @@ DELETED_ADDRESS = re.compile(r"[0-9a-f]{32}")
 CONFIRM_EVERY = timedelta(minutes=30)
 
 COMPLETION_FIELDS = [
-    "completed_at", "time_source", "score", "score_hidden", "score_read_at", "confirmed_at", "undone_at", "implausible",
+    "completed_at", "time_source", "completed_again_at", "score", "score_hidden", "score_read_at", "confirmed_at", "undone_at", "implausible",
 ]  # fmt: skip
 
 
@@ -94,8 +94,9 @@ def _store_completions(
             row.course, row.learner = one.course, learner
             before, held_before = _values(row), _what_matters(row)
             if is_again(row, one):
-                again.append(row.pk)
-                row.completed_at, row.time_source = one.completed_at, one.source
+                _note_time(row, one)
+                if row.completed_again_at is not None:
+                    again.append(row.pk)
             elif row.implausible and one.completed_at is not None and not one.doubtful:
                 row.completed_at, row.time_source = one.completed_at, one.source
             if not batch.on_file and not batch.ask_all:
@@ -105,7 +106,7 @@ def _store_completions(
                 updated.append(row)
             if _what_matters(row) != held_before:
                 changed.append(row.pk)
-        if poll.wanted[one.course.pk].wants(row.completed_at) and row.undone_at is None:
+        if poll.wanted[one.course.pk].wants(row.last_completed_at) and row.undone_at is None:
             wanted.append(row)
     Completion.objects.bulk_create(new)
     Completion.objects.bulk_update(updated, COMPLETION_FIELDS)
@@ -121,6 +122,14 @@ def _what_matters(row: Completion) -> tuple[object, ...]:
     return row.undone_at is not None, row.implausible, row.score, row.score_hidden
 
 
+def _note_time(row: Completion, seen: Seen) -> None:
+    """A later time goes beside the one on file, which a badge may say already; a first one takes its place."""
+    if row.completed_at is None:
+        row.completed_at, row.time_source = seen.completed_at, seen.source
+    else:
+        row.completed_again_at = seen.completed_at
+
+
 def _confirm(poll: Poll, row: Completion) -> None:
     """Moodle's report shows it, so it is completed. Whether the account is suspended the report does not tell."""
     row.undone_at = None
@@ -130,7 +139,7 @@ def _confirm(poll: Poll, row: Completion) -> None:
 
 def _note_facts(poll: Poll, batch: Batch, row: Completion, facts: LearnerFacts | None) -> None:
     """What Moodle said when it was asked about this learner and course."""
-    row.implausible = is_implausible(row.completed_at, poll.now, poll.state.clock_skew)
+    row.implausible = is_implausible(row.last_completed_at, poll.now, poll.state.clock_skew)
     if facts is None:
         if batch.ask_all:
             # The service lacks the functions to ask with, as the site's findings say.

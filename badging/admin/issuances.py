@@ -39,8 +39,8 @@ class IssuanceAdmin(ReadOnlyAdmin):
             gettext_lazy("What and for whom"),
             {
                 "fields": (
-                    "learner", "course", "completion", "badge_name", "badge_id", "provider_id", "connection",
-                    "environment", "mapping",
+                    "learner", "course", "completion", "completed_again", "badge_name", "badge_id", "provider_id",
+                    "connection", "environment", "mapping",
                 ),
             },
         ),
@@ -54,7 +54,9 @@ class IssuanceAdmin(ReadOnlyAdmin):
             },
         ),
     )  # fmt: skip
-    readonly_fields = ("what", "todo", "next_try", "assertion", "attempts", "answer_unknown", "past_completion")
+    readonly_fields = (
+        "what", "todo", "next_try", "assertion", "attempts", "answer_unknown", "past_completion", "completed_again",
+    )  # fmt: skip
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Issuance], search_term: str
@@ -99,6 +101,11 @@ class IssuanceAdmin(ReadOnlyAdmin):
     def past_completion(self, obj: Issuance) -> str:
         """Whether the course had been completed before it was mapped."""
         return _("Yes") if obj.past else _("No")
+
+    @admin.display(description=gettext_lazy("completed again on"))
+    def completed_again(self, obj: Issuance) -> datetime | None:
+        """When the learner completed the course once more; there is no second badge for that."""
+        return obj.completion.completed_again_at
 
     @admin.display(description=gettext_lazy("assertion"))
     def assertion(self, obj: Issuance) -> str:

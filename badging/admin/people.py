@@ -129,9 +129,10 @@ class CompletionAdmin(ReadOnlyAdmin):
         "The learner's e-mail address, names or Moodle user id, or the beginning of the course's name"
     )
     fields = (
-        "learner", "course", "completed_at", "time_source", "score_text", "score_hidden", "seen_at", "issuances",
+        "learner", "course", "completed_at", "time_source", "completed_again_at", "score_text", "score_hidden",
+        "seen_at", "issuances",
     )  # fmt: skip
-    readonly_fields = ("score_text", "issuances")
+    readonly_fields = ("completed_again_at", "score_text", "issuances")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Completion], search_term: str

@@ -357,6 +357,15 @@ def test_a_score_is_shown_without_zeros_at_its_end(site_admin: Client) -> None:
         assert "59.500000" not in page
 
 
+def test_completed_again_is_shown_beside_the_badge(site_admin: Client) -> None:
+    completion = make_completion(completed_again_at=NOW + timedelta(days=365))
+    row = make_issuance(completion=completion, state=State.ISSUED, assertion_id="1", issued_at=NOW)
+    for address in (page_of("badging_issuance", row.pk), page_of("moodle_sync_completion", completion.pk)):
+        page = site_admin.get(address).content.decode()
+        assert "ompleted again" in page
+        assert re.search(r"23 Nov\w* 2027|2027-11-23", page)
+
+
 def test_an_issued_badge_links_to_its_page_in_navigatr(site_admin: Client) -> None:
     url = "https://navigatr.example/assertion/9"
     issuance = make_issuance(

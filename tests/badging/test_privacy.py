@@ -42,7 +42,10 @@ def test_a_person_is_found_by_any_spelling_of_their_address() -> None:
 
 def test_the_export_holds_everything_and_is_json() -> None:
     row = make_issuance(
-        completion=make_completion(score=Decimal("59.5")), state="issued", assertion_id="42", recipient_key="abc"
+        completion=make_completion(score=Decimal("59.5"), completed_again_at=NOW),
+        state="issued",
+        assertion_id="42",
+        recipient_key="abc",
     )
     IssuanceAttempt.objects.create(
         issuance=row,
@@ -64,6 +67,7 @@ def test_the_export_holds_everything_and_is_json() -> None:
     [completion] = first["completions"]
     assert (completion["course"], completion["completed_at"]) == (str(row.course), NOW.isoformat())
     assert (completion["score"], completion["score_hidden"]) == (59.5, False)
+    assert completion["completed_again_at"] == NOW.isoformat()
     [issuance] = first["issuances"]
     assert issuance["assertion_id"] == "42"
     assert [attempt["status"] for attempt in issuance["attempts"]] == [201]

@@ -703,6 +703,15 @@ def test_the_score_is_shown_without_zeros_at_its_end(
     assert f"Score {shown} " in text(web.get(reverse("issuance", args=[course.pk, row.pk])))
 
 
+def test_completed_again_is_shown_and_is_no_second_badge(web: Client, course: Course) -> None:
+    completion = make_completion(course, completed_again_at=NOW + timedelta(days=365))
+    row = make_issuance(make_mapping(course), completion, state=State.ISSUED, assertion_id="1", issued_at=NOW)
+    make_issuance(row.mapping, make_completion(course))
+    listed = text(web.get(reverse("course", args=[course.pk])))
+    assert listed.count("Completed again on 23 Nov 2027") == 1
+    assert "Completed again 23 Nov 2027" in text(web.get(reverse("issuance", args=[course.pk, row.pk])))
+
+
 def test_a_hidden_course_total_is_told_with_what_to_do(web: Client, course: Course) -> None:
     row = make_issuance(make_mapping(course, min_score=60), state=State.NOT_MET, reason=Outcome.SCORE_HIDDEN)
     for address in (reverse("course", args=[course.pk]), reverse("issuance", args=[course.pk, row.pk])):

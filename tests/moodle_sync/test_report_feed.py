@@ -280,6 +280,41 @@ def test_completed_a_second_time_moves_the_time_once(polled: Polled) -> None:
     assert polled.completion(course, learner).score_read_at == read_at
 
 
+def test_completed_again_is_noted_beside_the_first_time(polled: Polled) -> None:
+    course = polled.course(learners=1)
+    (learner,) = polled.users(course)
+    polled.complete(course, learner, ago=HOUR, grade=50)
+    polled.poll()
+    first = polled.completion(course, learner)
+    for _time in range(2):
+        polled.moodle.uncomplete(course.moodle_id, learner)
+        polled.complete(course, learner, grade=90)
+        polled.poll()
+        again = polled.completion(course, learner)
+        assert (again.completed_at, again.time_source) == (first.completed_at, first.time_source)
+        assert again.completed_again_at == polled.now - timedelta(minutes=1)
+        assert again.score == 90
+        assert [stored.again for stored in polled.batches if stored.again] == [[again.pk]]
+        # It is noticed once, although later polls read it again.
+        read_at = again.score_read_at
+        polled.poll()
+        assert polled.completion(course, learner).score_read_at == read_at
+
+
+def test_a_mapping_made_since_wants_who_completed_again(polled: Polled) -> None:
+    course = polled.course(learners=1)
+    (learner,) = polled.users(course)
+    polled.complete(course, learner, ago=HOUR)
+    polled.poll()
+    polled.since[course.pk] = polled.now
+    polled.poll()
+    assert polled.told == []
+    polled.moodle.uncomplete(course.moodle_id, learner)
+    polled.complete(course, learner)
+    polled.poll()
+    assert polled.told == [learner]
+
+
 def test_learner_who_left_and_came_back_is_not_new(polled: Polled) -> None:
     course = polled.course(learners=1)
     (learner,) = polled.users(course)
