@@ -9,7 +9,15 @@ from dataclasses import replace
 
 from django.utils.translation import gettext as _
 
-from .client.errors import MoodleError, MoodleGone, MoodleLearnerGone, MoodleNotTracked, MoodleSomethingGone
+from .client.errors import (
+    MoodleError,
+    MoodleGone,
+    MoodleLearnerGone,
+    MoodleNoCriteria,
+    MoodleNotAllowed,
+    MoodleNotTracked,
+    MoodleSomethingGone,
+)
 from .client.functions import BATCH, COMPLETION, GRADES, USERS
 from .client.records import CompletionStatus, LearnerFacts
 from .models import Completion
@@ -65,14 +73,12 @@ def _erased(poll: Poll, seen: Collection[Seen]) -> set[int]:
 
 def _is_new(poll: Poll, batch: Batch, seen: Seen, known: dict[Key, Completion]) -> bool:
     """Whether Moodle is asked about it: it counts and is not on file, or is back, or completed a second time."""
-    row = known.get(seen.key)
+    row, wanted = known.get(seen.key), poll.wanted[seen.course.pk]
     if row is None:
-        wanted = poll.wanted[seen.course.pk]
         # What the feed knows no time of may count, if Moodle itself says that it is no older than `since`.
         return wanted.wants(seen.completed_at) or (seen.doubtful and batch.since is not None)
-    if batch.on_file:
-        return row.score_read_at is None and poll.wanted[seen.course.pk].wants(row.last_completed_at)
-    return row.undone_at is not None or row.score_read_at is None or is_again(row, seen)
+    never_asked = row.score_read_at is None and wanted.wants(row.last_completed_at)
+    return never_asked or (not batch.on_file and (row.undone_at is not None or is_again(row, seen)))
 
 
 def is_again(row: Completion, seen: Seen) -> bool:
@@ -83,8 +89,11 @@ def is_again(row: Completion, seen: Seen) -> bool:
 
 
 def _ask(poll: Poll, batch: Batch, news: list[Seen]) -> dict[Key, LearnerFacts]:
-    """Ask what is not known yet; feed B has asked for the status and has the names."""
-    told: dict[Key, LearnerFacts] = {}
+    """Ask what is not known yet; feed B has asked for the status and has the names.
+
+    Where the service lacks the functions to ask with, as the site's findings say, nothing more is known.
+    """
+    told = {one.key: LearnerFacts(status=one.status) for one in news}
     for with_status in (False, True):
         asked = {(one.course.moodle_id, one.user_id): one for one in news if (one.status is not None) is with_status}
         needed = ASKED - {COMPLETION} if with_status else ASKED
@@ -106,7 +115,7 @@ def _note_problems(poll: Poll, seen: Seen, facts: LearnerFacts) -> None:
     """Note what could not be told. What concerns the learner alone is no problem of the site."""
     for answer in (facts.status, facts.user, facts.grade):
         if isinstance(answer, MoodleError) and not isinstance(answer, ABOUT_THE_LEARNER):
-            if isinstance(answer, MoodleGone):
+            if isinstance(answer, MoodleGone | MoodleNotAllowed | MoodleNoCriteria):
                 poll.problem(seen.course, answer)
             else:
                 poll.note(

@@ -16,6 +16,7 @@ from .client import BATCH as STATUSES_AT_ONCE
 from .client import ODD_ROW
 from .client.errors import (
     MoodleError,
+    MoodleLearnerGone,
     MoodleNotTracked,
     MoodleTokenRefused,
     MoodleUnavailable,
@@ -95,18 +96,19 @@ def _read_course(poll: Poll, course: Course, rounds: _Round) -> Iterator[Batch]:
     whole = past_is_due or course.past_read_at is None or course.past_read_at <= poll.now - WHOLE_EVERY
     if whole and course.next_offset == 0:
         course.untracked = []
+    if past_is_due and course.next_offset == 0:
+        # Moodle no longer lists learners who have left the course.
+        yield from on_file(course)
     while not rounds.is_over(poll):
         users, places = _participants(poll, course)
-        seen = _completions(poll, course, users, past_is_due=past_is_due)
+        seen, gone = _completions(poll, course, users, past_is_due=past_is_due)
         # The end of a list is an empty page, never a short one.
         last = places == 0
-        if last and past_is_due:
-            yield from on_file(course)
         course.error = ""
         course.next_offset = 0 if last else course.next_offset + places
         if last:
             course.read_at = poll.now
-        yield Batch(seen, bookmarks=(course,), whole=(course,) if last and whole else ())
+        yield Batch(seen, bookmarks=(course,), whole=(course,) if last and whole else (), gone=gone)
         if last:
             return
 
@@ -134,8 +136,13 @@ def _participants(poll: Poll, course: Course) -> tuple[list[EnrolledUser], int]:
         return users, len(users) + odd
 
 
-def _completions(poll: Poll, course: Course, users: list[EnrolledUser], *, past_is_due: bool) -> list[Seen]:
-    """Those of the page who completed: known ones from our rows (their profile may have changed), others by asking."""
+def _completions(
+    poll: Poll, course: Course, users: list[EnrolledUser], *, past_is_due: bool
+) -> tuple[list[Seen], frozenset[int]]:
+    """Those of the page who completed, and the ids of accounts that are gone.
+
+    Known ones are taken from our rows, as their profile may have changed; about the others Moodle is asked.
+    """
     known = {
         user_id: (completed_at, source)
         for user_id, completed_at, source in Completion.objects.filter(
@@ -184,4 +191,5 @@ def _completions(poll: Poll, course: Course, users: list[EnrolledUser], *, past_
                 names_hidden=None in (user.firstname, user.lastname, user.email),
             )
         )
-    return found
+    gone = frozenset(user_id for user_id, answer in answers.items() if isinstance(answer, MoodleLearnerGone))
+    return found, gone

@@ -74,8 +74,9 @@ class Batch:
 
     `since`: Moodle itself has left out what was completed before (its filter works on exact times); None: nothing was
     left out. `whole`: courses of which, with this batch, everything has been read. `bookmarks`: courses whose own
-    bookmarks moved. `state`: values for the site's state, which move the reading on. `on_file`: taken from our own
-    rows, so Moodle has confirmed nothing. `ask_all`: Moodle is to be asked about each, known or not.
+    bookmarks moved. `state`: values for the site's state, which move the reading on. `gone`: Moodle ids of learners
+    whose accounts were deleted. `on_file`: taken from our own rows, so Moodle has confirmed nothing. `ask_all`: Moodle
+    is to be asked about each, known or not.
     """
 
     seen: list[Seen]
@@ -83,6 +84,7 @@ class Batch:
     whole: tuple[Course, ...] = ()
     bookmarks: tuple[Course, ...] = ()
     state: dict[str, Any] = field(default_factory=dict)
+    gone: frozenset[int] = frozenset()
     on_file: bool = False
     ask_all: bool = False
 

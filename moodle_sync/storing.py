@@ -18,7 +18,8 @@ DELETED_ADDRESS = re.compile(r"[0-9a-f]{32}")
 CONFIRM_EVERY = timedelta(minutes=30)
 
 COMPLETION_FIELDS = [
-    "completed_at", "time_source", "completed_again_at", "score", "score_hidden", "score_read_at", "confirmed_at", "undone_at", "implausible",
+    "completed_at", "time_source", "completed_again_at", "score", "score_hidden", "score_read_at", "confirmed_at",
+    "undone_at", "implausible",
 ]  # fmt: skip
 
 
@@ -26,7 +27,7 @@ def store(poll: Poll, batch: Batch, seen: Sequence[Seen], facts: dict[Key, Learn
     """Write one batch, with what moves the reading on; the caller's transaction holds it together."""
     learners, changed_learners = _store_learners(poll, seen, facts)
     stored = _store_completions(poll, batch, seen, facts, learners)
-    stored.changed_learners.extend(changed_learners)
+    stored.changed_learners.extend([*changed_learners, *_mark_gone(poll, batch)])
     _move_on(poll, batch)
     return stored
 
@@ -55,6 +56,14 @@ def _store_learners(
         Learner.objects.bulk_create(new)
         known |= {row.moodle_id: row for row in rows.filter(moodle_id__in=[row.moodle_id for row in new])}
     return known, changed
+
+
+def _mark_gone(poll: Poll, batch: Batch) -> list[int]:
+    """Note which accounts were deleted in Moodle: nothing is sent to them any more."""
+    gone = poll.site.learners.filter(moodle_id__in=batch.gone, deleted=False) if batch.gone else Learner.objects.none()
+    numbers = list(gone.values_list("pk", flat=True))
+    Learner.objects.filter(pk__in=numbers).update(deleted=True)
+    return numbers
 
 
 def _is_same(kept: object, told: object) -> bool:
@@ -87,7 +96,7 @@ def _store_completions(
         if row is None:
             row = Completion(course=one.course, learner=learner, seen_at=poll.now, confirmed_at=poll.now)
             row.completed_at, row.time_source = one.completed_at, one.source
-            _note_facts(poll, batch, row, facts.get(one.key))
+            _note_facts(poll, row, facts.get(one.key))
             new.append(row)
         else:
             # The caller asks for the course's site: without this, one query for each row.
@@ -101,7 +110,7 @@ def _store_completions(
                 row.completed_at, row.time_source = one.completed_at, one.source
             if not batch.on_file and not batch.ask_all:
                 _confirm(poll, row)
-            _note_facts(poll, batch, row, facts.get(one.key))
+            _note_facts(poll, row, facts.get(one.key))
             if _values(row) != before:
                 updated.append(row)
             if _what_matters(row) != held_before:
@@ -137,13 +146,10 @@ def _confirm(poll: Poll, row: Completion) -> None:
         row.confirmed_at = poll.now
 
 
-def _note_facts(poll: Poll, batch: Batch, row: Completion, facts: LearnerFacts | None) -> None:
+def _note_facts(poll: Poll, row: Completion, facts: LearnerFacts | None) -> None:
     """What Moodle said when it was asked about this learner and course."""
     row.implausible = is_implausible(row.last_completed_at, poll.now, poll.state.clock_skew)
     if facts is None:
-        if batch.ask_all:
-            # The service lacks the functions to ask with, as the site's findings say.
-            row.confirmed_at = poll.now
         return
     status = facts.status
     if (isinstance(status, CompletionStatus) and not status.completed) or _course_is_gone(facts):
@@ -152,10 +158,10 @@ def _note_facts(poll: Poll, batch: Batch, row: Completion, facts: LearnerFacts |
         # Who has left the course since, or is not confirmed yet, is owed the badge all the same.
         row.undone_at = None
     row.confirmed_at = poll.now
+    row.score_read_at = poll.now
     if facts.grade is not None:
         grade = facts.grade if isinstance(facts.grade, Grade) else Grade(None)
         row.score, row.score_hidden = grade.share, grade.hidden or grade.total_missing
-        row.score_read_at = poll.now
 
 
 def _course_is_gone(facts: LearnerFacts) -> bool:

@@ -105,7 +105,7 @@ def test_daily_sweep_reaches_every_course_although_no_round_does(polled: Polled,
         polled.moodle.enrol(course.moodle_id, user)
         polled.complete(course, user)
     polled.poll(DAY)
-    for _ in range(8):
+    for _ in range(12):
         polled.poll()
     assert Completion.objects.count() == 4
 
@@ -252,7 +252,7 @@ def test_bad_course_is_named_and_stops_no_other(polled: Polled, change: dict[str
 
 
 def test_learner_whom_moodle_stumbles_over_is_named_by_course_and_stops_no_other(db: None) -> None:
-    site = make_site(url=SITE, strategy="B", checked_at=NOW, functions=[MANY])
+    site = make_site(url=SITE, feed="B", checked_at=NOW, functions=[MANY])
     course = make_course(site, moodle_id=2)
     done = json.dumps(recording("completion_done_self")["response"])
 

@@ -9,7 +9,8 @@ from cryptography.fernet import Fernet
 from pytest_django.fixtures import Settings
 
 from moodle_sync.models import LONGEST_PAUSE, Completion, Learner, MoodleSite
-from moodle_sync.polling import POLL_LEASE, PollResult, sweep_is_due
+from moodle_sync.polling import POLL_LEASE, PollResult, read_site
+from moodle_sync.report_feed import whole_is_due
 from moodle_sync.reading import Stored, WantedCourse
 from sandbox import MOODLE
 from tests.builders import NOW, make_course, make_site
@@ -233,9 +234,10 @@ def test_course_wanted_afresh_stays_so_when_the_token_cannot_be_read(polled: Pol
     course.refresh_from_db()
     assert course.past_read_at is not None
     settings.FIELD_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
-    read_site(polled.site, [WantedCourse(course, afresh=True)], on_stored=nothing_stored, now=polled.now)
+    wanted = WantedCourse(course, past_wanted_at=polled.now + MINUTE)
+    read_site(polled.site, [wanted], on_stored=nothing_stored, now=polled.now + MINUTE)
     course.refresh_from_db()
-    assert course.past_read_at is None
+    assert WantedCourse(course, past_wanted_at=polled.now + MINUTE).past_is_due
 
 
 @pytest.mark.parametrize("report", [True, False])
@@ -306,10 +308,10 @@ def test_first_poll_that_crashes_on_its_last_page_is_a_first_poll_again(polled: 
     assert (polled.site.state.read_up_to, polled.site.state.read_whole_at, course.past_read_at) == (None, None, None)
 
 
-def test_sweep_is_due_at_first_and_once_a_day(db: None) -> None:
-    assert sweep_is_due(make_site(), NOW)
-    assert not sweep_is_due(make_site(swept_at=NOW - DAY + MINUTE, watermark=NOW), NOW)
-    assert sweep_is_due(make_site(swept_at=NOW - DAY, watermark=NOW), NOW)
+def test_a_full_reading_is_due_at_first_and_once_a_day(db: None) -> None:
+    assert whole_is_due(make_site().state, NOW)
+    assert not whole_is_due(make_site(read_whole_at=NOW - DAY + MINUTE, read_up_to=NOW).state, NOW)
+    assert whole_is_due(make_site(read_whole_at=NOW - DAY, read_up_to=NOW).state, NOW)
 
 
 def test_no_secret_and_no_person_in_log_lines_or_errors(polled: Polled, caplog: pytest.LogCaptureFixture) -> None:
@@ -361,6 +363,7 @@ def test_course_wanted_afresh_is_read_from_the_start_even_after_a_poll_that_bega
         return len(batch.wanted)
 
     polled.now += timedelta(minutes=1)
-    result = read_site(polled.site, [WantedCourse(course, afresh=True)], on_stored=queue, now=polled.now)
+    wanted = WantedCourse(course, past_wanted_at=polled.now)
+    result = read_site(polled.site, [wanted], on_stored=queue, now=polled.now)
     assert (result.busy, result.queued) == (False, 2)
     assert {row.learner.moodle_id for batch in stored for row in batch.wanted} == {learner}

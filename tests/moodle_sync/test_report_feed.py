@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import responses
 
-from moodle_sync.models import Completion, Course, Learner
+from moodle_sync import report_feed
+from moodle_sync.models import Completion, Course, Learner, MoodleSiteState
 from moodle_sync.polling import read_site
 from moodle_sync.reading import WantedCourse
 from tests.builders import NOW, make_course, make_site
@@ -129,7 +130,8 @@ def test_long_list_of_courses_is_filtered_here(polled: Polled) -> None:
     assert polled.poll().new_completions == 1
 
 
-def test_rows_of_several_pages_are_all_read(polled: Polled) -> None:
+def test_rows_of_several_pages_are_all_read(polled: Polled, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_feed, "PER_PAGE_OF_THE_WHOLE", 400)
     course = polled.course(learners=1001)
     polled.moodle.complete_many(course.moodle_id, polled.users(course), polled.now.timestamp())
     course_ids = polled.users(course)
@@ -165,12 +167,12 @@ def test_large_pages_that_are_cut_short_on_the_way_are_read_as_small_ones(db: No
         page["data"]["rows"] = rows[number * size : number * size + min(size, 500)]
         return page
 
-    site = make_site(url=SITE, strategy="A", report_id=4, checked_at=NOW, report_rows=800)
+    site = make_site(url=SITE, feed="A", report_id=4, checked_at=NOW)
     course = make_course(site, moodle_id=2)
     with responses.RequestsMock() as moodle:
         answer_by(moodle, answer)
         result = read_site(site, [WantedCourse(course, NOW + DAY)], on_stored=lambda stored: 0, now=NOW)
-    assert asked_for == [(0, 1600), (0, 500), (1, 500)]
+    assert asked_for == [(0, 2000), (0, 500), (1, 500)]
     assert (result.error, result.new_completions) == ("", 800)
 
 
@@ -223,38 +225,52 @@ def test_deleted_report_is_looked_for_again(polled: Polled) -> None:
 def test_site_without_report_id_says_so_and_is_checked(polled: Polled) -> None:
     polled.course(learners=1)
     polled.poll()
-    polled.site.state.report_id = None
-    polled.site.save()
+    MoodleSiteState.objects.update(report_id=None)
     assert "the report was not found" in polled.poll().error
     assert polled.poll().error == ""
 
 
-def test_report_that_is_suddenly_empty_is_refused_until_it_is_not(polled: Polled) -> None:
+def test_report_that_is_suddenly_empty_is_refused_until_it_is_not(
+    polled: Polled, monkeypatch: pytest.MonkeyPatch
+) -> None:
     course = polled.course(learners=2)
     first, second = polled.users(course)
     polled.complete(course, first)
     polled.poll()
-    polled.moodle.uncomplete(course.moodle_id, first)
-    result = polled.poll(DAY)
-    assert "it is empty, although completions of these courses are known" in result.error
+    with monkeypatch.context() as patch:
+        patch.setattr(polled.moodle, "rows", lambda report_id: [])
+        result = polled.poll(DAY)
+    assert "it lacks learners whom Moodle shows as having completed the course" in result.error
     assert polled.site.state.read_whole_at != polled.now
     polled.complete(course, second)
-    assert polled.poll().new_completions == 1
+    assert polled.poll(HOUR).new_completions == 1
     assert polled.site.state.read_whole_at == polled.now
     assert polled.site.state.error == ""
+
+
+def test_report_that_is_empty_because_everybody_has_left_is_believed(polled: Polled) -> None:
+    course = polled.course(learners=3)
+    for learner in polled.users(course):
+        polled.complete(course, learner)
+    polled.poll()
+    for learner in list(polled.users(course)):
+        polled.moodle.unenrol(course.moodle_id, learner)
+    for _ in range(3):
+        assert polled.poll(DAY).error == ""
+        assert polled.site.state.read_whole_at == polled.now
 
 
 def test_row_that_cannot_be_read_is_named_and_stops_no_other(db: None) -> None:
     page = recording("agreed_report_page0")["response"]
     page["data"]["totalrowcount"] = len(page["data"]["rows"])
-    page["data"]["rows"][1]["columns"][8] = "gestern"
-    site = make_site(url=SITE, strategy="A", report_id=4, checked_at=NOW, functions=[])
+    page["data"]["rows"][1]["columns"][0] = "no link"
+    site = make_site(url=SITE, feed="A", report_id=4, checked_at=NOW, functions=[])
     course = make_course(site, moodle_id=2)
     with responses.RequestsMock() as moodle:
         answer_json(moodle, True)
         answer_json(moodle, page)
         result = read_site(site, [WantedCourse(course)], on_stored=lambda stored: len(stored.wanted), now=NOW)
-    assert result.problems == ["Navigatr badge feed: row 2 of page 1: time not understood"]
+    assert result.problems == ["Navigatr badge feed: row 2 of page 1: course is not a link"]
     in_course = sum('view.php?id=2"' in row["columns"][0] for row in page["data"]["rows"])
     assert result.queued == in_course - 1 == Completion.objects.count()
     site.refresh_from_db()

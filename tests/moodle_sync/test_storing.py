@@ -10,9 +10,11 @@ from pytest_django import DjangoAssertNumQueries
 from badging.privacy import erase_learner
 from moodle_sync.client import MoodleClient
 from moodle_sync.client.records import Grade
+from moodle_sync.completing import is_again
 from moodle_sync.models import Completion, Course, Learner
 from moodle_sync.polling import read_site
-from moodle_sync.storing import Seen, Stored, WantedCourse, is_second, profile, storable
+from moodle_sync.reading import Seen, Stored, WantedCourse
+from moodle_sync.storing import fitting, profile
 from sandbox import MOODLE
 from tests.builders import NOW, make_course, make_site
 
@@ -279,7 +281,7 @@ def test_time_that_moodle_learns_later_replaces_an_unknown_one(polled: Polled) -
 def test_second_completion_is_one_of_a_later_minute(
     known: datetime | None, completed_at: datetime | None, source: str, expected: bool
 ) -> None:
-    assert is_second(known, seen_at(completed_at, source)) is expected
+    assert is_again(Completion(completed_at=known), seen_at(completed_at, source)) is expected
 
 
 @pytest.mark.parametrize(
@@ -294,7 +296,7 @@ def test_second_completion_is_one_of_a_later_minute(
     ],
 )
 def test_text_that_no_database_takes_is_made_storable(text: str, longest: int, stored: str) -> None:
-    assert storable(text, longest) == stored
+    assert fitting(text, longest) == stored
 
 
 def test_learner_with_text_that_no_database_takes_stops_no_other(db: None) -> None:
@@ -302,7 +304,7 @@ def test_learner_with_text_that_no_database_takes_stops_no_other(db: None) -> No
     rows = page["data"]["rows"]
     rows[0]["columns"][4:7] = ["N\0ul\ud83d", "x" * 300, "y" * 300 + "@example.org"]
     page["data"]["totalrowcount"] = len(rows)
-    site = make_site(url=SITE, strategy="A", report_id=4, checked_at=NOW)
+    site = make_site(url=SITE, feed="A", report_id=4, checked_at=NOW)
     numbers = {int(row["columns"][0].partition("id=")[2].partition('"')[0]) for row in rows}
     wanted = [WantedCourse(make_course(site, moodle_id=number)) for number in numbers]
     with responses.RequestsMock() as moodle:
