@@ -281,7 +281,7 @@ def note_badge(mapping: CourseBadgeMapping, *, now: datetime) -> int:
 
     Only while it is still this badge: somebody may have changed the mapping while Navigatr answered.
     """
-    current = CourseBadgeMapping.objects.select_for_update(of=["self"]).order_by("pk").filter(pk=mapping.pk).first()
+    current = CourseBadgeMapping.objects.select_for_update(no_key=True).filter(pk=mapping.pk).order_by("pk").first()
     seen = (mapping.connection_id, mapping.provider_id, mapping.badge_id)
     if current is None or (current.connection_id, current.provider_id, current.badge_id) != seen:
         return 0
