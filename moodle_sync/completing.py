@@ -7,17 +7,7 @@ score, and whether it is still so, Moodle tells of one learner at a time (FACTS-
 from collections.abc import Collection
 from dataclasses import replace
 
-from django.utils.translation import gettext as _
-
-from .client.errors import (
-    MoodleError,
-    MoodleGone,
-    MoodleLearnerGone,
-    MoodleNoCriteria,
-    MoodleNotAllowed,
-    MoodleNotTracked,
-    MoodleSomethingGone,
-)
+from .client.errors import MoodleError
 from .client.functions import BATCH, COMPLETION, GRADES, USERS
 from .client.records import CompletionStatus, LearnerFacts
 from .models import Completion
@@ -28,8 +18,6 @@ Key = tuple[int, int]
 
 # What is asked about a learner, and what is lost where the service lacks the function.
 ASKED = frozenset({COMPLETION, USERS, GRADES, BATCH})
-# Errors that are about the learner alone and no problem of the site.
-ABOUT_THE_LEARNER = (MoodleNotTracked, MoodleLearnerGone, MoodleSomethingGone)
 
 
 def complete_what_is_new(poll: Poll, batch: Batch) -> tuple[list[Seen], dict[Key, LearnerFacts]]:
@@ -106,22 +94,11 @@ def _ask(poll: Poll, batch: Batch, news: list[Seen]) -> dict[Key, LearnerFacts]:
             for pair, facts in answers.items():
                 one = asked[pair]
                 told[one.key] = facts if one.status is None else replace(facts, status=one.status)
-                _note_problems(poll, one, facts)
+                for answer in (facts.status, facts.user, facts.grade):
+                    if isinstance(answer, MoodleError):
+                        poll.problem(one.course, answer, one.user_id)
             poll.heartbeat()
     return told
-
-
-def _note_problems(poll: Poll, seen: Seen, facts: LearnerFacts) -> None:
-    """Note what could not be told. What concerns the learner alone is no problem of the site."""
-    for answer in (facts.status, facts.user, facts.grade):
-        if isinstance(answer, MoodleError) and not isinstance(answer, ABOUT_THE_LEARNER):
-            if isinstance(answer, MoodleGone | MoodleNotAllowed | MoodleNoCriteria):
-                poll.problem(seen.course, answer)
-            else:
-                poll.note(
-                    _("%(course)s, learner %(id)d: %(advice)s")
-                    % {"course": seen.course, "id": seen.user_id, "advice": _(answer.advice)}
-                )
 
 
 def _see_whether_the_zone_is_right(poll: Poll, news: list[Seen], facts: dict[Key, LearnerFacts]) -> None:

@@ -6,7 +6,7 @@ track (teachers, suspended enrolments) are left alone until the next daily readi
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from time import monotonic
 
 from django.conf import settings
@@ -24,7 +24,6 @@ from .client.errors import (
 )
 from .client.functions import BATCH
 from .client.records import CompletionStatus, EnrolledUser
-from .completing import ABOUT_THE_LEARNER
 from .models import Completion, Course
 from .reading import Batch, Poll, Seen, on_file
 
@@ -93,12 +92,13 @@ def _say_that_it_takes_long(poll: Poll) -> None:
 def _read_course(poll: Poll, course: Course, rounds: _Round) -> Iterator[Batch]:
     """Read one course from where the last round stopped. Each course has its own daily reading of everybody."""
     past_is_due = poll.wanted[course.pk].past_is_due
-    whole = past_is_due or course.past_read_at is None or course.past_read_at <= poll.now - WHOLE_EVERY
-    if whole and course.next_offset == 0:
-        course.untracked = []
-    if past_is_due and course.next_offset == 0:
-        # Moodle no longer lists learners who have left the course.
-        yield from on_file(course)
+    if course.next_offset == 0:
+        course.asks_everybody = past_is_due or _is_old(course, poll.now)
+        if course.asks_everybody:
+            course.untracked = []
+        if past_is_due:
+            # Moodle no longer lists learners who have left the course.
+            yield from on_file(course)
     while not rounds.is_over(poll):
         users, places = _participants(poll, course)
         seen, gone = _completions(poll, course, users, past_is_due=past_is_due)
@@ -108,9 +108,14 @@ def _read_course(poll: Poll, course: Course, rounds: _Round) -> Iterator[Batch]:
         course.next_offset = 0 if last else course.next_offset + places
         if last:
             course.read_at = poll.now
-        yield Batch(seen, bookmarks=(course,), whole=(course,) if last and whole else (), gone=gone)
+        yield Batch(seen, bookmarks=(course,), whole=(course,) if last and course.asks_everybody else (), gone=gone)
         if last:
             return
+
+
+def _is_old(course: Course, now: datetime) -> bool:
+    """Whether it is a day since everybody in the course was asked about."""
+    return course.past_read_at is None or course.past_read_at <= now - WHOLE_EVERY
 
 
 def _participants(poll: Poll, course: Course) -> tuple[list[EnrolledUser], int]:
@@ -156,9 +161,9 @@ def _completions(
         asked = ask[start : start + STATUSES_AT_ONCE]
         answers |= poll.client.completion_statuses(course.moodle_id, asked, batch=BATCH in poll.functions)
         poll.heartbeat()
-    for answer in answers.values():
-        if isinstance(answer, MoodleError) and not isinstance(answer, ABOUT_THE_LEARNER):
-            poll.problem(course, answer)
+    for user_id, answer in answers.items():
+        if isinstance(answer, MoodleError):
+            poll.problem(course, answer, user_id)
     untracked |= {user_id for user_id, answer in answers.items() if isinstance(answer, MoodleNotTracked)}
     course.untracked = sorted(untracked)
     found = []

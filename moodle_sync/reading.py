@@ -8,11 +8,22 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from .client import MoodleClient
-from .client.errors import MoodleError
+from .client.errors import (
+    MoodleError,
+    MoodleGone,
+    MoodleLearnerGone,
+    MoodleNoCriteria,
+    MoodleNotAllowed,
+    MoodleNotTracked,
+    MoodleSomethingGone,
+)
 from .client.records import CompletionStatus
 from .models import Completion, Course, MoodleSite, MoodleSiteState
 
 ON_FILE_AT_ONCE = 500
+# Errors about one learner that say that nothing is wrong with the site, and those that all of a course would meet.
+ABOUT_THE_LEARNER = (MoodleNotTracked, MoodleLearnerGone, MoodleSomethingGone)
+ABOUT_THE_COURSE = (MoodleGone, MoodleNotAllowed, MoodleNoCriteria)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +136,18 @@ class Poll:
         """Those whose past completions are to be read."""
         return [row.course for row in self.wanted.values() if row.past_is_due]
 
-    def problem(self, course: Course, error: MoodleError) -> None:
-        """Note, once, what one course or learner could not tell; the round goes on."""
-        self.note(f"{course}: {_(error.advice)}")
+    def problem(self, course: Course, error: MoodleError, user_id: int | None = None) -> None:
+        """Note, once, what a course, or one learner of it, could not tell; the round goes on.
+
+        What concerns the learner alone is no problem of the site, and not noted.
+        """
+        if user_id is not None and isinstance(error, ABOUT_THE_LEARNER):
+            return
+        if user_id is None or isinstance(error, ABOUT_THE_COURSE):
+            self.note(f"{course}: {_(error.advice)}")
+            return
+        values = {"course": course, "id": user_id, "advice": _(error.advice)}
+        self.note(_("%(course)s, learner %(id)d: %(advice)s") % values)
 
     def note(self, *lines: str) -> None:
         """Note, once, what is wrong and stops nothing else."""

@@ -186,7 +186,7 @@ def _move_on(poll: Poll, batch: Batch) -> None:
         for course in batch.whole:
             course.past_read_at = course.read_at = poll.now
     if batch.bookmarks:
-        Course.objects.bulk_update(batch.bookmarks, ["error", "untracked", "next_offset", "read_at"])
+        Course.objects.bulk_update(batch.bookmarks, ["error", "untracked", "next_offset", "asks_everybody", "read_at"])
     if batch.state:
         for name, value in batch.state.items():
             setattr(poll.state, name, value)

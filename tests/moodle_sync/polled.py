@@ -16,6 +16,7 @@ STATUS = "core_completion_get_course_completion_status"
 ENROLLED = "core_enrol_get_enrolled_users"
 GRADES = "gradereport_user_get_grade_items"
 MANY = "tool_mobile_call_external_functions"
+CONFIG = "tool_mobile_get_config"
 COURSES = "core_course_get_courses_by_field"
 
 
@@ -30,6 +31,8 @@ class Polled:
         self.batches: list[Stored] = []
         # What happens while a batch is being stored.
         self.meanwhile: Callable[[], object] = lambda: None
+        # Completions that wait for Moodle's word.
+        self.waiting: list[Completion] = []
         self._wanted: list[int] = []
 
     def connect(self, name: str = "Moodle") -> None:
@@ -91,7 +94,9 @@ class Polled:
         self.now += after
         self.batches.clear()
         self.moodle.ledger.clear()
-        result = read_site(self.site, self.wanted(), on_stored=self.on_stored, now=self.now)
+        result = read_site(
+            self.site, self.wanted(), on_stored=self.on_stored, waiting=lambda: self.waiting, now=self.now
+        )
         self.site = MoodleSite.objects.get(pk=self.site.pk)
         return result
 

@@ -8,14 +8,15 @@ import responses
 from cryptography.fernet import Fernet
 from pytest_django.fixtures import Settings
 
-from moodle_sync.models import LONGEST_PAUSE, Completion, Learner, MoodleSite
+from moodle_sync import polling
+from moodle_sync.models import LONGEST_PAUSE, Completion, Learner, MoodleSite, MoodleSiteState
 from moodle_sync.polling import POLL_LEASE, PollResult, read_site
-from moodle_sync.report_feed import whole_is_due
 from moodle_sync.reading import Stored, WantedCourse
+from moodle_sync.report_feed import whole_is_due
 from sandbox import MOODLE
 from tests.builders import NOW, make_course, make_site
 
-from .polled import COURSES, REPORT, RETRIEVE, SET_FILTERS, Polled
+from .polled import CONFIG, COURSES, REPORT, RETRIEVE, SET_FILTERS, Polled
 from .recordings import SITE, answer_by, answer_json, recording
 
 DAY = timedelta(days=1)
@@ -62,12 +63,15 @@ def test_site_that_must_not_be_polled_is_left_alone(db: None, fields: dict[str, 
 
 def test_poll_whose_worker_died_is_taken_over_after_the_lease(polled: Polled) -> None:
     polled.course(learners=1)
-    MoodleSite.objects.update(polling_until=polled.now + POLL_LEASE)
+    MoodleSiteState.objects.update(polling_until=polled.now + POLL_LEASE)
     assert "being polled right now" in polled.poll(POLL_LEASE - MINUTE).error
     assert polled.poll(MINUTE).error == ""
 
 
-def test_poll_that_another_one_took_over_stops_and_leaves_it_in_peace(polled: Polled) -> None:
+def test_poll_that_another_one_took_over_stops_and_leaves_it_in_peace(
+    polled: Polled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(polling, "RENEW_EVERY", timedelta(0))
     course = polled.course(learners=1)
     polled.complete(course, polled.users(course)[0], grade=80)
     polled.poll()
@@ -77,7 +81,7 @@ def test_poll_that_another_one_took_over_stops_and_leaves_it_in_peace(polled: Po
     later = polled.course(learners=1)
     polled.complete(later, polled.users(later)[0])
     # The first of two reads: after it there is one more to make.
-    polled.meanwhile = lambda: MoodleSite.objects.update(polling_until=theirs)
+    polled.meanwhile = lambda: MoodleSiteState.objects.update(polling_until=theirs)
     watermark = polled.site.state.read_up_to
     result = polled.poll()
     assert "another one took over" in result.error
@@ -125,7 +129,7 @@ def test_site_that_fails_says_why_waits_longer_each_time_and_recovers(polled: Po
     polled.complete(course, polled.users(course)[0])
     assert polled.poll().new_completions == 1
     assert (polled.site.state.error, polled.site.state.failures) == ("", 0)
-    assert polled.site.state.next_poll_at == polled.now + MINUTE
+    assert polled.site.state.next_poll_at == polled.now + polled.site.busy_interval
 
 
 def test_moodle_that_asks_for_a_longer_pause_gets_it(db: None) -> None:
@@ -186,7 +190,7 @@ def test_list_of_courses_that_cannot_be_read_stops_no_badge(db: None) -> None:
     site = make_site(url=SITE)
     course = make_course(site, moodle_id=2)
     info, page = recording("site_info")["response"], recording("agreed_report_last_page")["response"]
-    functions = ("core_reportbuilder_list_reports", SET_FILTERS, RETRIEVE, COURSES)
+    functions = ("core_reportbuilder_list_reports", SET_FILTERS, RETRIEVE, COURSES, CONFIG)
     info["functions"] = [{"name": name, "version": info["version"]} for name in functions]
     page["data"]["totalrowcount"] = len(page["data"]["rows"])
     recorded = {
@@ -195,6 +199,7 @@ def test_list_of_courses_that_cannot_be_read_stops_no_badge(db: None) -> None:
         SET_FILTERS: True,
         RETRIEVE: page,
         COURSES: {"errorcode": "nopermissions"},
+        CONFIG: recording("timezone_not_forced_mobile_config")["response"],
     }
     with responses.RequestsMock() as moodle:
         answer_by(moodle, lambda asked: recorded[asked["wsfunction"]])
