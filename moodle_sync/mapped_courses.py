@@ -34,6 +34,9 @@ def follow_renames(poll: Poll, batch: Batch) -> None:
 def look_at(poll: Poll) -> None:
     """Look at all mapped courses: renamed ones get their new names, deleted ones are noted. Raises AnotherMoodle."""
     courses = [course for course in poll.courses if course.gone_at is None]
+    if poll.courses_looked_at or not courses:
+        return
+    poll.courses_looked_at = True
     found = _look(poll, courses)
     missing = [course for course in courses if course.moodle_id not in found]
     gone = [course for course in missing if _is_gone(poll, course)] if COURSES in poll.functions else []

@@ -204,6 +204,8 @@ def _check(poll: Poll) -> None:
     if inspection.failure is not None:
         raise inspection.failure
     try:
+        # Before the list of all courses is stored, which would hide that they are another Moodle's.
+        mapped_courses.look_at(poll)
         sync_courses(poll.site, poll.client)
     except (MoodleUnavailable, MoodleTokenRefused):
         raise
@@ -221,6 +223,7 @@ def _feed(poll: Poll) -> Iterator[Batch]:
         return
     reads_report = poll.state.feed == Feed.REPORT
     if not reads_report or report_feed.looks_far_back(poll.state, poll.now):
+        # Unless the check has just looked.
         mapped_courses.look_at(poll)
     yield from report_feed.batches(poll) if reads_report else learner_feed.batches(poll)
 

@@ -120,6 +120,7 @@ class Poll:
     people_known: int = 0
     people_changed: int = 0
     zone_doubted: bool = False
+    courses_looked_at: bool = False
 
     @property
     def functions(self) -> frozenset[str]:

@@ -108,7 +108,7 @@ def test_past_completions_are_read_again_where_they_are_wanted() -> None:
     change(mapping)
     assert Course.objects.get().past_read_at == NOW
     assert change(mapping, include_past=True).include_past
-    assert [row.afresh for row in wanted_courses(mapping.course.site)] == [True]
+    assert [row.past_is_due for row in wanted_courses(mapping.course.site)] == [True]
 
 
 def test_what_was_tried_under_a_removed_mapping_goes_on_under_the_next_and_what_only_waited_does_not() -> None:

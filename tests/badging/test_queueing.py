@@ -58,7 +58,7 @@ def test_completions_of_courses_without_a_mapping_are_left_alone() -> None:
 
 @pytest.mark.parametrize(("completed_at", "source"), [(NOW - timedelta(days=30), "report"), (None, "unknown")])
 def test_past_completions_are_queued_behind_todays(completed_at: Any, source: str) -> None:
-    mapping = make_mapping(include_past=True)
+    mapping = make_mapping(past_wanted_at=NOW)
     queue(make_completion(mapping.course, completed_at=completed_at, time_source=source))
     assert Issuance.objects.get().past
 
@@ -102,21 +102,34 @@ def test_a_suspended_learner_waits_until_the_account_is_active_or_the_site_allow
     assert (row.state, row.next_attempt_at) == (State.QUEUED, LATER)
 
 
-def test_the_daily_sweep_reads_scores_and_accounts_again_where_it_may_help() -> None:
-    site = make_site(send_suspended=False, enabled=False)
+def test_moodle_is_asked_about_those_who_wait_for_it_the_longest_first() -> None:
+    site = make_site()
     mapping = make_mapping(make_course(site))
-    waiting = [
-        make_issuance(mapping, make_completion(mapping.course, score_read_at=NOW), **fields)
-        for fields in ({"state": "not_met"}, {"state": "held", "reason": "learner_suspended"}, {"state": "failed"})
+    told = [
+        {"state": "not_met", "reason": "no_score"},
+        {"state": "held", "reason": "learner_suspended"},
+        {"state": "held", "reason": "completion_undone"},
+        {"state": "failed", "reason": "profile_incomplete"},
+        {"state": "failed", "reason": "rejected"},
+        {"state": "held", "reason": "mapping_disabled"},
+        {"state": "queued"},
     ]
-    queueing.poll_and_queue(site, now=LATER)
-    unread = set(Completion.objects.filter(score_read_at=None).values_list("pk", flat=True))
-    assert unread == {row.completion_id for row in waiting[:2]}
-    Completion.objects.update(score_read_at=NOW)
-    site.state.read_up_to = site.state.read_whole_at = NOW
-    site.save()
-    queueing.poll_and_queue(site, now=LATER)
-    assert not Completion.objects.filter(score_read_at=None).exists()
+    rows = [
+        make_issuance(mapping, make_completion(mapping.course, confirmed_at=NOW - timedelta(minutes=number)), **fields)
+        for number, fields in enumerate(told)
+    ]
+    waiting = queueing.waiting_for_moodle(site, NOW)
+    # The newest one was asked about within the poll interval.
+    assert [row.pk for row in waiting] == [rows[number].completion_id for number in (3, 2, 1)]
+
+
+def test_a_full_reading_is_followed_by_questions_about_those_it_did_not_show() -> None:
+    site = make_site(read_whole_at=NOW)
+    mapping = make_mapping(make_course(site))
+    shown, missing = (make_completion(mapping.course, confirmed_at=at) for at in (NOW, NOW - timedelta(hours=2)))
+    for completion in (shown, missing):
+        make_issuance(mapping, completion, state="failed", reason="rejected")
+    assert queueing.waiting_for_moodle(site, NOW + timedelta(minutes=5)) == [missing]
 
 
 @pytest.mark.parametrize(("score", "again"), [(70, 1), (60, 0), (None, 1)])
@@ -238,7 +251,7 @@ def test_what_may_have_been_sent_under_a_removed_mapping_goes_on_to_its_look_up(
 def test_disabled_courses_are_read_too_and_past_ones_where_they_count() -> None:
     site = make_site(clock_skew=timedelta(minutes=-3))
     only_new = make_mapping(make_course(site), active=False)
-    all_of_it = make_mapping(make_course(site), include_past=True)
+    all_of_it = make_mapping(make_course(site), past_wanted_at=NOW)
     make_mapping()
     wanted = {row.course: row.since for row in queueing.wanted_courses(site)}
     # A clock behind ours stamps a completion of this minute with an earlier time.

@@ -128,7 +128,8 @@ class Story(RuleBasedStateMachine):
         self.courses = []
         for number in COURSES:
             moodle_id = moodle.add_course(f"C{number}", f"Course {number}")
-            self.courses.append(make_course(self.site, moodle_id=moodle_id))
+            names = {"shortname": f"C{number}", "fullname": f"Course {number}"}
+            self.courses.append(make_course(self.site, moodle_id=moodle_id, **names))
         self.people = {
             name: moodle.add_learner("Ana", name, address)
             for name, address in zip(PEOPLE, FIRST_ADDRESSES, strict=True)
