@@ -121,9 +121,10 @@ def _as_far_as_known(seen: Seen, known: dict[Key, Completion]) -> Seen:
 
 def _exactly(poll: Poll, batch: Batch, seen: Seen, facts: LearnerFacts) -> Seen:
     """With the exact time. A feed's time in a zone that is doubted gives way to that of the criteria."""
-    if batch.ask_all or batch.on_file:
-        return seen
     status = facts.status if isinstance(facts.status, CompletionStatus) else None
+    if batch.ask_all or batch.on_file:
+        known = status and status.earliest
+        return replace(seen, completed_at=known, source=Completion.TimeSource.CRITERIA) if known else seen
     doubted = poll.zone_doubted and seen.source == Completion.TimeSource.REPORT
     told = replace(seen, doubtful=True) if doubted else seen
     if seen.source == Completion.TimeSource.REPORT:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain
-from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -37,8 +36,6 @@ log = logging.getLogger(__name__)
 POLL_LEASE: timedelta = settings.LEASE
 # How old a sign of life gets before the next one is given.
 RENEW_EVERY = timedelta(seconds=5)
-# A zone that is doubted is measured anew, but not at every poll.
-MEASURE_ZONE_EVERY = timedelta(hours=1)
 ASKED_AT_ONCE = 25
 # What data that nobody has thought of makes a program raise.
 ODD_DATA = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
@@ -243,13 +240,10 @@ def _doubt_the_zone(poll: Poll) -> None:
     poll.note(
         _(
             "The report's times differ from the exact ones as two time zones do: “Force timezone” may have been "
-            "changed in Moodle. The zone is measured anew; until then each learner's exact time is asked for."
+            "changed in Moodle. The zone is measured anew within the hour; until then the exact times are asked for."
         )
     )
-    doubted: dict[str, Any] = {"zone": ""}
-    if poll.state.checked_at is None or poll.state.checked_at <= poll.now - MEASURE_ZONE_EVERY:
-        doubted["checked_at"] = None
-    MoodleSiteState.objects.filter(pk=poll.state.pk).update(**doubted)
+    MoodleSiteState.objects.filter(pk=poll.state.pk).update(zone="")
 
 
 class _Stopped(Exception):

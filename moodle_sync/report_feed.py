@@ -65,10 +65,9 @@ def batches(poll: Poll) -> Iterator[Batch]:
         # Moodle no longer lists learners who have left it.
         yield from on_file(course)
     if whole_is_due(state, now):
-        beginnings = [row.since for row in poll.wanted.values() if row.since is not None]
-        if zone_named(state.zone) is None and beginnings:
-            # Without a zone only Moodle's filter tells what is new, so that is asked for before everything else.
-            yield from _read(poll, poll.courses, since=min(beginnings) + state.clock_skew)
+        if (beginning := _beginning(poll)) is not None:
+            # Where a time cannot be read only Moodle's filter tells what is new: that is asked for first.
+            yield from _read(poll, poll.courses, since=beginning + state.clock_skew)
         moved = {"read_whole_at": now, "read_up_to": now, "looked_back_at": _looked_back(state, DEPTHS[-1], now)}
         yield from _read(poll, poll.courses, since=None, moved=moved)
         return
@@ -79,6 +78,13 @@ def batches(poll: Poll) -> Iterator[Batch]:
     since = (state.read_up_to or now) + state.clock_skew - depth.back
     moved = {"read_up_to": now, "looked_back_at": _looked_back(state, depth, now)}
     yield from _read(poll, poll.courses, since=since, moved=moved)
+
+
+def _beginning(poll: Poll) -> datetime | None:
+    """From when on a full reading may meet something new; None where everything counts anyway."""
+    if poll.state.read_up_to is not None:
+        return poll.state.read_up_to - DEPTHS[-1].back
+    return min((row.since for row in poll.wanted.values() if row.since is not None), default=None)
 
 
 def whole_is_due(state: MoodleSiteState, now: datetime) -> bool:

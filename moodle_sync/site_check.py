@@ -9,15 +9,14 @@ from django.utils.translation import gettext
 
 from .client import MoodleClient, records
 from .client.errors import MoodleNotAllowed
-from .client.functions import COURSES, LIST_REPORTS
+from .client.functions import CONFIG, COURSES, LIST_REPORTS
 from .client.inspection import OWN_TEXTS, Inspection
 from .client.report_cells import matching_reports
 from .models import Course, Feed, MoodleSite, MoodleSiteState
 from .storing import fitting
 
 CHECK_EVERY = timedelta(days=1)
-# On the slower feed, as the report may have been mended since.
-CHECK_WITHOUT_REPORT_EVERY = timedelta(hours=1)
+CHECK_AGAIN_EVERY = timedelta(hours=1)
 
 
 def moodle_client_for(site: MoodleSite) -> MoodleClient:
@@ -85,13 +84,15 @@ def _is_about_report(finding: dict[str, Any]) -> bool:
 def check_is_due(state: MoodleSiteState, client: MoodleClient, now: datetime) -> bool:
     """Whether the site is to be checked: never done, no usable feed, or done a day ago.
 
-    On the slower feed every hour, and at once when the report has been changed. Raises MoodleError.
+    Every hour while the zone of the report's times is doubted, and on the slower feed, as the report may have been
+    mended since; there also at once when the report has been changed. Raises MoodleError.
     """
     if not state.feed or state.checked_at is None or state.checked_at <= now - CHECK_EVERY:
         return True
+    an_hour_ago = state.checked_at <= now - CHECK_AGAIN_EVERY
     if state.feed == Feed.REPORT:
-        return False
-    return state.checked_at <= now - CHECK_WITHOUT_REPORT_EVERY or _report_has_changed(state, client)
+        return an_hour_ago and not state.zone and CONFIG in state.functions
+    return an_hour_ago or _report_has_changed(state, client)
 
 
 def _report_has_changed(state: MoodleSiteState, client: MoodleClient) -> bool:
