@@ -119,12 +119,12 @@ def inspect(client: MoodleClient, *, now: datetime) -> Inspection:
     report.run()
     if report.failure:
         return Inspection(findings=(*findings, *report.findings), failure=report.failure)
-    people = PeopleCheck(client, info, report.rows, compare_times=not zone)
+    people = PeopleCheck(client, info, report.rows, compare_times=zone_finding.text == _ZONE_UNKNOWN)
     people.run()
     if people.failure and not report.usable:
         seen = (*findings, *report.findings, *people.findings, *people.extras)
         return Inspection(findings=seen, failure=people.failure)
-    findings.append(zone_finding if zone else _measured(zone_finding, people.offsets))
+    findings.append(_measured(zone_finding, people.offsets))
     feed = REPORT_FEED if report.usable else LEARNER_FEED if people.usable else ""
     # What only the other feed needs is worth knowing but stops nothing; without any feed, everything is in the way.
     for needing, found in ((REPORT_FEED, report.findings), (LEARNER_FEED, people.findings)):

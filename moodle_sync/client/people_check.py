@@ -30,7 +30,7 @@ SAMPLE_COURSES = 3
 SAMPLE_COURSES_BY_ID = 2
 SAMPLE_USERS = 100
 # Rows of the report whose exact times are asked for where the zone of its times is unknown.
-SAMPLE_TIMES = 4
+SAMPLE_TIMES = 3
 # Separate groups: what completion status and grades answer for a course whose groups the account is not in.
 _GROUPS_REFUSED = ("accessdenied", "notingroup")
 _COURSE_REFUSED = ("requireloginerror", "errorcoursecontextnotvalid")
@@ -72,7 +72,7 @@ class PeopleCheck:
         self.offsets: list[timedelta] = []
 
     def run(self) -> None:
-        """Look at a few courses, participants and one learner: up to 12 calls."""
+        """Look at a few courses, participants and one learner: up to 11 calls."""
         courses = self._courses() if functions.COURSES in self._info.functions else []
         # Of the report's rows one whose course can be seen tells more than one of a hidden course.
         row = min(self._rows, key=lambda row: row.course_id in self._hidden_ids, default=None)

@@ -48,6 +48,41 @@ def test_without_the_report_it_reads_learner_by_learner_and_says_what_is_missing
     assert any("Navigatr badge feed" in row["message"] for row in done.json["findings"] if not row["ok"])
 
 
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("separate_groups", "moodle/site:accessallgroups"),
+        ("grades_refused", "moodle/grade:viewall"),
+        ("no_viewfullnames", "moodle/site:viewfullnames"),
+        ("few_users", "names and addresses may not be exact"),
+    ],
+)
+def test_it_says_what_the_administrator_must_click_and_saves_all_the_same(
+    sandbox: Sandbox, fault: str, said: str
+) -> None:
+    course = sandbox.moodle.add_course("C1", "Course")
+    sandbox.moodle.complete(course, sandbox.moodle.add_learner("Ana", "Lee", "ana@example.org"))
+    sandbox.faults.on(fault, side=MOODLE)
+    done = manage("connect_moodle", *CONNECT_MOODLE, "--url", sandbox.moodle_url, stdin=sandbox.moodle_token)
+    assert (done.code, done.err) == (0, "")
+    assert any(line.startswith("✗") and said in line for line in done.out.splitlines())
+    assert "Saved. Feed: A" in done.out
+
+
+@pytest.mark.parametrize("fault", ["usernotfullysetup", "dbconnectionfailed", "token_expired"])
+def test_what_stops_everything_saves_nothing_and_says_why(sandbox: Sandbox, fault: str) -> None:
+    sandbox.faults.on(fault, side=MOODLE)
+    done = manage("connect_moodle", *CONNECT_MOODLE, "--url", sandbox.moodle_url, stdin=sandbox.moodle_token)
+    assert done.code == 1
+    said = {
+        "usernotfullysetup": "fill in every required field",
+        "dbconnectionfailed": "cannot reach its own database",
+        "token_expired": 'without a date in "Valid until"',
+    }
+    assert said[fault] in done.err
+    assert not MoodleSite.objects.exists()
+
+
 @pytest.mark.parametrize("token", ["wrong", "", "töken"])
 def test_a_bad_token_saves_nothing_and_is_not_repeated(sandbox: Sandbox, token: str) -> None:
     done = manage("connect_moodle", *CONNECT_MOODLE, "--url", sandbox.moodle_url, stdin=token)
