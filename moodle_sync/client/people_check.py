@@ -127,7 +127,8 @@ class PeopleCheck:
         else:
             self._extra(MoodleFinding("courses", True, gettext_noop("Courses can be chosen.")))
         tracked = [course for course in courses if course.visible and course.completion_enabled is not False]
-        return tracked[:SAMPLE_COURSES]
+        # Courses with separate groups first: they may show nobody where others show everybody.
+        return sorted(tracked, key=lambda course: not course.separate_groups)[:SAMPLE_COURSES]
 
     def _extra(self, finding: MoodleFinding) -> None:
         """Add a finding of what neither feed needs."""

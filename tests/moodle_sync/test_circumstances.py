@@ -137,6 +137,15 @@ def test_without_the_report_these_rights_are_needed(site: Site, fault: str, slug
     assert not result.ok
 
 
+@pytest.mark.parametrize(("fault", "slug"), [("no_emails", "emails"), ("no_viewfullnames", "names")])
+def test_what_accounts_leave_out_is_told_without_the_list_of_participants_too(
+    site: Site, fault: str, slug: str
+) -> None:
+    site.fault("missing_function", ENROLLED)
+    site.fault(fault)
+    assert bad(site.check()).keys() == {slug, f"function-{ENROLLED}"}
+
+
 def test_a_hidden_course_asks_for_viewhiddencourses_and_not_for_course_view(site: Site) -> None:
     site.moodle.set_course(site.course, visible=0)
     assert bad(site.check()) == {}
@@ -186,6 +195,20 @@ def test_separate_groups_ask_for_accessallgroups_and_never_for_viewdetails(site:
     assert capabilities(finding(result, "groups").message) == {"moodle/site:accessallgroups"}
     assert f"The course {site.course} uses separate groups" in finding(result, "groups").message
     assert (result.feed, result.ok) == (("A", True) if shared else ("B", False))
+
+
+def test_one_course_with_separate_groups_among_others_is_told(site: Site) -> None:
+    for name in ("C2", "C3", "C4"):
+        site.moodle.add_learners(2, site.moodle.add_course(name, name))
+    last = site.moodle.add_course("C5", "C5")
+    site.moodle.add_learners(2, last)
+    site.moodle.set_course(last, groupmode=1)
+    site.moodle.set_report(REPORT, shared=False)
+    site.fault("no_accessallgroups")
+    result = site.check()
+    assert bad(result).keys() - NO_REPORT == {"groups"}
+    assert f"The course {last}" in bad(result)["groups"]
+    assert finding(result, "participants").ok
 
 
 def test_separate_groups_are_told_without_the_list_of_participants_too(site: Site) -> None:
