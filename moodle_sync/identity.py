@@ -29,7 +29,7 @@ def address_of(url: str) -> str:
     """A site's address to be compared: without scheme, port of the scheme, case, and slash at the end."""
     parts = urlsplit(url)
     port = "" if parts.port in (None, 80, 443) else f":{parts.port}"
-    return f"{(parts.hostname or '').lower()}{port}{parts.path.rstrip('/')}"
+    return f"{(parts.hostname or '').lower()}{port}{parts.path.rstrip('/').lower()}"
 
 
 def has_been_read(site: MoodleSite) -> bool:

@@ -5,12 +5,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_noop
 
 from .client import MoodleClient, records
 from .client.errors import MoodleNotAllowed
+from .client.findings import OWN_TEXTS, MoodleFinding
 from .client.functions import CONFIG, COURSES, LIST_REPORTS
-from .client.inspection import OWN_TEXTS, Inspection
+from .client.inspection import Inspection
 from .client.report_cells import matching_reports
 from .models import Course, Feed, MoodleSite, MoodleSiteState
 from .storing import fitting
@@ -30,10 +31,11 @@ def moodle_client_for(site: MoodleSite) -> MoodleClient:
 
 def findings_of(inspection: Inspection) -> list[dict[str, Any]]:
     """The findings as a site's row keeps them: untranslated, with the values beside the text."""
-    return [
-        {"check": finding.check, "ok": finding.ok, "message": finding.text, "values": dict(finding.values)}
-        for finding in inspection.findings
-    ]
+    return [_as_kept(finding) for finding in inspection.findings]
+
+
+def _as_kept(finding: MoodleFinding) -> dict[str, Any]:
+    return {"check": finding.check, "ok": finding.ok, "message": finding.text, "values": dict(finding.values)}
 
 
 def keep_inspection(state: MoodleSiteState, inspection: Inspection, now: datetime) -> None:
@@ -42,6 +44,8 @@ def keep_inspection(state: MoodleSiteState, inspection: Inspection, now: datetim
     A feed that takes over from another one begins with a full reading: the other may have been behind.
     """
     kept: dict[str, Any] = {"findings": findings_of(inspection)}
+    if inspection.zone and state.zone and inspection.zone != state.zone:
+        kept["findings"].append(_as_kept(_zone_changed(state.zone, inspection.zone)))
     if inspection.info is not None:
         report = inspection.report
         kept |= {
@@ -59,6 +63,14 @@ def keep_inspection(state: MoodleSiteState, inspection: Inspection, now: datetim
     for name, value in kept.items():
         setattr(state, name, value)
     state.save(update_fields=list(kept))
+
+
+def _zone_changed(before: str, now: str) -> MoodleFinding:
+    message = gettext_noop(
+        "The time zone of the report's times was {before} and is now {now}. Completions that were read from the report "
+        "in between may be dated some hours off: look at the latest ones."
+    )
+    return MoodleFinding("zone-changed", False, message, {"before": before, "now": now}, needed=False)
 
 
 def finding_text(finding: dict[str, Any]) -> str:

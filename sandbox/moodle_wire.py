@@ -431,6 +431,9 @@ class MoodleWire:
         elif field not in ("username", "idnumber"):
             # Those two need one more right, and without it Moodle says "none" and not "no".
             raise _bad_parameter()
+        if self.faults.meets(MOODLE, "few_users", "core_user_get_users_by_field"):
+            # Without moodle/user:viewdetails only those show who teach somewhere.
+            found = [user for user in found if self._teaches(user.id)]
         if any(user.cleaned_up for user in found):
             raise self._no_record("user")
         if any(_has_tag(user) for user in found):
@@ -702,6 +705,10 @@ class MoodleWire:
                 for course in self.moodle.courses_of(user.id)
             ]
         return record
+
+    def _teaches(self, user_id: int) -> bool:
+        courses = self.moodle.courses_of(user_id)
+        return any(self.moodle.members(course.id)[user_id].role != STUDENT for course in courses)
 
     def _unseen(self, function: str) -> set[str]:
         """What of a person the account may not see, for want of a capability."""

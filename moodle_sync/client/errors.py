@@ -188,7 +188,7 @@ _PHP_ERROR = gettext_noop(
 )
 _PASSWORD = gettext_noop(
     'Moodle wants the portal\'s account to change its password. Edit the account, untick "Force password change", '
-    'and set its authentication to "Web services authentication".'
+    'and set its authentication to "Web services authentication" (listed under Disabled).'
 )
 
 # Moodle's error codes (WEB_SERVICES.md, section 8): what to do next, and what the administrator must do.
@@ -196,16 +196,17 @@ ERRORCODES: dict[str, tuple[type[MoodleError], str]] = {
     "invalidtoken": (
         MoodleTokenRefused,
         gettext_noop(
-            "Moodle does not know this token: it is mistyped, was deleted, or has expired. "
-            "Create a new token for the portal's account and service, and enter it here."
+            "Moodle does not know this token: it is mistyped, was deleted, or has expired. Create a new token for the "
+            'portal\'s account and service, without a date in "Valid until", and enter it here.'
         ),
     ),
     "accessexception": (
         MoodleTokenRefused,
         gettext_noop(
             "Moodle refuses the token and does not say why. Check each of these: the token has just expired (then "
-            "create a new one); the portal's address is outside the IP range of the token or of the authorised user; "
-            'the authorised user has a date in "Valid until" (leave it empty); the service is disabled; the account '
+            'create a new one without a date in "Valid until"); the portal\'s address is outside the IP range of the '
+            'token or of the authorised user; the authorised user has a date in "Valid until" (leave it empty); the '
+            "service is disabled; the account "
             "is not an authorised user of the service; the service requires a capability that the account lacks; the "
             "function is not in the service; the account's role lacks webservice/rest:use."
         ),
@@ -279,10 +280,7 @@ ERRORCODES: dict[str, tuple[type[MoodleError], str]] = {
     "errorcoursecontextnotvalid": (MoodleNotAllowed, _ROLE),
     "nopermissions": (
         MoodleNotAllowed,
-        gettext_noop(
-            "The role of the portal's account lacks a capability. For the list of participants it needs "
-            "moodle/course:viewparticipants; for other people's profiles, moodle/user:viewdetails."
-        ),
+        gettext_noop("The role of the portal's account lacks a capability that this function needs."),
     ),
     "cannotviewreport": (
         MoodleNotAllowed,
@@ -294,7 +292,7 @@ ERRORCODES: dict[str, tuple[type[MoodleError], str]] = {
     ),
     "nopermissiontoviewgrades": (
         MoodleNotAllowed,
-        gettext_noop("Give the role of the portal's account gradereport/user:view and moodle/grade:viewall."),
+        gettext_noop("Give the role of the portal's account moodle/grade:viewall, in the system context."),
     ),
     "errorreportview": (MoodleReportRefused, _REPORT),
     "nocriteriaset": (MoodleNoCriteria, ""),
@@ -302,6 +300,24 @@ ERRORCODES: dict[str, tuple[type[MoodleError], str]] = {
     "usernotconfirmed": (
         MoodleNotTracked,
         gettext_noop("The learner's account is not confirmed in Moodle. Confirm it there."),
+    ),
+}
+
+# What some codes mean where this function answers them.
+ADVICE: dict[tuple[str, str], str] = {
+    (functions.ENROLLED_USERS, "nopermissions"): gettext_noop(
+        "Give the role of the portal's account moodle/course:viewparticipants, in the system context."
+    ),
+    (functions.USERS, "nopermissions"): gettext_noop(
+        "Give the role of the portal's account moodle/user:viewdetails, in the system context."
+    ),
+    (functions.GRADES, "nopermissions"): gettext_noop(
+        "Give the role of the portal's account gradereport/user:view, in the system context."
+    ),
+    (functions.LIST_REPORTS, "errorreportview"): gettext_noop(
+        "Give the role of the portal's account moodle/reportbuilder:view, in the system context: every signed-in user "
+        "has it by default, and this Moodle took it away. Check too that custom reports are enabled (Site "
+        "administration, Advanced features)."
     ),
 }
 
@@ -335,7 +351,7 @@ def from_errorcode(function: str, errorcode: object, status: int | None = None) 
     if errorcode == "invalidrecord" and function not in LOOKUPS:
         return MoodleUnexpected(function, errorcode=errorcode, status=status, advice=_UNKNOWN_FUNCTION)
     kind = ERRORCODES[errorcode][0] if errorcode in ERRORCODES else MoodleUnexpected
-    return kind(function, errorcode=errorcode, status=status)
+    return kind(function, errorcode=errorcode, status=status, advice=ADVICE.get((function, errorcode)))
 
 
 def from_status(function: str, status: int, *, empty: bool, retry_after: str = "", now: datetime) -> MoodleError | None:

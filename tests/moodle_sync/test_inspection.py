@@ -14,7 +14,8 @@ import responses
 
 from moodle_sync.client import MoodleClient
 from moodle_sync.client.errors import MoodleTokenRefused, MoodleUnavailable, MoodleUnexpected
-from moodle_sync.client.inspection import Inspection, MoodleFinding, inspect
+from moodle_sync.client.findings import MoodleFinding
+from moodle_sync.client.inspection import Inspection, inspect
 from moodle_sync.client.report_cells import AGREED_HEADERS, AGREED_NAME, AGREED_SOURCE
 from tests.moodle_sync.recordings import form
 
@@ -32,8 +33,12 @@ BATCH = "tool_mobile_call_external_functions"
 LIST = "core_reportbuilder_list_reports"
 READ = "core_reportbuilder_retrieve_report"
 FILTER = "core_reportbuilder_set_filters"
-ALL: tuple[str, ...] = (SITE_INFO, COURSES, USERS, ENROLLED, COMPLETION, GRADES, BATCH, LIST, READ, FILTER)
+CONFIG = "tool_mobile_get_config"
+ALL: tuple[str, ...] = (SITE_INFO, COURSES, USERS, ENROLLED, COMPLETION, GRADES, BATCH, LIST, READ, FILTER, CONFIG)
 NO_REPORT = tuple(name for name in ALL if "reportbuilder" not in name)
+
+
+TOTAL = {"itemtype": "course", "graderaw": 80, "grademin": 0, "grademax": 100, "gradeishidden": False}
 
 
 def recorded(name: str) -> Any:
@@ -76,7 +81,9 @@ class FakeMoodle:
             COURSES: {"courses": [self.course(2)], "warnings": []},
             ENROLLED: [self.person(number) for number in (303, 806, 634)],
             COMPLETION: answer("completion_done_self"),
-            GRADES: lambda fields: {"usergrades": [{"userid": int(fields["userid"]), "gradeitems": []}]},
+            GRADES: lambda fields: {"usergrades": [{"userid": int(fields["userid"]), "gradeitems": [TOTAL]}]},
+            USERS: lambda fields: [self.person(int(fields["values[0]"])) | {"suspended": False}],
+            CONFIG: answer("timezone_not_forced_mobile_config"),
             LIST: {"reports": [self.report(4)]},
         }
         self.asked: list[tuple[str, dict[str, str]]] = []
@@ -183,7 +190,7 @@ def bad(result: Inspection) -> set[str]:
 
 def test_a_site_as_it_should_be_is_read_by_its_report(moodle: FakeMoodle) -> None:
     result = run(moodle)
-    assert result.strategy == "A"
+    assert result.feed == "A"
     assert bad(result) == set()
     assert result.ok
     assert result.failure is None
@@ -192,7 +199,7 @@ def test_a_site_as_it_should_be_is_read_by_its_report(moodle: FakeMoodle) -> Non
     assert result.info is not None
     assert result.info.functions == set(ALL)
     assert result.clock_skew == timedelta(0)
-    assert len(moodle.asked) <= 12
+    assert len(moodle.asked) <= 20
     assert finding(result, "report-readable").message.endswith("It holds 2 completions.")
 
 
@@ -205,7 +212,7 @@ def test_the_check_leaves_no_filter_behind(moodle: FakeMoodle) -> None:
 def test_without_report_functions_learners_are_asked_one_by_one(moodle: FakeMoodle) -> None:
     moodle.functions = NO_REPORT
     result = run(moodle)
-    assert result.strategy == "B"
+    assert result.feed == "B"
     assert result.report is None
     assert bad(result) == {f"function-{name}" for name in (LIST, READ, FILTER)}
     # The other feed works, so nothing that is needed is missing.
@@ -215,7 +222,7 @@ def test_without_report_functions_learners_are_asked_one_by_one(moodle: FakeMood
 def test_without_any_feed_everything_missing_is_needed(moodle: FakeMoodle) -> None:
     moodle.functions = (SITE_INFO, COURSES)
     result = run(moodle)
-    assert result.strategy == ""
+    assert result.feed == ""
     assert not result.ok
     assert not finding(result, "strategy").ok
     for name in (LIST, READ, FILTER, ENROLLED, COMPLETION):
@@ -232,19 +239,17 @@ def test_each_missing_function_is_one_finding_that_names_it(moodle: FakeMoodle, 
     assert not missing.ok
     assert name in missing.message
     assert "External services" in missing.message
-    assert result.strategy == ("B" if "reportbuilder" in name else "A")
+    assert result.feed == ("B" if "reportbuilder" in name else "A")
 
 
-@pytest.mark.parametrize(("functions", "strategy"), [(ALL, "A"), (NO_REPORT, "B")])
-def test_site_wide_completion_switched_off_is_told(
-    moodle: FakeMoodle, functions: tuple[str, ...], strategy: str
-) -> None:
+@pytest.mark.parametrize(("functions", "feed"), [(ALL, "A"), (NO_REPORT, "B")])
+def test_site_wide_completion_switched_off_is_told(moodle: FakeMoodle, functions: tuple[str, ...], feed: str) -> None:
     moodle.functions = functions
     moodle.features["enablecompletion"] = 0
     result = run(moodle)
     assert not finding(result, "completion").ok
     assert not result.ok
-    assert result.strategy == strategy
+    assert result.feed == feed
 
 
 @pytest.mark.parametrize(
@@ -259,20 +264,20 @@ def test_a_site_that_cannot_have_the_report_is_not_asked_for_it(
 ) -> None:
     moodle.features, moodle.version = features, version
     result = run(moodle)
-    assert result.strategy == "B"
+    assert result.feed == "B"
     assert bad(result) == {slug}
     assert LIST not in [function for function, _ in moodle.asked]
 
 
 def test_features_that_moodle_does_not_tell_count_as_on(moodle: FakeMoodle) -> None:
     moodle.features = {}
-    assert run(moodle).strategy == "A"
+    assert run(moodle).feed == "A"
 
 
 def test_a_missing_report_is_told_with_what_to_make(moodle: FakeMoodle) -> None:
     moodle.answers[LIST] = answer("report_list_no_audience")
     result = run(moodle)
-    assert result.strategy == "B"
+    assert result.feed == "B"
     assert "30 minutes" in finding(result, "report").message
     assert "audience" in finding(result, "report").message
 
@@ -284,13 +289,13 @@ def test_of_two_reports_the_oldest_is_read_and_said_so(moodle: FakeMoodle) -> No
     assert result.report.id == 4
     assert bad(result) == {"report-unique"}
     assert "id 4" in finding(result, "report-unique").message
-    assert result.strategy == "A"
+    assert result.feed == "A"
 
 
 def test_a_refused_list_of_reports_leaves_the_other_feed(moodle: FakeMoodle) -> None:
     moodle.answers[LIST] = answer("error_custom_reports_disabled_list")
     result = run(moodle)
-    assert result.strategy == "B"
+    assert result.feed == "B"
     assert bad(result) == {"report"}
     assert result.failure is None
 
@@ -300,7 +305,7 @@ def test_a_refused_list_of_reports_leaves_the_other_feed(moodle: FakeMoodle) -> 
 def test_a_refused_report_leaves_the_other_feed(moodle: FakeMoodle, function: str, code: str) -> None:
     moodle.answers[function] = error(code)
     result = run(moodle)
-    assert result.strategy == "B"
+    assert result.feed == "B"
     assert bad(result) == {"report-readable"}
     assert code in finding(result, "report-readable").message
 
@@ -308,7 +313,7 @@ def test_a_refused_report_leaves_the_other_feed(moodle: FakeMoodle, function: st
 def test_changed_columns_are_refused_with_the_reason(moodle: FakeMoodle) -> None:
     moodle.headers = moodle.headers[:-1]
     result = run(moodle)
-    assert result.strategy == "B"
+    assert result.feed == "B"
     assert "10 columns expected, 9 found" in finding(result, "report-readable").message
     assert "Completed = Yes" in finding(result, "report-readable").message
 
@@ -316,32 +321,56 @@ def test_changed_columns_are_refused_with_the_reason(moodle: FakeMoodle) -> None
 def test_links_to_a_foreign_site_are_refused(moodle: FakeMoodle) -> None:
     moodle.rows = [[cell.replace(moodle.url, "https://evil.example") for cell in row] for row in moodle.rows]
     result = run(moodle)
-    assert result.strategy == "B"
+    assert result.feed == "B"
     assert "links to another site" in finding(result, "report-readable").message
 
 
 def test_an_odd_row_is_told_and_the_report_read_all_the_same(moodle: FakeMoodle) -> None:
+    moodle.rows[1][2] = "nobody"
+    result = run(moodle)
+    assert result.feed == "A"
+    assert bad(result) == {"report-rows"}
+    assert "row 2 of page 1: person is not a link" in finding(result, "report-rows").message
+
+
+def test_a_time_in_another_form_is_told_and_the_report_read_all_the_same(moodle: FakeMoodle) -> None:
     moodle.rows[1][8] = "gestern"
     result = run(moodle)
-    assert result.strategy == "A"
-    assert bad(result) == {"report-rows"}
-    assert "row 2 of page 1: time not understood" in finding(result, "report-rows").message
+    assert result.feed == "A"
+    assert bad(result) == {"report-form"}
+    assert "strftimedaydatetime" in finding(result, "report-form").message
+
+
+def test_a_renamed_title_is_told_and_the_report_read_all_the_same(moodle: FakeMoodle) -> None:
+    moodle.headers[3] = "Student number"
+    result = run(moodle)
+    assert result.feed == "A"
+    assert bad(result) == {"report-form"}
+    assert 'column 4 is titled "Student number"' in finding(result, "report-form").message
+
+
+def test_columns_in_another_order_are_refused(moodle: FakeMoodle) -> None:
+    moodle.headers[4:6] = reversed(moodle.headers[4:6])
+    result = run(moodle)
+    assert result.feed == "B"
+    assert "column 5 should be" in finding(result, "report-readable").message
 
 
 def test_an_empty_report_with_the_agreed_columns_is_usable(moodle: FakeMoodle) -> None:
     moodle.rows = []
     result = run(moodle)
-    assert result.strategy == "A"
+    assert result.feed == "A"
     assert bad(result) == set()
 
 
 @pytest.mark.parametrize(
-    ("filters", "lacking"), [({"course"}, "Time completed"), ({"time"}, "Course"), (set(), "Time completed, Course")]
+    ("filters", "lacking"),
+    [({"course"}, "Time completed"), ({"time"}, "Select course"), (set(), "Time completed, Select course")],
 )
 def test_a_report_without_its_filters_is_read_but_told(moodle: FakeMoodle, filters: set[str], lacking: str) -> None:
     moodle.report_filters = filters
     result = run(moodle)
-    assert result.strategy == "A"
+    assert result.feed == "A"
     assert bad(result) == {"report-filters"}
     assert f"lacks the filter: {lacking}." in finding(result, "report-filters").message
 
@@ -350,7 +379,7 @@ def test_a_report_without_any_address_is_told(moodle: FakeMoodle) -> None:
     for row in moodle.rows:
         row[6] = ""
     result = run(moodle)
-    assert result.strategy == "A"
+    assert result.feed == "A"
     assert bad(result) == {"report-emails"}
     assert not result.ok
 
@@ -362,9 +391,10 @@ def test_one_row_without_names_or_address_is_fine(moodle: FakeMoodle) -> None:
 
 def test_addresses_that_moodle_leaves_out_are_noticed(moodle: FakeMoodle) -> None:
     moodle.functions = NO_REPORT
-    moodle.answers[ENROLLED] = answer("silent_no_email_missing_viewuseridentity")[:4]
+    names = {"firstname": "Secret", "lastname": "Person"}
+    moodle.answers[ENROLLED] = [user | names for user in answer("silent_no_email_missing_viewuseridentity")[:4]]
     result = run(moodle)
-    assert result.strategy == "B"
+    assert result.feed == "B"
     assert bad(result) - {f"function-{name}" for name in (LIST, READ, FILTER)} == {"emails"}
     assert "moodle/site:viewuseridentity" in finding(result, "emails").message
     assert not result.ok
@@ -376,7 +406,7 @@ def test_learners_that_moodle_leaves_out_are_noticed(moodle: FakeMoodle) -> None
     courses = answer("courses_by_field_all")["courses"]
     moodle.answers[COURSES] = {"courses": [course for course in courses if course["id"] == 2]}
     result = run(moodle)
-    assert result.strategy == "B"
+    assert result.feed == "B"
     assert "moodle/user:viewdetails" in finding(result, "participants").message
     assert "at most 2 participants" in finding(result, "participants").message
     assert not result.ok
@@ -385,7 +415,7 @@ def test_learners_that_moodle_leaves_out_are_noticed(moodle: FakeMoodle) -> None
 def test_learners_of_the_report_that_are_missing_from_the_participants_are_noticed(moodle: FakeMoodle) -> None:
     moodle.answers[ENROLLED] = [moodle.person(303), moodle.person(5)]
     result = run(moodle)
-    assert result.strategy == "A"
+    assert result.feed == "A"
     assert "Only 2 participants of the course 2" in finding(result, "participants").message
     # The report does not need the participants.
     assert not finding(result, "participants").needed
@@ -416,16 +446,16 @@ def test_courses_that_are_hidden_or_not_tracked_are_not_tried(moodle: FakeMoodle
     courses = [moodle.course(2, visible=0), moodle.course(3, enablecompletion=0)]
     moodle.answers[COURSES] = {"courses": courses}
     result = run(moodle)
-    assert result.strategy == "B"
+    assert result.feed == "B"
     assert ENROLLED not in [function for function, _ in moodle.asked]
 
 
 def test_courses_of_the_report_that_cannot_be_seen_are_told(moodle: FakeMoodle) -> None:
     moodle.answers[COURSES] = {"courses": []}
     result = run(moodle)
-    assert result.strategy == "A"
+    assert result.feed == "A"
     assert bad(result) == {"courses"}
-    assert "these cannot be seen: 2." in finding(result, "courses").message
+    assert "because they are hidden: 2." in finding(result, "courses").message
     assert "moodle/course:viewhiddencourses" in finding(result, "courses").message
 
 
@@ -438,7 +468,7 @@ def test_a_site_without_any_visible_course_is_told(moodle: FakeMoodle) -> None:
 def test_a_refused_list_of_courses_is_told(moodle: FakeMoodle) -> None:
     moodle.answers[COURSES] = error("nopermissions")
     result = run(moodle)
-    assert result.strategy == "A"
+    assert result.feed == "A"
     assert bad(result) == {"courses"}
 
 
@@ -454,7 +484,7 @@ def test_without_report_a_refusal_leaves_no_feed(moodle: FakeMoodle, function: s
     moodle.functions = NO_REPORT
     moodle.answers[function] = error(code)
     result = run(moodle)
-    assert result.strategy == ""
+    assert result.feed == ""
     assert code in finding(result, slug).message
     assert result.failure is None
     assert result.info is not None
@@ -465,7 +495,7 @@ def test_an_answer_about_one_learner_or_course_is_no_refusal(moodle: FakeMoodle,
     moodle.functions = NO_REPORT
     moodle.answers[COMPLETION] = error(code)
     result = run(moodle)
-    assert result.strategy == "B"
+    assert result.feed == "B"
     assert finding(result, "completion-status").ok
 
 
@@ -473,7 +503,7 @@ def test_an_answer_about_one_learner_or_course_is_no_refusal(moodle: FakeMoodle,
 def test_refused_grades_only_cost_the_score(moodle: FakeMoodle, code: str) -> None:
     moodle.answers[GRADES] = error(code)
     result = run(moodle)
-    assert result.strategy == "A"
+    assert result.feed == "A"
     assert bad(result) == {"grades"}
     assert result.ok
 
@@ -513,7 +543,7 @@ def test_a_site_that_cannot_be_entered_is_a_failure_with_what_to_do(name: str, s
     assert advice in finding(result, slug).message
     assert bad(result) == {slug}
     assert result.failure is not None
-    assert (result.info, result.report, result.strategy) == (None, None, "")
+    assert (result.info, result.report, result.feed) == (None, None, "")
     assert not result.ok
 
 
@@ -548,7 +578,7 @@ def test_a_site_that_goes_away_half_way_decides_nothing(
     moodle.answers[function] = reply
     result = run(moodle)
     assert isinstance(result.failure, kind)
-    assert (result.info, result.report, result.strategy) == (None, None, "")
+    assert (result.info, result.report, result.feed) == (None, None, "")
     assert not result.ok
     assert ENROLLED not in [function for function, _ in moodle.asked]
 
@@ -566,7 +596,7 @@ def test_a_site_that_goes_away_while_learners_are_looked_at_decides_nothing(mood
 def test_a_call_that_only_the_other_feed_needs_does_not_stop_the_report(moodle: FakeMoodle) -> None:
     moodle.answers[ENROLLED] = HTTPStatus.SERVICE_UNAVAILABLE
     result = run(moodle)
-    assert result.strategy == "A"
+    assert result.feed == "A"
     assert result.failure is None
     assert bad(result) == {"participants"}
 
@@ -618,7 +648,7 @@ def test_an_unencrypted_address_is_told_unless_it_is_this_machine(url: str, ok: 
         result = run(moodle)
     assert finding(result, "address").ok is ok
     assert result.ok
-    assert result.strategy == "A"
+    assert result.feed == "A"
 
 
 @pytest.mark.parametrize(
@@ -629,7 +659,7 @@ def test_a_site_with_another_name_for_itself_is_told(moodle: FakeMoodle, siteurl
     moodle.siteurl = siteurl
     result = run(moodle)
     assert finding(result, "siteurl").ok is ok
-    assert result.strategy == "A"
+    assert result.feed == "A"
 
 
 @pytest.mark.parametrize("function", [SITE_INFO, COURSES, ENROLLED, COMPLETION, GRADES, LIST, READ, FILTER])

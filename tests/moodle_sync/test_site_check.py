@@ -10,13 +10,16 @@ from django.utils import translation
 from pytest_django.fixtures import Settings
 
 from moodle_sync.client import records
-from moodle_sync.models import Course, MoodleSite
+from moodle_sync.client.errors import ERRORCODES
+from moodle_sync.client.inspection import Inspection, inspect
+from moodle_sync.client.report_cells import AGREED_HEADERS
+from moodle_sync.models import Course, MoodleSite, MoodleSiteState
 from moodle_sync.site_check import (
     check_is_due,
-    check_site,
+    feed_reason,
     finding_text,
+    keep_inspection,
     moodle_client_for,
-    save_check,
     store_courses,
     sync_courses,
 )
@@ -29,13 +32,18 @@ from .polled import COURSES, REPORT, SET_FILTERS, Polled
 DAY = timedelta(days=1)
 
 
-def check(polled: Polled) -> bool:
-    """Check and save; whether Moodle answered."""
+def check(polled: Polled) -> Inspection:
+    """Check the site and keep what was found."""
     with moodle_client_for(polled.site) as client:
-        result = check_site(polled.site, client, polled.now)
-    save_check(polled.site)
+        inspection = inspect(client, now=polled.now)
+    keep_inspection(polled.site.state, inspection, polled.now)
     polled.site = MoodleSite.objects.get(pk=polled.site.pk)
-    return result.failure is None
+    return inspection
+
+
+def kept(polled: Polled, slug: str) -> list[str]:
+    """What the site's stored findings of this name say."""
+    return [finding_text(finding) for finding in polled.site.state.findings if finding["check"] == slug]
 
 
 def course(number: int, fullname: str = "Course", **more: object) -> records.Course:
@@ -47,33 +55,28 @@ def course(number: int, fullname: str = "Course", **more: object) -> records.Cou
         category="",
         visible=bool(told["visible"]),
         completion_enabled=None if told["completion_enabled"] is None else bool(told["completion_enabled"]),
-        startdate=None,
+        separate_groups=False,
         contact_ids=frozenset(),
         is_front_page=False,
     )
 
 
 def test_check_is_kept_with_the_feed_that_it_chose(polled: Polled) -> None:
-    assert check(polled)
+    assert check(polled).failure is None
     site = polled.site
     assert (site.state.feed, site.state.report_id, site.state.wwwroot) == ("A", REPORT, polled.sandbox.moodle_url)
     assert (site.state.checked_at, site.state.clock_skew) == (polled.now, timedelta(0))
+    assert (site.state.zone, feed_reason(site.state)) == ("UTC", "")
     assert SET_FILTERS in site.state.functions
     assert {"check", "ok", "message", "values"} == set(site.state.findings[0])
 
 
 def test_stored_findings_read_as_they_were_found(polled: Polled) -> None:
     polled.sandbox.faults.on("missing_function", side=MOODLE, call=COURSES)
-    with moodle_client_for(polled.site) as client:
-        result = check_site(polled.site, client, polled.now)
-    save_check(polled.site)
-    stored = MoodleSite.objects.get().findings
-    assert [finding_text(finding) for finding in stored] == [finding.message for finding in result.findings]
+    inspection = check(polled)
+    stored = MoodleSiteState.objects.get().findings
+    assert [finding_text(finding) for finding in stored] == [finding.message for finding in inspection.findings]
     assert "The report has the agreed columns. It holds 0 completions." in map(finding_text, stored)
-
-
-def test_finding_of_an_earlier_version_reads_as_it_was_kept() -> None:
-    assert finding_text({"check": "version", "ok": True, "message": "Moodle 4.5."}) == "Moodle 4.5."
 
 
 def write_catalogue(folder: Path, texts: dict[str, str]) -> None:
@@ -96,8 +99,7 @@ def test_findings_are_shown_in_the_readers_language(polled: Polled, settings: Se
         "The service lacks {function}: {lost}. Add it (Server, Web services, External services).": "{function}: {lost}",
         "courses cannot be listed to choose from": "les cours cachés",
         "{advice} ({error})": "{error} : {advice}",
-        "Moodle does not know this token: it is mistyped, was deleted, or has expired. "
-        "Create a new token for the portal's account and service, and enter it here.": "Créez un nouveau jeton.",
+        ERRORCODES["invalidtoken"][1]: "Créez un nouveau jeton.",
     }
     write_catalogue(tmp_path / "fr" / "LC_MESSAGES", texts)
     settings.LOCALE_PATHS = [tmp_path]
@@ -118,7 +120,7 @@ def test_site_that_cannot_be_reached_keeps_what_was_known(polled: Polled) -> Non
     checked_at = polled.site.state.checked_at
     polled.sandbox.faults.on("down", side=MOODLE)
     polled.now += DAY
-    assert not check(polled)
+    assert check(polled).failure is not None
     assert (polled.site.state.feed, polled.site.state.report_id, polled.site.state.checked_at) == (
         "A",
         REPORT,
@@ -127,39 +129,85 @@ def test_site_that_cannot_be_reached_keeps_what_was_known(polled: Polled) -> Non
     assert not any(finding["ok"] for finding in polled.site.state.findings)
 
 
-def test_change_of_feed_asks_for_a_full_sweep_and_no_change_does_not(polled: Polled) -> None:
+def test_change_of_feed_asks_for_a_full_reading_and_no_change_does_not(polled: Polled) -> None:
     check(polled)
-    MoodleSite.objects.update(swept_at=NOW)
-    polled.site.refresh_from_db()
+    MoodleSiteState.objects.update(read_whole_at=NOW)
+    polled.site = MoodleSite.objects.get()
     check(polled)
     assert polled.site.state.read_whole_at == NOW
     polled.without_report()
     check(polled)
     assert polled.site.state.feed == "B"
-    assert MoodleSite.objects.get().swept_at is None
+    assert MoodleSiteState.objects.get().read_whole_at is None
 
 
-def test_saving_a_check_leaves_what_an_admin_changed_meanwhile(polled: Polled) -> None:
+def test_the_slower_feed_is_told_with_its_reason(polled: Polled) -> None:
+    polled.without_report()
+    check(polled)
+    assert 'sees no report "Navigatr badge feed"' in feed_reason(polled.site.state)
+
+
+def test_keeping_a_check_leaves_what_was_changed_meanwhile(polled: Polled) -> None:
     with moodle_client_for(polled.site) as client:
-        check_site(polled.site, client, polled.now)
+        inspection = inspect(client, now=polled.now)
     MoodleSite.objects.update(name="Renamed", enabled=False)
-    save_check(polled.site)
-    kept = MoodleSite.objects.get()
-    assert (kept.name, kept.enabled, kept.strategy) == ("Renamed", False, "A")
+    MoodleSiteState.objects.update(read_up_to=NOW)
+    keep_inspection(polled.site.state, inspection, polled.now)
+    site = MoodleSite.objects.get()
+    assert (site.name, site.enabled, site.state.read_up_to, site.state.feed) == ("Renamed", False, NOW, "A")
+
+
+def test_a_changed_time_zone_is_told_once(polled: Polled) -> None:
+    check(polled)
+    assert kept(polled, "zone-changed") == []
+    polled.moodle.set_site(force_timezone="Australia/Sydney")
+    check(polled)
+    assert polled.site.state.zone == "Australia/Sydney"
+    [told] = kept(polled, "zone-changed")
+    assert "was UTC and is now Australia/Sydney" in told
+    check(polled)
+    assert kept(polled, "zone-changed") == []
+
+
+def test_a_time_zone_that_cannot_be_asked_for_is_no_change_but_unknown(polled: Polled) -> None:
+    check(polled)
+    polled.sandbox.faults.on("missing_function", side=MOODLE, call="tool_mobile_get_config")
+    check(polled)
+    assert (polled.site.state.zone, kept(polled, "zone-changed")) == ("", [])
+    [told] = kept(polled, "zone")
+    assert "Add tool_mobile_get_config" in told
 
 
 @pytest.mark.parametrize(
-    ("strategy", "checked_at", "due"),
+    ("feed", "checked_at", "due"),
     [
         ("A", NOW, False),
-        ("B", NOW - DAY + timedelta(seconds=1), False),
+        ("A", NOW - DAY + timedelta(seconds=1), False),
         ("A", NOW - DAY, True),
         ("A", None, True),
+        ("B", NOW - timedelta(hours=1) + timedelta(seconds=1), False),
+        ("B", NOW - timedelta(hours=1), True),
         ("", NOW, True),
     ],
 )
-def test_check_is_due_daily_and_while_no_feed_is_usable(strategy: str, checked_at: datetime | None, due: bool) -> None:
-    assert check_is_due(MoodleSite(strategy=strategy, checked_at=checked_at), NOW) is due
+def test_check_is_due_daily_hourly_on_the_slower_feed_and_while_none_is_usable(
+    db: None, feed: str, checked_at: datetime | None, due: bool
+) -> None:
+    site = make_site(feed=feed, checked_at=checked_at)
+    with moodle_client_for(site) as client:
+        assert check_is_due(site.state, client, NOW) is due
+        assert client.calls == 0
+
+
+def test_check_is_due_at_once_when_the_report_was_changed(polled: Polled) -> None:
+    polled.moodle.set_report(REPORT, columns=("Username",))
+    check(polled)
+    assert polled.site.state.feed == "B"
+    with moodle_client_for(polled.site) as client:
+        assert not check_is_due(polled.site.state, client, polled.now)
+        polled.now += timedelta(minutes=1)
+        polled.moodle.set_report(REPORT, columns=AGREED_HEADERS)
+        assert check_is_due(polled.site.state, client, polled.now)
 
 
 def test_client_has_the_sites_address_and_time_out(db: None, settings: Settings) -> None:
@@ -182,11 +230,12 @@ def test_names_are_updated_and_kept_as_text_and_no_course_disappears(polled: Pol
     with moodle_client_for(polled.site) as client:
         assert sync_courses(polled.site, client) == 1
         row = Course.objects.get(moodle_id=number)
-        assert (row.shortname, row.fullname) == ("ÉTH-1 & <2>", "Café & “Éthique” <b>niveau 1</b> — 日本語")
+        # The name as people see it in Moodle; the short name as stored, for it is a key.
+        assert (row.shortname, row.fullname) == ("ÉTH-1 & <2>", "Café & “Éthique” niveau 1 — 日本語")
         polled.moodle.set_course(number, fullname="<script>alert(1)</script>", visible=0, enablecompletion=0)
         assert sync_courses(polled.site, client) == 1
     row.refresh_from_db()
-    assert (row.fullname, row.visible, row.completion_enabled) == ("<script>alert(1)</script>", False, False)
+    assert (row.fullname, row.visible, row.completion_enabled) == ("alert(1)", False, False)
     gone.refresh_from_db()
     assert gone.fullname == "Gone from Moodle"
     # Moodle's front page counts as a course in Moodle, and in nothing else.
