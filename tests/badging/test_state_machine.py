@@ -26,7 +26,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from pytest_django.fixtures import Settings
 
 from badging import claiming, connections, issuing, mapping, privacy, queueing, sending, settling, sweeping
-from badging.meanings import Outcome
+from badging.meanings import HELD_BY_MOODLE, Outcome
 from badging.models import (
     CourseBadgeMapping,
     Issuance,
@@ -151,10 +151,27 @@ class Story(RuleBasedStateMachine):
     def completes(self, course: int, person: int, score: int | None, polls: bool, resets: bool = True) -> None:
         """For the first time, or once more after a reset, or only with another score."""
         moodle_id = self.courses[course].moodle_id
+        if self.is_gone(person):
+            return
         if resets:
             self.sandbox.moodle.uncomplete(moodle_id, self.moodle_id(person))
         self.sandbox.moodle.set_grade(moodle_id, self.moodle_id(person), score)
         self.sandbox.moodle.complete(moodle_id, self.moodle_id(person))
+        if polls:
+            self.poll()
+
+    @rule(course=courses, person=people, polls=st.booleans())
+    def is_undone(self, course: int, person: int, polls: bool) -> None:
+        """A manager takes a completion back in Moodle."""
+        self.sandbox.moodle.uncomplete(self.courses[course].moodle_id, self.moodle_id(person))
+        if polls:
+            self.poll()
+
+    @rule(person=people, cleaned_up=st.booleans(), polls=st.booleans())
+    def account_is_deleted(self, person: int, cleaned_up: bool, polls: bool) -> None:
+        """The learner's account goes, for good."""
+        if not self.is_gone(person):
+            self.sandbox.moodle.delete_user(self.moodle_id(person), cleaned_up=cleaned_up)
         if polls:
             self.poll()
 
@@ -169,6 +186,8 @@ class Story(RuleBasedStateMachine):
     @rule(person=people, firstname=st.sampled_from(["", "Ana"]), address=st.sampled_from(["", *ADDRESSES]))
     def changes_profile(self, person: int, firstname: str, address: str) -> None:
         """Perhaps so that it is incomplete, or that two accounts share an address."""
+        if self.is_gone(person):
+            return
         self.sandbox.moodle.set_name(self.moodle_id(person), firstname, self.name(person))
         self.sandbox.moodle.set_email(self.moodle_id(person), address)
 
@@ -456,7 +475,8 @@ class Story(RuleBasedStateMachine):
             self.poll()
             issuing.send_all_due()
             self.check_all()
-            if number and not Issuance.objects.filter(state__in=[State.QUEUED, State.SENDING, State.HELD]).exists():
+            waits = Issuance.objects.filter(state__in=[State.QUEUED, State.SENDING, State.HELD])
+            if number and not waits.exclude(state=State.HELD, reason__in=HELD_BY_MOODLE).exists():
                 return
             self.clock.shift(A_DAY_AND_MORE)
         pytest.fail("something waits for ever")
@@ -502,6 +522,10 @@ class Story(RuleBasedStateMachine):
                 return True
             case State.CANCELLED, _ if row.learner.erased_at is not None:
                 return True
+            case State.HELD, Outcome.LEARNER_DELETED:
+                return self.sandbox.moodle.users[row.learner.moodle_id].deleted
+            case State.HELD, Outcome.COMPLETION_UNDONE:
+                return self.sandbox.moodle.completion(row.course.moodle_id, row.learner.moodle_id) is None
             case State.CANCELLED, Outcome.ALREADY_HOLDS:
                 return any(o.state == State.ISSUED and o.learner_id == row.learner_id for o in others)
             case State.CANCELLED, Outcome.BY_HAND:
@@ -557,6 +581,10 @@ class Story(RuleBasedStateMachine):
     def name(self, person: int) -> str:
         """Any number stands for somebody."""
         return list(self.people)[person % len(self.people)]
+
+    def is_gone(self, person: int) -> bool:
+        """Whether the account was deleted."""
+        return self.sandbox.moodle.users[self.moodle_id(person)].deleted
 
     def moodle_id(self, person: int) -> int:
         return self.people[self.name(person)]
