@@ -89,11 +89,13 @@ _PHP_PRINTS = gettext_noop(
 ODD_ROW = gettext_noop("Moodle sent something odd for the {what} {id}, which was passed over: {reason}.")
 _NO_ADDRESS = gettext_noop("This is not a web address. Copy it from the browser.")
 
-# What PHP prints before an answer when it displays errors, as HTML or as plain text.
+# What PHP prints before an answer when it displays errors: as HTML, as plain text, or as a table of Xdebug's. A table
+# without an end leaves no answer to read, but is known for what it is.
 _PHP_MESSAGE = re.compile(
     rb"""\s* (?:<br\ ?/?>\s*)?
     (?: <b>(?:PHP\ )?(?:Notice|Warning|Deprecated|Strict\ Standards)</b>: .*? \ on\ line\ <b>[0-9]+</b> \s*<br\ ?/?>
       | (?:PHP\ )?(?:Notice|Warning|Deprecated|Strict\ Standards):\ [^\n]*\ in\ [^\n]*\ on\ line\ [0-9]+
+      | <font\ [^<>]*><table\ class='xdebug-[^<>]*> (?:.*?</table></font>)?
     )\s*""",
     re.VERBOSE | re.DOTALL,
 )
@@ -174,10 +176,9 @@ class MoodleClient:
     certificate authorities are taken from the environment, passwords are not. Raises ValueError for an address that
     cannot be one (see `normalise_url`) or a time-out out of range; every call raises MoodleError's classes only.
 
-    `calls` counts the requests made; `server_time` is the Date header of the last answer, None if it had none;
-    `oddities` are texts for people, with their values, on what was odd in the answers and was passed over: rows of
-    lists that could not be read, messages before an answer. `language` is the one in which names of
-    several languages are read.
+    `calls` counts the requests made; `server_time` is the Date header of the last answer, None if it had none.
+    `oddities` are texts for people, with their values, on what was odd and passed over: rows of lists, messages before
+    an answer. `language` is the one in which names in several languages are read.
     """
 
     def __init__(
@@ -247,32 +248,40 @@ class MoodleClient:
         """
         read = self._tolerant("courses", "course", Course.from_json)
         if ids is not None:
-            # One by one: a list of ids fails whole for one that was deleted (FACTS-2.md, section 1.1).
-            by_id: list[dict[str, Any]] = [{"field": "id", "value": course_id} for course_id in ids]
-            asked = [(params, settings) for params in by_id for settings in (RAW, FILTERED)]
+            stored, shown = self._courses_by_id(ids, read, size=BATCH if batch else 1)
         else:
-            params: dict[str, Any] = {} if shortname is None else {"field": "shortname", "value": shortname}
-            asked = [(params, settings) for settings in (RAW, FILTERED)]
-            batch = False
-        questions = [Question(functions.COURSES, params, read, settings=settings) for params, settings in asked]
-        answers = self._each(questions, size=BATCH if batch else 1)
-        stored: dict[int, Course] = {}
-        shown: dict[int, str] = {}
-        for question, answer in zip(questions, answers, strict=True):
-            if isinstance(answer, MoodleError):
-                if ids is None or not isinstance(answer, MoodleUnreadable):
-                    raise answer
-                told = {"what": "course", "id": question.params["value"], "reason": answer.failure or answer.errorcode}
-                self.oddities.append((ODD_ROW, told))
-            elif question.settings == RAW:
-                stored.update((course.id, course) for course in answer)
-            else:
-                shown.update((course.id, course.fullname) for course in answer)
+            params = {} if shortname is None else {"field": "shortname", "value": shortname}
+            stored, shown = (self._ask(functions.COURSES, params, read, settings) for settings in (RAW, FILTERED))
+        names = {course.id: course.fullname for course in shown}
         return [
-            replace(course, fullname=course_name(shown.get(course.id, ""), course.fullname, language=self._language))
-            for course in stored.values()
+            replace(course, fullname=course_name(names.get(course.id, ""), course.fullname, language=self._language))
+            for course in {course.id: course for course in stored}.values()
             if not course.is_front_page
         ]
+
+    def _courses_by_id(
+        self, ids: Iterable[int], read: Callable[[Any], list[Course]], *, size: int
+    ) -> tuple[list[Course], list[Course]]:
+        """The courses as stored, and as people see them.
+
+        One by one: a list of ids fails whole for one that was deleted (FACTS-2.md, section 1.1).
+        """
+        questions = [
+            Question(functions.COURSES, {"field": "id", "value": course_id}, read, settings=settings)
+            for course_id in ids
+            for settings in (RAW, FILTERED)
+        ]
+        stored: list[Course] = []
+        shown: list[Course] = []
+        for question, answer in zip(questions, self._each(questions, size=size), strict=True):
+            if isinstance(answer, MoodleUnreadable):
+                told = {"what": "course", "id": question.params["value"], "reason": answer.failure or answer.errorcode}
+                self.oddities.append((ODD_ROW, told))
+            elif isinstance(answer, MoodleError):
+                raise answer
+            else:
+                (stored if question.settings == RAW else shown).extend(answer)
+        return stored, shown
 
     def enrolled_users(self, course_id: int, offset: int = 0, limit: int = 100) -> list[EnrolledUser]:
         """Up to `limit` participants of a course from number `offset` on, by id; past the end an empty list.
@@ -376,12 +385,13 @@ class MoodleClient:
     def list_reports(self) -> list[Report]:
         """All custom reports that the account is in the audience of."""
         reports: dict[int, Report] = {}
+        read = self._tolerant("reports", "report", Report.from_json)
         for page in range(MOST_REPORT_PAGES):
-            params = {"page": page, "perpage": REPORTS_PER_PAGE}
-            found = self._ask(functions.LIST_REPORTS, params, _items("reports", Report.from_json))
-            known = len(reports)
+            known, odd = len(reports), len(self.oddities)
+            found = self._ask(functions.LIST_REPORTS, {"page": page, "perpage": REPORTS_PER_PAGE}, read)
             reports.update((report.id, report) for report in found)
-            if len(found) < REPORTS_PER_PAGE or len(reports) == known:
+            received = len(found) + len(self.oddities) - odd
+            if received < REPORTS_PER_PAGE or len(reports) == known:
                 break
         return list(reports.values())
 
@@ -477,7 +487,7 @@ class MoodleClient:
                 except ValueError as error:
                     named = row.get("id") if isinstance(row, dict) else None
                     told: dict[str, str | int] = {"what": what, "reason": str(error)}
-                    told["id"] = named if isinstance(named, int) else "?"
+                    told["id"] = named if isinstance(named, int) and not isinstance(named, bool) else "?"
                     self.oddities.append((ODD_ROW, told))
             return found
 
