@@ -12,9 +12,10 @@ from django.utils.translation import gettext as _
 from .client.errors import MoodleError, MoodleGone, MoodleLearnerGone, MoodleNotTracked, MoodleSomethingGone
 from .client.functions import BATCH, COMPLETION, GRADES, USERS
 from .client.records import CompletionStatus, LearnerFacts
+from .client.zones import zone_named
 from .models import Completion
 from .reading import Batch, Poll, Seen
-from .times import MINUTE, exact_time, minute_of, shows_another_zone, zone_named
+from .times import MINUTE, exact_time, minute_of, shows_another_zone
 
 Key = tuple[int, int]
 

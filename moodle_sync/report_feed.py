@@ -16,9 +16,10 @@ from .client.errors import ReportLayoutChanged
 from .client.functions import BATCH, COMPLETION
 from .client.records import CompletionStatus
 from .client.report_cells import AGREED_NAME, ReportRow, parse_page
+from .client.zones import zone_named
 from .models import Completion, Course, MoodleSiteState
 from .reading import Batch, Poll, Seen, on_file
-from .times import from_clock, zone_named
+from .times import from_clock
 
 
 @dataclass(frozen=True, slots=True)

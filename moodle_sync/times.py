@@ -4,8 +4,7 @@ FACTS-2.md, sections 1.4 and 3: the report shows minutes in a zone that the site
 which not always the last one is that of the course.
 """
 
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from .client.records import CompletionStatus
 from .models import Completion
@@ -22,18 +21,6 @@ QUARTER = timedelta(minutes=15)
 FIRST_MOODLE = datetime(2002, 8, 1, tzinfo=UTC)
 
 Source = Completion.TimeSource
-
-
-def zone_named(name: str) -> tzinfo | None:
-    """The zone of this name, as Moodle writes it; None for an unknown one. Old sites have a number of hours."""
-    try:
-        return timezone(timedelta(hours=float(name)))
-    except (ValueError, OverflowError):
-        pass
-    try:
-        return ZoneInfo(name) if name else None
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return None
 
 
 def from_clock(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from moodle_sync.client.records import CompletionStatus, ReportPage
 from moodle_sync.client.report_cells import DATE_FORM, TITLES, ReadPage, parse_clock_time, parse_page
+from moodle_sync.client.zones import zone_named
 from moodle_sync.models import Completion, Course
 from moodle_sync.reading import Seen, WantedCourse
 from moodle_sync.times import (
@@ -19,7 +20,6 @@ from moodle_sync.times import (
     is_implausible,
     minute_of,
     shows_another_zone,
-    zone_named,
 )
 from tests.moodle_sync.recordings import SITE, recording
 
