@@ -728,6 +728,16 @@ def test_a_missing_e_mail_is_none_and_an_empty_first_name_is_empty(
     assert client.enrolled_users(2) == [EnrolledUser(13, " Ferrari", "", "Ferrari", "")]
 
 
+@pytest.mark.parametrize("answer", [{"exception": "Error"}, {"errorcode": "generalexceptionmessage"}])
+def test_an_error_of_php_is_not_looked_for_in_halves_of_the_participants(
+    answer: dict[str, str], moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    answer_json(moodle, answer)
+    with pytest.raises(MoodleUnreadable):
+        client.enrolled_users(2)
+    assert client.calls == 1
+
+
 ODD_PEOPLE: list[tuple[Any, str | int]] = [
     ({"id": 2**63, "fullname": "Ana Lee"}, 2**63),
     ({"id": 4, "email": 5}, 4),

@@ -282,7 +282,7 @@ def test_one_odd_row_among_those_who_have_not_completed_refuses_no_report() -> N
     assert (found.rows, found.problems) == ([], ["row 20 of page 1: person is not a link"])
 
 
-ODD = {
+ODD: dict[str, list[dict[str, Any]]] = {
     "course is not a link": [
         {"course": "Safeguarding Essentials"},
         {"course": ""},
