@@ -67,10 +67,11 @@ def batches(poll: Poll) -> Iterator[Batch]:
         # Moodle no longer lists learners who have left it.
         yield from on_file(course)
     if whole_is_due(state, now):
-        beginnings = [row.since for row in poll.wanted.values() if row.since is not None]
-        if zone_named(state.zone) is None and beginnings:
-            # Without a zone only Moodle's filter tells what is new, so that is asked for before everything else.
-            yield from _read(poll, poll.courses, since=min(beginnings) + state.clock_skew)
+        if zone_named(state.zone) is None:
+            # Only Moodle's filter tells what is new then, so each beginning is asked for before everything else.
+            for since in sorted({row.since for row in poll.wanted.values() if row.since is not None}):
+                courses = [row.course for row in poll.wanted.values() if row.since == since]
+                yield from _read(poll, courses, since=since + state.clock_skew)
         moved = {"read_whole_at": now, "read_up_to": now, "looked_back_at": _looked_back(state, DEPTHS[-1], now)}
         yield from _read(poll, poll.courses, since=None, moved=moved)
         return

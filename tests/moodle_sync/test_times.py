@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from moodle_sync.client.records import CompletionStatus, ReportPage
 from moodle_sync.client.report_cells import DATE_FORM, TITLES, ReadPage, parse_clock_time, parse_page
 from moodle_sync.client.zones import zone_named
-from moodle_sync.models import Completion, Course
+from moodle_sync.models import Completion, Course, MoodleSiteState
 from moodle_sync.reading import Seen, WantedCourse
 from moodle_sync.times import (
     CLOCKS_DIFFER,
@@ -21,6 +21,7 @@ from moodle_sync.times import (
     minute_of,
     shows_another_zone,
 )
+from tests.moodle_sync.polled import Polled
 from tests.moodle_sync.recordings import SITE, recording
 
 NOW = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)
@@ -431,3 +432,16 @@ def test_a_year_ahead_in_the_report_is_implausible() -> None:
     time, doubtful = from_clock(clock, LONDON, since=None, now=NOW)
     found, _ = exact_time(row_of(time, doubtful=doubtful), NO_TIMES, since=None, now=NOW)
     assert is_implausible(found, NOW, timedelta(0))
+
+
+def test_without_a_zone_each_courses_own_beginning_decides_what_is_new(polled: Polled) -> None:
+    early = polled.course(learners=2, since=NOW - 30 * DAY)
+    late = polled.course(learners=2, since=NOW - DAY)
+    polled.poll()
+    for course in (early, late):
+        old, new = polled.users(course)
+        polled.complete(course, old, ago=10 * DAY, time_known=False)
+        polled.complete(course, new, time_known=False)
+    MoodleSiteState.objects.filter(site=polled.site).update(zone="", read_up_to=None, read_whole_at=None)
+    polled.poll()
+    assert set(polled.told) == {*polled.users(early), polled.users(late)[1]}
