@@ -87,6 +87,10 @@ _PHP_PRINTS = gettext_noop(
     "Development, Debugging: Display debug messages)."
 )
 ODD_ROW = gettext_noop("Moodle sent something odd for the {what} {id}, which was passed over: {reason}.")
+_ODD_ANSWER = gettext_noop(
+    "Moodle answered with something that the portal cannot read. Look at this learner's profile, completion and grades "
+    "in Moodle; if they are in order, report it with Moodle's version."
+)
 ODD_NAME = gettext_noop(
     "Moodle cannot list participant number {number} of the course {id}, counted by id. Mostly the name holds something "
     "like <Test> that Moodle does not let pass: correct it in the learner's profile."
@@ -300,8 +304,8 @@ class MoodleClient:
             first, number = waiting.pop()
             try:
                 users += self._participants(course_id, first, number)
-            except MoodleUnreadable as error:
-                if error.errorcode != "invalidresponse":
+            except MoodleError as error:
+                if not _spoils_list(error):
                     raise
                 if number == 1:
                     self.oddities.append((ODD_NAME, {"id": course_id, "number": first + 1}))
@@ -336,7 +340,9 @@ class MoodleClient:
             params = {"field": "id", "values": asked}
             try:
                 users = self._ask(functions.USERS, params, self._tolerant(None, "user", User.from_json))
-            except (MoodleLearnerGone, MoodleSomethingGone, MoodleUnreadable) as error:
+            except MoodleError as error:
+                if not _spoils_list(error):
+                    raise
                 if len(asked) == 1:
                     found[asked[0]] = error
                 else:
@@ -439,7 +445,7 @@ class MoodleClient:
         params = {"reportid": report_id, "page": page, "perpage": per_page}
         return self._ask(functions.RETRIEVE_REPORT, params, lambda data: ReportPage.from_json(data, page=page))
 
-    def _each(self, questions: Sequence["Question"], *, size: int) -> list[Any]:
+    def _each(self, questions: Sequence[Question], *, size: int) -> list[Any]:
         """The parsed answer to each question, or the MoodleError in its place; `size` of them go into one call.
 
         Errors that every further question would meet are raised. One that concerns a whole course stands for all
@@ -461,7 +467,7 @@ class MoodleClient:
                 waiting = [number for number in waiting if number not in spoiled]
         return results
 
-    def _one(self, question: "Question") -> Any:
+    def _one(self, question: Question) -> Any:
         try:
             return _parsed(question, self._call(question.function, question.params, question.settings))
         except MoodleError as error:
@@ -469,7 +475,7 @@ class MoodleClient:
                 raise
             return error
 
-    def _batch(self, questions: Sequence["Question"]) -> list[Any]:
+    def _batch(self, questions: Sequence[Question]) -> list[Any]:
         """Answers to the first questions, up to and with the first that failed, where Moodle stops (trap 10)."""
         requests_ = [
             # The settings of the call itself do not reach the requests in it (FACTS-2.md, section 1.8).
@@ -489,7 +495,8 @@ class MoodleClient:
         for question, (failed, text) in zip(questions, responses, strict=False):
             answer = _decoded(text)
             if failed:
-                answers.append(from_answer(question.function, answer) or MoodleUnreadable(question.function))
+                unknown = MoodleUnreadable(question.function, advice=_ODD_ANSWER)
+                answers.append(from_answer(question.function, answer) or unknown)
             else:
                 answers.append(_parsed(question, answer))
             if isinstance(answers[-1], MoodleError) and _concerns_all(answers[-1]):
@@ -608,12 +615,12 @@ def _unexpected(function: str, what: str) -> MoodleUnexpected:
     return MoodleUnexpected(function, failure=f"answer of a wrong shape, {what}", advice=_NOT_MOODLE)
 
 
-def _parsed(question: "Question", answer: Any) -> Any:
+def _parsed(question: Question, answer: Any) -> Any:
     """The parsed answer; one of a wrong shape is an error about this learner only."""
     try:
         return question.parse(answer)
     except ValueError as error:
-        return MoodleUnreadable(question.function, failure=f"answer of a wrong shape, {error}")
+        return MoodleUnreadable(question.function, failure=f"answer of a wrong shape, {error}", advice=_ODD_ANSWER)
 
 
 def _pair(course_id: int, user_id: int) -> dict[str, int]:
@@ -638,6 +645,11 @@ def _concerns_course(error: MoodleError) -> bool:
     if isinstance(error, MoodleGone):
         return not isinstance(error, MoodleLearnerGone | MoodleSomethingGone)
     return isinstance(error, MoodleNotAllowed | MoodleNoCriteria)
+
+
+def _spoils_list(error: MoodleError) -> bool:
+    """Whether one person of a list is the cause: deleted, or with a name that Moodle does not let pass."""
+    return isinstance(error, MoodleLearnerGone | MoodleSomethingGone) or error.errorcode == "invalidresponse"
 
 
 def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
