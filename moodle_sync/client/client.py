@@ -499,7 +499,7 @@ class MoodleClient:
                 answers.append(from_answer(question.function, answer) or unknown)
             else:
                 answers.append(_parsed(question, answer))
-            if isinstance(answers[-1], MoodleError) and _concerns_all(answers[-1]):
+            if isinstance(answers[-1], MoodleUnavailable | MoodleTokenRefused):
                 raise answers[-1]
         return answers
 

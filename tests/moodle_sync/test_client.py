@@ -1481,6 +1481,17 @@ def test_a_failure_in_a_batch_without_a_code_is_about_one_learner(
     ]
 
 
+def test_a_code_in_a_batch_that_is_none_is_about_one_learner(
+    moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    # Plugins write whole sentences where a code belongs.
+    answer_json(moodle, {"responses": [exception("Ana Lee has no team yet!")]})
+    answer_json(moodle, {"responses": [GOOD]})
+    found = client.completion_statuses(2, [4, 5], batch=True)
+    assert str(found[4]) == f"{COMPLETION}: unreadable errorcode"
+    assert found[5] == CompletionStatus(True)
+
+
 def test_answers_of_a_batch_are_in_memory_one_at_a_time(moodle: responses.RequestsMock, client: MoodleClient) -> None:
     # Each of them takes 25 MB once it is decoded.
     padded = {"error": False, "data": json.dumps(done() | {"more": [{}] * 300_000})}
