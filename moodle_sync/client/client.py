@@ -260,11 +260,11 @@ class MoodleClient:
         else:
             params = {} if shortname is None else {"field": "shortname", "value": shortname}
             stored, shown = (self._ask(functions.COURSES, params, read, settings) for settings in (RAW, FILTERED))
-        names = {course.id: course.fullname for course in shown}
+        courses = {course.id: course for course in stored if not course.is_front_page}
+        names = {course.id: course.fullname for course in (*stored, *shown)}
         return [
-            replace(course, fullname=course_name(names.get(course.id, ""), course.fullname, language=self._language))
-            for course in {course.id: course for course in stored}.values()
-            if not course.is_front_page
+            replace(course, fullname=course_name(names[course.id], course.fullname, language=self._language))
+            for course in courses.values()
         ]
 
     def _courses_by_id(

@@ -65,6 +65,11 @@ def test_full_names_are_what_people_see_however_moodle_is_set_up(shown: str) -> 
     assert {number: course.fullname for number, course in courses(shown).items()} == NAMES
 
 
+def test_a_course_that_the_second_answer_lacks_is_read_from_the_first() -> None:
+    found = courses("course_lifecycle_after_id_deleted")
+    assert {number: course.fullname for number, course in found.items()} == NAMES
+
+
 @pytest.mark.parametrize("shown", ["escaping_course_names_filter_on", "escaping_course_names_striptags_off"])
 def test_short_names_come_as_stored(shown: str) -> None:
     found = courses(shown)
