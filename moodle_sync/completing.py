@@ -10,6 +10,7 @@ from dataclasses import replace
 from .client.errors import MoodleError
 from .client.functions import BATCH, COMPLETION, GRADES, USERS
 from .client.records import CompletionStatus, LearnerFacts
+from .client.zones import zone_named
 from .models import Completion
 from .reading import Batch, Poll, Seen
 from .times import MINUTE, exact_time, minute_of, shows_another_zone
@@ -103,10 +104,11 @@ def _ask(poll: Poll, batch: Batch, news: list[Seen]) -> dict[Key, LearnerFacts]:
 
 def _see_whether_the_zone_is_right(poll: Poll, news: list[Seen], facts: dict[Key, LearnerFacts]) -> None:
     """A report's time that differs from the exact one as two zones do says that the site's zone was changed."""
+    zone = zone_named(poll.state.zone)
     for one in news:
         status = facts[one.key].status if one.key in facts else None
         if one.source == Completion.TimeSource.REPORT and isinstance(status, CompletionStatus):
-            poll.zone_doubted = poll.zone_doubted or shows_another_zone(one, status)
+            poll.zone_doubted = poll.zone_doubted or shows_another_zone(one, status, zone)
 
 
 def _as_far_as_known(seen: Seen, known: dict[Key, Completion]) -> Seen:

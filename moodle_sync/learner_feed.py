@@ -13,14 +13,13 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 
 from .client import BATCH as STATUSES_AT_ONCE
-from .client import ODD_ROW
+from .client import ODD_NAME, ODD_ROW
 from .client.errors import (
     MoodleError,
     MoodleLearnerGone,
     MoodleNotTracked,
     MoodleTokenRefused,
     MoodleUnavailable,
-    MoodleUnreadable,
 )
 from .client.functions import BATCH
 from .client.records import CompletionStatus, EnrolledUser
@@ -119,26 +118,11 @@ def _is_old(course: Course, now: datetime) -> bool:
 
 
 def _participants(poll: Poll, course: Course) -> tuple[list[EnrolledUser], int]:
-    """The next page of participants, and how many places of the list it took.
-
-    Where one of them has a name that Moodle does not let pass, the pages around that one are read, and it is named.
-    """
-    offset, limit = course.next_offset, PER_PAGE
-    while True:
-        before = len(poll.client.oddities)
-        try:
-            users = poll.client.enrolled_users(course.moodle_id, offset=offset, limit=limit)
-        except MoodleUnreadable as error:
-            if limit > 1:
-                limit = max(limit // 2, 1)
-                continue
-            poll.note(
-                _("%(course)s: participant number %(number)d, ordered by id, cannot be read. %(advice)s")
-                % {"course": course, "number": offset + 1, "advice": _(error.advice)}
-            )
-            return [], 1
-        odd = sum(text is ODD_ROW for text, _values in poll.client.oddities[before:])
-        return users, len(users) + odd
+    """The next page of participants, and how many places of the list it took, those that cannot be read included."""
+    before = len(poll.client.oddities)
+    users = poll.client.enrolled_users(course.moodle_id, offset=course.next_offset, limit=PER_PAGE)
+    odd = sum(text in (ODD_ROW, ODD_NAME) for text, _values in poll.client.oddities[before:])
+    return users, len(users) + odd
 
 
 def _completions(

@@ -66,9 +66,9 @@ def batches(poll: Poll) -> Iterator[Batch]:
         # Moodle no longer lists learners who have left it.
         yield from on_file(course)
     if whole_is_due(state, now):
-        if (beginning := _beginning(poll)) is not None:
-            # Where a time cannot be read only Moodle's filter tells what is new: that is asked for first.
-            yield from _read(poll, poll.courses, since=beginning + state.clock_skew)
+        # Where a time cannot be read, only Moodle's filter tells what is new: that is asked for before everything else.
+        for since, courses in _beginnings(poll):
+            yield from _read(poll, courses, since=since + state.clock_skew)
         moved = {"read_whole_at": now, "read_up_to": now, "looked_back_at": _looked_back(state, DEPTHS[-1], now)}
         yield from _read(poll, poll.courses, since=None, moved=moved)
         return
@@ -81,11 +81,20 @@ def batches(poll: Poll) -> Iterator[Batch]:
     yield from _read(poll, poll.courses, since=since, moved=moved)
 
 
-def _beginning(poll: Poll) -> datetime | None:
-    """From when on a full reading may meet something new; None where everything counts anyway."""
-    if poll.state.read_up_to is not None:
-        return poll.state.read_up_to - DEPTHS[-1].back
-    return min((row.since for row in poll.wanted.values() if row.since is not None), default=None)
+def _beginnings(poll: Poll) -> list[tuple[datetime, list[Course]]]:
+    """From when on a full reading may meet something new, each time with its courses.
+
+    What an earlier poll has read is known. Otherwise it is new from when the course was mapped on, of which each course
+    has its own time; where the zone is known the report's own times tell that as well.
+    """
+    if zone_named(poll.state.zone) is not None:
+        read_up_to = poll.state.read_up_to
+        return [(read_up_to - DEPTHS[-1].back, poll.courses)] if read_up_to else []
+    by_time: dict[datetime, list[Course]] = {}
+    for row in poll.wanted.values():
+        if row.since is not None:
+            by_time.setdefault(row.since, []).append(row.course)
+    return sorted(by_time.items())
 
 
 def whole_is_due(state: MoodleSiteState, now: datetime) -> bool:

@@ -220,7 +220,7 @@ def _names(firstname: str | None, lastname: str | None, email: str | None) -> di
     if lastname is not None:
         fields["lastname"] = fitting(lastname, 255)
     if email is not None:
-        address = fitting(email, 256)
+        address = fitting(email.strip(), 256)
         fields["deleted"] = bool(DELETED_ADDRESS.fullmatch(address))
         if not fields["deleted"]:
             # Half an address would be somebody else's; Moodle's own are at most 100 characters long.
@@ -230,5 +230,5 @@ def _names(firstname: str | None, lastname: str | None, email: str | None) -> di
 
 
 def fitting(text: str, longest: int) -> str:
-    """The text without what no database takes (NUL, half characters) and without blanks around it, cut to length."""
-    return text.replace("\0", "").encode(errors="replace").decode().strip()[:longest]
+    """The text without what no database takes (NUL, half characters), cut to length."""
+    return text.replace("\0", "").encode(errors="replace").decode()[:longest]

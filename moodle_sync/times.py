@@ -34,7 +34,11 @@ def from_clock(
     """
     if clock_time is None or zone is None:
         return None, True
-    first, second = (clock_time.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    try:
+        first, second = (clock_time.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    except OverflowError:
+        # The first or last day of the calendar.
+        return None, True
     if first.astimezone(zone).replace(tzinfo=None) != clock_time:
         # The zone skips this time in spring, so it is not the one that was used.
         return None, True
@@ -65,11 +69,15 @@ def exact_time(
     return (now, Source.SEEN) if since is not None else (None, Source.UNKNOWN)
 
 
-def shows_another_zone(seen: Seen, status: CompletionStatus | None) -> bool:
-    """Whether the report's time and the exact one differ as two zones do."""
-    if status is None or not status.is_exact or seen.completed_at is None or status.earliest is None:
+def shows_another_zone(seen: Seen, status: CompletionStatus, zone: tzinfo | None) -> bool:
+    """Whether the clock of the report's zone would have shown another time than it did, as in another zone.
+
+    Clock times are compared, since an hour that autumn repeats reads the same twice.
+    """
+    if zone is None or seen.completed_at is None or status.earliest is None or not status.is_exact:
         return False
-    difference = minute_of(seen.completed_at) - minute_of(status.earliest)
+    showed, exact = (time.astimezone(zone).replace(tzinfo=None) for time in (seen.completed_at, status.earliest))
+    difference = minute_of(showed) - minute_of(exact)
     return bool(difference) and not difference % QUARTER and abs(difference) <= FURTHEST_ZONE
 
 

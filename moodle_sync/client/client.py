@@ -87,13 +87,23 @@ _PHP_PRINTS = gettext_noop(
     "Development, Debugging: Display debug messages)."
 )
 ODD_ROW = gettext_noop("Moodle sent something odd for the {what} {id}, which was passed over: {reason}.")
+_ODD_ANSWER = gettext_noop(
+    "Moodle answered with something that the portal cannot read. Look at this learner's profile, completion and grades "
+    "in Moodle; if they are in order, report it with Moodle's version."
+)
+ODD_NAME = gettext_noop(
+    "Moodle cannot list participant number {number} of the course {id}, counted by id. Mostly the name holds something "
+    "like <Test> that Moodle does not let pass: correct it in the learner's profile."
+)
 _NO_ADDRESS = gettext_noop("This is not a web address. Copy it from the browser.")
 
-# What PHP prints before an answer when it displays errors, as HTML or as plain text.
+# What PHP prints before an answer when it displays errors: as HTML, as plain text, or as a table of Xdebug's. A table
+# without an end leaves no answer to read, but is known for what it is.
 _PHP_MESSAGE = re.compile(
     rb"""\s* (?:<br\ ?/?>\s*)?
     (?: <b>(?:PHP\ )?(?:Notice|Warning|Deprecated|Strict\ Standards)</b>: .*? \ on\ line\ <b>[0-9]+</b> \s*<br\ ?/?>
       | (?:PHP\ )?(?:Notice|Warning|Deprecated|Strict\ Standards):\ [^\n]*\ in\ [^\n]*\ on\ line\ [0-9]+
+      | <font\ [^<>]*><table\ class='xdebug-[^<>]*> (?:.*?</table></font>)?
     )\s*""",
     re.VERBOSE | re.DOTALL,
 )
@@ -174,10 +184,9 @@ class MoodleClient:
     certificate authorities are taken from the environment, passwords are not. Raises ValueError for an address that
     cannot be one (see `normalise_url`) or a time-out out of range; every call raises MoodleError's classes only.
 
-    `calls` counts the requests made; `server_time` is the Date header of the last answer, None if it had none;
-    `oddities` are texts for people, with their values, on what was odd in the answers and was passed over: rows of
-    lists that could not be read, messages before an answer. `language` is the one in which names of
-    several languages are read.
+    `calls` counts the requests made; `server_time` is the Date header of the last answer, None if it had none.
+    `oddities` are texts for people, with their values, on what was odd and passed over: rows of lists, messages before
+    an answer. `language` is the one in which names in several languages are read.
     """
 
     def __init__(
@@ -247,40 +256,65 @@ class MoodleClient:
         """
         read = self._tolerant("courses", "course", Course.from_json)
         if ids is not None:
-            # One by one: a list of ids fails whole for one that was deleted (FACTS-2.md, section 1.1).
-            by_id: list[dict[str, Any]] = [{"field": "id", "value": course_id} for course_id in ids]
-            asked = [(params, settings) for params in by_id for settings in (RAW, FILTERED)]
+            stored, shown = self._courses_by_id(ids, read, size=BATCH if batch else 1)
         else:
-            params: dict[str, Any] = {} if shortname is None else {"field": "shortname", "value": shortname}
-            asked = [(params, settings) for settings in (RAW, FILTERED)]
-            batch = False
-        questions = [Question(functions.COURSES, params, read, settings=settings) for params, settings in asked]
-        answers = self._each(questions, size=BATCH if batch else 1)
-        stored: dict[int, Course] = {}
-        shown: dict[int, str] = {}
-        for question, answer in zip(questions, answers, strict=True):
-            if isinstance(answer, MoodleError):
-                if ids is None or not isinstance(answer, MoodleUnreadable):
-                    raise answer
+            params = {} if shortname is None else {"field": "shortname", "value": shortname}
+            stored, shown = (self._ask(functions.COURSES, params, read, settings) for settings in (RAW, FILTERED))
+        courses = {course.id: course for course in stored if not course.is_front_page}
+        names = {course.id: course.fullname for course in (*stored, *shown)}
+        return [
+            replace(course, fullname=course_name(names[course.id], course.fullname, language=self._language))
+            for course in courses.values()
+        ]
+
+    def _courses_by_id(
+        self, ids: Iterable[int], read: Callable[[Any], list[Course]], *, size: int
+    ) -> tuple[list[Course], list[Course]]:
+        """The courses as stored, and as people see them.
+
+        One by one: a list of ids fails whole for one that was deleted (FACTS-2.md, section 1.1).
+        """
+        questions = [
+            Question(functions.COURSES, {"field": "id", "value": course_id}, read, settings=settings)
+            for course_id in ids
+            for settings in (RAW, FILTERED)
+        ]
+        stored: list[Course] = []
+        shown: list[Course] = []
+        for question, answer in zip(questions, self._each(questions, size=size), strict=True):
+            if isinstance(answer, MoodleUnreadable):
                 told = {"what": "course", "id": question.params["value"], "reason": answer.failure or answer.errorcode}
                 self.oddities.append((ODD_ROW, told))
-            elif question.settings == RAW:
-                stored.update((course.id, course) for course in answer)
+            elif isinstance(answer, MoodleError):
+                raise answer
             else:
-                shown.update((course.id, course.fullname) for course in answer)
-        return [
-            replace(course, fullname=course_name(shown.get(course.id, ""), course.fullname, language=self._language))
-            for course in stored.values()
-            if not course.is_front_page
-        ]
+                (stored if question.settings == RAW else shown).extend(answer)
+        return stored, shown
 
     def enrolled_users(self, course_id: int, offset: int = 0, limit: int = 100) -> list[EnrolledUser]:
         """Up to `limit` participants of a course from number `offset` on, by id; past the end an empty list.
 
         Without moodle/user:viewdetails most are missing, without moodle/site:viewuseridentity their e-mail is, and
-        Moodle tells neither (WEB_SERVICES.md, trap 1). Raises MoodleUnreadable where the name of one of them holds
-        something that Moodle itself does not let pass (FACTS-2.md, section 1.2).
+        Moodle tells neither (WEB_SERVICES.md, trap 1). One with a tag in the name makes Moodle refuse the whole list
+        (FACTS-2.md, section 1.2), which is then asked for in halves; `oddities` names that one's place.
         """
+        users: list[EnrolledUser] = []
+        waiting = [(offset, limit)]
+        while waiting:
+            first, number = waiting.pop()
+            try:
+                users += self._participants(course_id, first, number)
+            except MoodleError as error:
+                if not _spoils_list(error):
+                    raise
+                if number == 1:
+                    self.oddities.append((ODD_NAME, {"id": course_id, "number": first + 1}))
+                else:
+                    half = number // 2
+                    waiting += [(first + half, number - half), (first, half)]
+        return users
+
+    def _participants(self, course_id: int, offset: int, limit: int) -> list[EnrolledUser]:
         options = {
             "userfields": "id,email,firstname,lastname",
             "sortby": "id",
@@ -306,7 +340,9 @@ class MoodleClient:
             params = {"field": "id", "values": asked}
             try:
                 users = self._ask(functions.USERS, params, self._tolerant(None, "user", User.from_json))
-            except (MoodleLearnerGone, MoodleSomethingGone, MoodleUnreadable) as error:
+            except MoodleError as error:
+                if not _spoils_list(error):
+                    raise
                 if len(asked) == 1:
                     found[asked[0]] = error
                 else:
@@ -376,12 +412,13 @@ class MoodleClient:
     def list_reports(self) -> list[Report]:
         """All custom reports that the account is in the audience of."""
         reports: dict[int, Report] = {}
+        read = self._tolerant("reports", "report", Report.from_json)
         for page in range(MOST_REPORT_PAGES):
-            params = {"page": page, "perpage": REPORTS_PER_PAGE}
-            found = self._ask(functions.LIST_REPORTS, params, _items("reports", Report.from_json))
-            known = len(reports)
+            known, odd = len(reports), len(self.oddities)
+            found = self._ask(functions.LIST_REPORTS, {"page": page, "perpage": REPORTS_PER_PAGE}, read)
             reports.update((report.id, report) for report in found)
-            if len(found) < REPORTS_PER_PAGE or len(reports) == known:
+            received = len(found) + len(self.oddities) - odd
+            if received < REPORTS_PER_PAGE or len(reports) == known:
                 break
         return list(reports.values())
 
@@ -408,7 +445,7 @@ class MoodleClient:
         params = {"reportid": report_id, "page": page, "perpage": per_page}
         return self._ask(functions.RETRIEVE_REPORT, params, lambda data: ReportPage.from_json(data, page=page))
 
-    def _each(self, questions: Sequence["Question"], *, size: int) -> list[Any]:
+    def _each(self, questions: Sequence[Question], *, size: int) -> list[Any]:
         """The parsed answer to each question, or the MoodleError in its place; `size` of them go into one call.
 
         Errors that every further question would meet are raised. One that concerns a whole course stands for all
@@ -430,7 +467,7 @@ class MoodleClient:
                 waiting = [number for number in waiting if number not in spoiled]
         return results
 
-    def _one(self, question: "Question") -> Any:
+    def _one(self, question: Question) -> Any:
         try:
             return _parsed(question, self._call(question.function, question.params, question.settings))
         except MoodleError as error:
@@ -438,7 +475,7 @@ class MoodleClient:
                 raise
             return error
 
-    def _batch(self, questions: Sequence["Question"]) -> list[Any]:
+    def _batch(self, questions: Sequence[Question]) -> list[Any]:
         """Answers to the first questions, up to and with the first that failed, where Moodle stops (trap 10)."""
         requests_ = [
             # The settings of the call itself do not reach the requests in it (FACTS-2.md, section 1.8).
@@ -458,10 +495,11 @@ class MoodleClient:
         for question, (failed, text) in zip(questions, responses, strict=False):
             answer = _decoded(text)
             if failed:
-                answers.append(from_answer(question.function, answer) or MoodleUnreadable(question.function))
+                unknown = MoodleUnreadable(question.function, advice=_ODD_ANSWER)
+                answers.append(from_answer(question.function, answer) or unknown)
             else:
                 answers.append(_parsed(question, answer))
-            if isinstance(answers[-1], MoodleError) and _concerns_all(answers[-1]):
+            if isinstance(answers[-1], MoodleUnavailable | MoodleTokenRefused):
                 raise answers[-1]
         return answers
 
@@ -477,7 +515,7 @@ class MoodleClient:
                 except ValueError as error:
                     named = row.get("id") if isinstance(row, dict) else None
                     told: dict[str, str | int] = {"what": what, "reason": str(error)}
-                    told["id"] = named if isinstance(named, int) else "?"
+                    told["id"] = named if isinstance(named, int) and not isinstance(named, bool) else "?"
                     self.oddities.append((ODD_ROW, told))
             return found
 
@@ -577,12 +615,12 @@ def _unexpected(function: str, what: str) -> MoodleUnexpected:
     return MoodleUnexpected(function, failure=f"answer of a wrong shape, {what}", advice=_NOT_MOODLE)
 
 
-def _parsed(question: "Question", answer: Any) -> Any:
+def _parsed(question: Question, answer: Any) -> Any:
     """The parsed answer; one of a wrong shape is an error about this learner only."""
     try:
         return question.parse(answer)
     except ValueError as error:
-        return MoodleUnreadable(question.function, failure=f"answer of a wrong shape, {error}")
+        return MoodleUnreadable(question.function, failure=f"answer of a wrong shape, {error}", advice=_ODD_ANSWER)
 
 
 def _pair(course_id: int, user_id: int) -> dict[str, int]:
@@ -607,6 +645,11 @@ def _concerns_course(error: MoodleError) -> bool:
     if isinstance(error, MoodleGone):
         return not isinstance(error, MoodleLearnerGone | MoodleSomethingGone)
     return isinstance(error, MoodleNotAllowed | MoodleNoCriteria)
+
+
+def _spoils_list(error: MoodleError) -> bool:
+    """Whether one person of a list is the cause: deleted, or with a name that Moodle does not let pass."""
+    return isinstance(error, MoodleLearnerGone | MoodleSomethingGone) or error.errorcode == "invalidresponse"
 
 
 def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -15,6 +15,8 @@ _SPAN = re.compile(
 )
 _MLANG = re.compile(r"\{mlang\s+(?P<lang>[\w, -]+)\}(?P<text>.*?)\{mlang\}", re.IGNORECASE | re.DOTALL)
 _ANY_LANGUAGE = "other"
+# An ampersand that Moodle escapes: all but those that begin an entity.
+_BARE_AMPERSAND = re.compile(r"&(?![a-zA-Z0-9#]{1,8};)")
 
 
 def course_name(shown: str, stored: str, *, language: str) -> str:
@@ -24,8 +26,9 @@ def course_name(shown: str, stored: str, *, language: str) -> str:
     with `moodlewssettingraw=1`, `language` a code such as "en". Where Moodle has chosen a language, its choice is
     kept; else `language` is taken if it is there, and the first one if not.
     """
-    chosen = one_language(stored, language)
-    if chosen != stored and plain_text(shown) in (plain_text(stored), _without_tags_of_languages(stored)):
+    as_html = _BARE_AMPERSAND.sub("&amp;", stored)
+    chosen = one_language(as_html, language)
+    if chosen != as_html and plain_text(shown) in (plain_text(as_html), _without_tags_of_languages(as_html)):
         # Moodle did not choose: all languages are in what it shows.
         return plain_text(chosen)
     return plain_text(shown) or stored.strip()

@@ -18,6 +18,8 @@ ALL_CRITERIA = 1
 SEPARATE_GROUPS = 1
 # What a database's whole numbers end at. Moodle's own ids end there too.
 LARGEST_ID = 2**63 - 1
+# The year 9000, which every zone's calendar has. A time in milliseconds is later.
+LATEST_TIME = 221_845_392_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +156,6 @@ class User:
             suspended=_flag(user.get("suspended", 0), "suspended"),
         )
 
-    @property
-    def deleted(self) -> bool:
-        """Moodle puts a hash without @ in the place of a deleted account's e-mail (WEB_SERVICES.md, trap 4)."""
-        return bool(self.email) and "@" not in str(self.email)
-
 
 @dataclass(frozen=True, slots=True)
 class CompletionStatus:
@@ -255,7 +252,10 @@ def share_in_percent(raw: Decimal | None, least: Decimal | None, most: Decimal |
 
 @dataclass(frozen=True, slots=True)
 class LearnerFacts:
-    """What Moodle says now of one learner in one course: an answer, an error in its place, or None: not asked."""
+    """What Moodle says now of one learner in one course: an answer, or the error in its place.
+
+    None was not asked; a `user` of None may also be an account that this token does not see.
+    """
 
     status: CompletionStatus | MoodleError | None = None
     user: User | MoodleError | None = None
@@ -287,13 +287,16 @@ class Report:
             id=_id(report, "id"),
             name=_text(report, "name"),
             source=_text(report, "source"),
-            timemodified=_time(report.get("timemodified")),
+            timemodified=_time_or_none(report.get("timemodified")),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class ReportPage:
-    """One page of a report as Moodle shows it: `page` counts from 0, `total` is the number of rows in all pages."""
+    """One page of a report as Moodle shows it: `page` counts from 0, `total` is the number of rows in all pages.
+
+    A cell that is no text is None; a row that is no list of cells has none.
+    """
 
     details: Report
     page: int
@@ -318,17 +321,14 @@ class ReportPage:
 
     @classmethod
     def from_json(cls, data: object, *, page: int) -> Self:
-        """Read core_reportbuilder_retrieve_report. An empty cell may come as null; one that is no text is None."""
+        """Read core_reportbuilder_retrieve_report. An empty cell may come as null."""
         answer = as_object(data, "a report page")
         table = as_object(answer.get("data"), "data")
-        rows = (
-            as_list(as_object(row, "a row").get("columns"), "columns") for row in as_list(table.get("rows"), "rows")
-        )
         return cls(
             details=Report.from_json(answer.get("details")),
             page=page,
-            headers=[_cell(title) for title in as_list(table.get("headers"), "headers")],
-            rows=[[cell if isinstance(cell, str) else "" if cell is None else None for cell in row] for row in rows],
+            headers=[_title(title) for title in as_list(table.get("headers"), "headers")],
+            rows=[_cells(row) for row in as_list(table.get("rows"), "rows")],
             total=_integer(table, "totalrowcount"),
         )
 
@@ -362,10 +362,18 @@ def _optional_text(data: dict[str, Any], key: str) -> str | None:
     return None if data.get(key) is None else _text(data, key)
 
 
-def _cell(value: object) -> str:
+def _title(value: object) -> str:
     if value is not None and not isinstance(value, str):
-        raise ValueError("a text expected for each cell")
+        raise ValueError("a text expected for each title")
     return value or ""
+
+
+def _cells(row: object) -> list[str | None]:
+    """The cells of a report's row; one odd row must not cost the page."""
+    columns = row.get("columns") if isinstance(row, dict) else None
+    if not isinstance(columns, list):
+        return []
+    return [cell if isinstance(cell, str) else "" if cell is None else None for cell in columns]
 
 
 def _integer(data: dict[str, Any], key: str) -> int:
@@ -406,16 +414,25 @@ def _number(data: dict[str, Any], key: str) -> Decimal | None:
         return None
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise ValueError(f"a number expected for {key}")
-    return Decimal(str(value))
+    number = Decimal(str(value))
+    if not number.is_finite():
+        # JSON's 1e999 is Python's infinity.
+        raise ValueError(f"a number expected for {key}")
+    return number
 
 
 def _time(value: object) -> datetime | None:
     """Seconds since 1970 in UTC; Moodle means "never" by 0 and by null."""
     if value is None or value == 0:
         return None
-    if not isinstance(value, int):
+    if not isinstance(value, int) or not 0 < value < LATEST_TIME:
         raise ValueError("a time in seconds expected")
+    return datetime.fromtimestamp(value, UTC)
+
+
+def _time_or_none(value: object) -> datetime | None:
+    """The time, or None for one that cannot be read, where it is only compared."""
     try:
-        return datetime.fromtimestamp(value, UTC)
-    except (OverflowError, OSError, ValueError):
-        raise ValueError("a time between the years 1 and 9999 expected") from None
+        return _time(value)
+    except ValueError:
+        return None

@@ -143,22 +143,26 @@ def parse_page(page: ReportPage, *, site_urls: Collection[str]) -> ReadPage:
     sites = tuple(urlsplit(url) for url in site_urls)
     rows: dict[ReportRow, None] = {}
     problems = []
-    foreign = unfinished = 0
+    foreign = 0
+    unfinished = odd_time = False
     for number, cells in enumerate(page.rows, start=1):
-        try:
-            if not condition and _is_unfinished(cells):
-                unfinished += 1
-                continue
-            rows[_parse_row(cells, sites)] = None
-        except ValueError as problem:
-            problems.append(f"row {number} of page {page.page + 1}: {problem}")
-            foreign += isinstance(problem, _ForeignLink)
+        if not condition and _has_no_time(cells):
+            # Somebody who has not completed.
+            unfinished = True
+        else:
+            try:
+                row = _parse_row(cells, sites)
+                rows[row] = None
+                odd_time = odd_time or (row.clock_time is None and not _has_no_time(cells))
+            except ValueError as problem:
+                problems.append(f"row {number} of page {page.page + 1}: {problem}")
+                foreign += isinstance(problem, _ForeignLink)
         sampled = number == min(SAMPLE, len(page.rows))
-        if page.page == 0 and sampled and problems and not rows and (number >= LEAST_SAMPLE or foreign == number):
+        if page.page == 0 and sampled and len(problems) == number and (number >= LEAST_SAMPLE or foreign == number):
             raise ReportLayoutChanged(problems[0])
     if unfinished or condition is False:
         warnings.append((NO_CONDITION, {}))
-    if any(row.clock_time is None for row in rows):
+    if odd_time:
         warnings.append((DATE_FORM, {}))
     return ReadPage(list(rows), problems, warnings)
 
@@ -190,9 +194,8 @@ def _completed_condition(report: Report) -> bool | None:
     return str(report.conditions.get(COMPLETED_CONDITION)) == str(COMPLETED_YES)
 
 
-def _is_unfinished(cells: Sequence[str | None]) -> bool:
-    """Whether this is the row of somebody who has not completed: it has no time."""
-    return len(cells) == len(AGREED_HEADERS) and not (cells[8] or "").strip()
+def _has_no_time(cells: Sequence[str | None]) -> bool:
+    return len(cells) == len(AGREED_HEADERS) and cells[8] is not None and not cells[8].strip()
 
 
 def _parse_row(cells: Sequence[str | None], sites: tuple[SplitResult, ...]) -> ReportRow:

@@ -24,12 +24,14 @@ from moodle_sync.client.errors import (
     MoodleNotAllowed,
     MoodleNotTracked,
     MoodleReportRefused,
+    MoodleSomethingGone,
     MoodleTokenRefused,
     MoodleUnavailable,
     MoodleUnexpected,
+    MoodleUnreadable,
     ReportLayoutChanged,
 )
-from moodle_sync.client.records import CompletionStatus, EnrolledUser, Grade, Report, User
+from moodle_sync.client.records import CompletionStatus, EnrolledUser, Grade, LearnerFacts, User
 from tests.moodle_sync.recordings import (
     SERVER,
     SITE,
@@ -48,6 +50,10 @@ COMPLETION = "core_completion_get_course_completion_status"
 GRADES = "gradereport_user_get_grade_items"
 PARTICIPANTS = "core_enrol_get_enrolled_users"
 REPORT = "core_reportbuilder_retrieve_report"
+LIST = "core_reportbuilder_list_reports"
+USERS = "core_user_get_users_by_field"
+COURSES = "core_course_get_courses_by_field"
+MANY = "tool_mobile_call_external_functions"
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
@@ -70,15 +76,22 @@ def client() -> Iterator[MoodleClient]:
         yield client
 
 
+def grade(client: MoodleClient, course_id: int = 2, user_id: int = 4) -> Grade | MoodleError | None:
+    """One learner's course total, or the error in its place."""
+    pair = (course_id, user_id)
+    return next(client.learner_facts([pair], available={GRADES}, grades=True))[pair].grade
+
+
 # How to make each function's call, for errors that may meet any of them.
 CALLS: dict[str, Callable[[MoodleClient], Any]] = {
     SITE_INFO: lambda client: client.site_info(),
     COMPLETION: lambda client: client.completion_status(2, 4),
-    GRADES: lambda client: client.grades([(2, 4)], batch=False)[2, 4],
+    GRADES: grade,
     PARTICIPANTS: lambda client: client.enrolled_users(2),
     REPORT: lambda client: client.report_page(4, 0),
-    "core_reportbuilder_list_reports": lambda client: client.list_reports(),
-    "core_user_get_users_by_field": lambda client: client.users([4]),
+    LIST: lambda client: client.list_reports(),
+    USERS: lambda client: client.users([4]).get(4),
+    COURSES: lambda client: client.courses(),
 }
 
 
@@ -146,6 +159,15 @@ ERRORS = [
     ("error_function_not_in_service", MoodleTokenRefused, "accessexception", "not in the service"),
     ("error_function_missing", MoodleUnexpected, "invalidparameter", "fault of the portal"),
     ("error_debug_developer", MoodleUnexpected, "invalidparameter", "fault of the portal"),
+    ("error_course_ids_empty", MoodleUnexpected, "dmlreadexception", "Try again later"),
+    ("error_dbconnectionfailed", MoodleUnavailable, "dbconnectionfailed", "its own database"),
+    ("error_usernotfullysetup_completion", MoodleTokenRefused, "usernotfullysetup", "every required field"),
+    ("error_users_by_id_tag_in_a_name", MoodleUnreadable, "invalidresponse", "something like <Test>"),
+    ("error_users_by_id_only_deleted_account", MoodleLearnerGone, "invaliduser", "deleted"),
+    ("error_users_by_id_deleted_account_50", MoodleSomethingGone, "invalidrecordunknown", "does not exist"),
+    ("lifecycle_completion_unconfirmed", MoodleNotTracked, "usernotconfirmed", "Confirm it"),
+    ("separate_groups_completion_status", MoodleNotAllowed, "accessdenied", "accessallgroups"),
+    ("separate_groups_grade_items", MoodleNotAllowed, "notingroup", "accessallgroups"),
 ]
 
 
@@ -218,7 +240,19 @@ def test_an_unknown_errorcode_needs_a_person_and_is_named(moodle: responses.Requ
     assert error.advice
 
 
-@pytest.mark.parametrize("errorcode", ["Ana Lee <ana@example.org>", "x" * 200, 7, None, "", ["invalidtoken"]])
+@pytest.mark.parametrize("function", [SITE_INFO, COURSES])
+@pytest.mark.parametrize("name", ["error_course_ids_one_unknown", "error_course_ids_one_deleted"])
+def test_an_exception_without_errorcode_is_an_error(
+    name: str, function: str, moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    answer_with(moodle, name)
+    error = failure(client, function)
+    assert type(error) is MoodleUnreadable
+    assert str(error) == f"{function}: HTTP 200, a PHP error in Moodle"
+    assert "PHP error" in error.advice
+
+
+@pytest.mark.parametrize("errorcode", ["Ana Lee <ana@example.org>", "x" * 200, 7, "", ["invalidtoken"]])
 def test_an_errorcode_that_is_none_is_not_repeated(
     errorcode: Any, moodle: responses.RequestsMock, client: MoodleClient
 ) -> None:
@@ -261,14 +295,36 @@ PHP_MESSAGES = [
     "<br>\n<b>Warning</b>:  session_start(): x in <b>/var/www/config.php</b> on line <b>3</b><br />\n",
     "\nDeprecated: Function strftime() is deprecated in /var/www/lib/moodlelib.php on line 2400\n",
     "PHP Warning:  Undefined variable $x in /var/www/config.php on line 12\n",
-    "<br />\n<font size='1'><table class='xdebug-error xe-notice' dir='ltr'>",
+    "<br />\n<font size='1'><table class='xdebug-error xe-notice' dir='ltr'>\n<tr><td>Ana</td></tr></table></font>\n",
 ]
+CONTENT_TYPES = ["application/json", "text/html; charset=UTF-8"]
 
 
-@pytest.mark.parametrize("answer", ['{"sitename": "Ana Lee"}', '{"errorcode": "invalidtoken"}', ""])
-@pytest.mark.parametrize("content_type", ["application/json", "text/html; charset=UTF-8"])
+@pytest.mark.parametrize("content_type", CONTENT_TYPES)
+@pytest.mark.parametrize("message", [*PHP_MESSAGES, PHP_MESSAGES[0] * 3])
+def test_a_message_of_php_before_the_answer_is_read_past_and_noted(
+    message: str, content_type: str, moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    moodle.post(SERVER, body=message + json.dumps(recording("site_info")["response"]), content_type=content_type)
+    assert client.site_info().sitename == "Example Moodle"
+    [(text, values)] = client.oddities
+    assert "display of PHP errors" in text
+    assert values == {}
+
+
+@pytest.mark.parametrize("content_type", CONTENT_TYPES)
 @pytest.mark.parametrize("message", PHP_MESSAGES)
-def test_a_message_of_php_before_the_answer_says_what_to_switch_off(
+def test_an_error_after_a_message_of_php_is_that_error(
+    message: str, content_type: str, moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    moodle.post(SERVER, body=message + '{"errorcode": "invalidtoken"}', content_type=content_type)
+    assert str(failure(client, SITE_INFO)) == f"{SITE_INFO}: invalidtoken"
+
+
+@pytest.mark.parametrize("answer", ["", '{"sitename": "Ana'])
+@pytest.mark.parametrize("content_type", CONTENT_TYPES)
+@pytest.mark.parametrize("message", [*PHP_MESSAGES, "<font size='1'><table class='xdebug-error xe-notice' dir='ltr'>"])
+def test_a_message_of_php_without_an_answer_says_what_to_switch_off(
     message: str, content_type: str, answer: str, moodle: responses.RequestsMock, client: MoodleClient
 ) -> None:
     moodle.post(SERVER, body=message + answer, content_type=content_type)
@@ -343,7 +399,7 @@ def test_a_changed_layout_says_why_and_how_to_restore_it() -> None:
     error = ReportLayoutChanged("10 columns expected, 9 found")
     assert isinstance(error, MoodleNotAllowed)
     assert "10 columns expected, 9 found" in str(error)
-    for agreed in ("Navigatr badge feed", "Course full name with link", "Completed = Yes", "Sorting", "unique rows"):
+    for agreed in ("Navigatr badge feed", "Course full name with link", "Completed = Yes", "Sorting", "duplicate rows"):
         assert agreed in error.advice
 
 
@@ -485,49 +541,161 @@ def test_site_info_tells_version_features_and_functions_but_no_secret(
     assert "TOKEN" not in repr(info)
 
 
+def answer_courses(moodle: responses.RequestsMock, courses: list[dict[str, Any]]) -> None:
+    """Let each call about courses be answered from these, as stored; where filters apply, as people see them."""
+    answer_by(moodle, lambda fields: {"courses": _asked_for(courses, fields), "warnings": []})
+
+
+def _asked_for(courses: list[dict[str, Any]], fields: dict[str, str]) -> list[dict[str, Any]]:
+    assert fields.get("moodlewssettingraw", "") != fields.get("moodlewssettingfilter", "")
+    return [course for course in courses if fields.get("field") != "id" or str(course["id"]) == fields["value"]]
+
+
 def test_courses_are_read_without_the_front_page(moodle: responses.RequestsMock, client: MoodleClient) -> None:
-    answer_with(moodle, "courses_by_field_all")
     recorded = recording("courses_by_field_all")["response"]["courses"]
+    answer_courses(moodle, recorded)
     courses = client.courses()
-    assert sent(moodle) == [{"wsfunction": "core_course_get_courses_by_field"}]
+    forms = [form(call.request) for call in moodle.calls]
+    assert [one.get("moodlewssettingraw") for one in forms] == ["1", None]
+    assert [one.get("moodlewssettingfilter") for one in forms] == [None, "1"]
     assert [course.id for course in courses] == [one["id"] for one in recorded if one["format"] != "site"]
     assert {course.visible for course in courses} == {True, False}
     assert all(course.completion_enabled is not None for course in courses)
 
 
-def test_course_names_are_texts_as_stored(moodle: responses.RequestsMock, client: MoodleClient) -> None:
-    answer_with(moodle, "courses_by_field_raw_names")
-    course = client.courses(ids=[3])[0]
-    assert course.fullname == "Café & “Éthique” <b>niveau 1</b> — 日本語 ✓"
+def test_a_short_name_comes_as_stored_and_a_full_name_as_people_see_it(
+    moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    stored = recording("courses_by_field_raw_names")["response"]
+    shown = recording("courses_by_field_raw_names")["response"]
+    shown["courses"][0] |= {"fullname": "Café &amp; “Éthique” niveau 1 — 日本語 ✓", "shortname": "ÉTH-1 &amp; "}
+    answer_json(moodle, stored)
+    answer_json(moodle, shown)
+    [course] = client.courses(ids=[3])
+    assert course.fullname == "Café & “Éthique” niveau 1 — 日本語 ✓"
     assert course.shortname == "ÉTH-1 & <2>"
-    assert course.startdate == datetime(2026, 8, 31, 23, 0, tzinfo=UTC)
     assert course.contact_ids == {303}
 
 
 def test_a_course_without_access_is_read_as_far_as_moodle_tells(
     moodle: responses.RequestsMock, client: MoodleClient
 ) -> None:
-    answer_json(moodle, {"courses": [{"id": 9, "shortname": "S", "fullname": "F", "contacts": None}], "warnings": []})
-    course = client.courses(shortname="S & <2>")[0]
-    assert (course.visible, course.completion_enabled, course.startdate) == (True, None, None)
-    assert sent(moodle)[0] == {
-        "wsfunction": "core_course_get_courses_by_field",
-        "field": "shortname",
-        "value": "S & <2>",
-    }
+    answer_courses(moodle, [{"id": 9, "shortname": "S", "fullname": "F", "contacts": None}])
+    [course] = client.courses(shortname="S & <2>")
+    assert (course.visible, course.completion_enabled, course.category) == (True, None, "")
+    asked = {"wsfunction": COURSES, "field": "shortname", "value": "S & <2>"}
+    assert [without_settings(fields) for fields in sent(moodle)] == [asked, asked]
 
 
-def test_courses_are_asked_for_in_calls_of_200(moodle: responses.RequestsMock, client: MoodleClient) -> None:
+def without_settings(fields: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in fields.items() if not name.startswith("moodlewssetting")}
+
+
+def test_courses_by_id_are_asked_for_one_by_one_once_raw_and_once_filtered(
+    moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    answer_courses(moodle, [{"id": number, "shortname": "s", "fullname": "f"} for number in (2, 4)])
+    # The third is gone, which is no error.
+    assert [course.id for course in client.courses(ids=[2, 3, 4])] == [2, 4]
+    assert [(one["field"], one["value"]) for one in sent(moodle)] == [("id", str(n)) for n in (2, 2, 3, 3, 4, 4)]
+    assert client.courses(ids=[]) == []
+    assert client.calls == 6
+
+
+def test_courses_by_id_are_asked_for_in_batches_with_settings_of_their_own(
+    moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    settings: list[tuple[Any, ...]] = []
+
     def answer(fields: dict[str, str]) -> Any:
-        ids = fields["value"].split(",")
-        assert len(ids) <= 200
-        return {"courses": [{"id": int(number), "shortname": "s", "fullname": "f"} for number in ids]}
+        assert fields["wsfunction"] == MANY
+        found = []
+        for number in range(BATCH):
+            if f"requests[{number}][arguments]" not in fields:
+                break
+            asked = json.loads(fields[f"requests[{number}][arguments]"])
+            own = [fields.get(f"requests[{number}][{name}]") for name in ("settingraw", "settingfilter")]
+            settings.append((asked["value"], *own))
+            course = {"id": asked["value"], "shortname": "s", "fullname": "f"}
+            found.append({"error": False, "data": json.dumps({"courses": [course]})})
+        return {"responses": found}
 
     answer_by(moodle, answer)
-    assert [course.id for course in client.courses(ids=range(2, 452))] == list(range(2, 452))
+    assert [course.id for course in client.courses(ids=range(2, 62), batch=True)] == list(range(2, 62))
     assert client.calls == 3
-    assert client.courses(ids=[]) == []
-    assert client.calls == 3
+    assert settings == [(n, *one) for n in range(2, 62) for one in (("1", None), (None, "1"))]
+
+
+@pytest.mark.parametrize("batch", [True, False])
+def test_one_course_that_moodle_cannot_answer_for_costs_only_itself_and_is_named(
+    batch: bool, moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    broken = "generalexceptionmessage"
+
+    def answer(number: int) -> Any:
+        return broken if number == 3 else {"courses": [{"id": number, "shortname": "s", "fullname": "f"}]}
+
+    def respond(fields: dict[str, str]) -> Any:
+        if fields["wsfunction"] != MANY:
+            found = answer(int(fields["value"]))
+            return {"exception": "Error", "message": "Ana"} if found == broken else found
+        told: list[dict[str, Any]] = []
+        while f"requests[{len(told)}][arguments]" in fields and not (told and told[-1]["error"]):
+            found = answer(json.loads(fields[f"requests[{len(told)}][arguments]"])["value"])
+            told.append(exception(broken) if found == broken else {"error": False, "data": json.dumps(found)})
+        return {"responses": told}
+
+    answer_by(moodle, respond)
+    assert [course.id for course in client.courses(ids=[2, 3, 4], batch=batch)] == [2, 4]
+    assert {(values["what"], values["id"]) for _, values in client.oddities} == {("course", 3)}
+
+
+@pytest.mark.parametrize("batch", [True, False])
+def test_courses_raise_what_concerns_the_whole_site(
+    batch: bool, moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    answer_by(moodle, lambda _: {"errorcode": "sitemaintenance"})
+    with pytest.raises(MoodleUnavailable):
+        client.courses(ids=[2, 3], batch=batch)
+    assert client.calls == 1
+
+
+# What may stand in one row of a list, and what is said of it.
+ODD_COURSES: list[tuple[dict[str, Any], str]] = [
+    ({"id": 2**63}, "a number of Moodle's expected for id"),
+    ({"id": 0}, "a number of Moodle's expected for id"),
+    ({"id": "7"}, "a whole number expected for id"),
+    ({"id": True}, "a whole number expected for id"),
+    ({"fullname": None}, "a text expected for fullname"),
+    ({"shortname": ["S"]}, "a text expected for shortname"),
+    ({"visible": 7}, "yes or no expected for visible"),
+    ({"contacts": "nobody"}, "a list expected for contacts"),
+]
+
+
+@pytest.mark.parametrize(("changes", "reason"), ODD_COURSES)
+def test_one_odd_course_costs_only_itself_and_is_named(
+    changes: dict[str, Any], reason: str, moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    good = {"id": 7, "shortname": "S", "fullname": "F"}
+    answer_courses(moodle, [good | {"id": 6}, good | changes, good | {"id": 8}])
+    assert [course.id for course in client.courses()] == [6, 8]
+    named = (good | changes)["id"]
+    shown = named if type(named) is int else "?"
+    assert [values for _, values in client.oddities] == [{"what": "course", "id": shown, "reason": reason}] * 2
+
+
+def test_dates_that_nobody_needs_may_be_in_milliseconds(moodle: responses.RequestsMock, client: MoodleClient) -> None:
+    changed = recording("courses_by_field_id")["response"]
+    changed["courses"][0] |= {"startdate": 1795424427000, "enddate": None, "timemodified": -1}
+    answer_json(moodle, changed)
+    answer_json(moodle, changed)
+    reports = recording("agreed_report_list")["response"]
+    reports["reports"][0]["timemodified"] = 1795424427000
+    answer_json(moodle, reports)
+    assert len(client.courses(ids=[2])) == 1
+    assert client.list_reports()[0].timemodified is None
+    assert client.oddities == []
 
 
 def test_participants_are_asked_for_by_page_in_a_steady_order(
@@ -560,22 +728,101 @@ def test_a_missing_e_mail_is_none_and_an_empty_first_name_is_empty(
     assert client.enrolled_users(2) == [EnrolledUser(13, " Ferrari", "", "Ferrari", "")]
 
 
-def test_accounts_tell_who_is_suspended_and_who_was_deleted(
-    moodle: responses.RequestsMock, client: MoodleClient
+ODD_PEOPLE: list[tuple[Any, str | int]] = [
+    ({"id": 2**63, "fullname": "Ana Lee"}, 2**63),
+    ({"id": 4, "email": 5}, 4),
+    ({"id": 4, "firstname": ["Ana"]}, 4),
+    ({"id": 4, "lastname": False}, 4),
+    ({"id": True}, "?"),
+    ({"id": 4.5}, "?"),
+    ({"fullname": "Ana Lee"}, "?"),
+    (["Ana Lee"], "?"),
+    (None, "?"),
+]
+
+
+@pytest.mark.parametrize(("odd", "named"), ODD_PEOPLE)
+@pytest.mark.parametrize("function", [PARTICIPANTS, USERS])
+def test_one_odd_person_costs_only_that_row_and_is_named(
+    function: str, odd: Any, named: str | int, moodle: responses.RequestsMock, client: MoodleClient
 ) -> None:
+    answer_json(moodle, [{"id": 3}, odd, {"id": 5}])
+    found = client.enrolled_users(2) if function == PARTICIPANTS else client.users([3, 4, 5]).values()
+    assert [user.id for user in found if not isinstance(user, MoodleError)] == [3, 5]
+    [(text, values)] = client.oddities
+    assert values["id"] == named
+    assert "Ana" not in text.format(**values)
+
+
+def test_texts_that_are_null_cost_nothing(moodle: responses.RequestsMock, client: MoodleClient) -> None:
+    nothing = {"id": 4, "fullname": None, "firstname": None, "lastname": None, "email": None}
+    for _ in range(2):
+        answer_json(moodle, [nothing])
+    assert client.enrolled_users(2) == [EnrolledUser(4, "", None, None, None)]
+    assert client.users([4]) == {4: User(4, None, None, None, suspended=False)}
+    assert client.oddities == []
+
+
+def test_accounts_tell_who_is_suspended(moodle: responses.RequestsMock, client: MoodleClient) -> None:
     answer_with(moodle, "users_by_id")
-    users = {user.id: user for user in client.users([13, 20, 22, 99999])}
+    users = client.users([13, 20, 22, 99999])
     assert users.keys() == {13, 20, 22}
     assert users[13] == User(13, "", "Ferrari", "learner011@example.org", suspended=False)
-    assert [users[number].suspended for number in (13, 20, 22)] == [False, True, False]
-    assert [users[number].deleted for number in (13, 20, 22)] == [False, False, True]
+    assert [isinstance(user, User) and user.suspended for user in users.values()] == [False, True, False]
     fields = sent(moodle)[0]
     assert [fields[name] for name in ("field", "values[0]", "values[3]")] == ["id", "13", "99999"]
 
 
-def test_an_account_without_e_mail_is_not_taken_for_a_deleted_one() -> None:
-    assert not User(1, "A", "B", None, suspended=False).deleted
-    assert not User(1, "A", "B", "", suspended=False).deleted
+SPOILING = {
+    "invaliduser": MoodleLearnerGone,
+    "invalidresponse": MoodleUnreadable,
+    "invalidrecordunknown": MoodleSomethingGone,
+}
+
+
+@pytest.mark.parametrize("errorcode", SPOILING)
+def test_accounts_that_spoil_a_whole_list_are_found_and_the_others_read(
+    errorcode: str, moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    def answer(fields: dict[str, str]) -> Any:
+        asked = [int(value) for name, value in fields.items() if name.startswith("values[")]
+        assert len(asked) <= 200
+        if {7, 250} & set(asked):
+            return {"errorcode": errorcode, "message": "Ana"}
+        return [{"id": number} for number in asked if number != 9]
+
+    answer_by(moodle, answer)
+    users = client.users(range(1, 301))
+    assert users.keys() == set(range(1, 301)) - {9}
+    assert {number: type(user) for number, user in users.items() if number in (7, 250)} == {
+        7: SPOILING[errorcode],
+        250: SPOILING[errorcode],
+    }
+    assert all(isinstance(user, User) for number, user in users.items() if number not in (7, 250))
+    # Two lists, and two calls for each halving.
+    assert client.calls <= 2 + 2 * (8 + 7)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        ({"errorcode": "accessexception"}, MoodleTokenRefused),
+        ({"errorcode": "generalexceptionmessage"}, MoodleUnreadable),
+        ({"exception": "Error"}, MoodleUnreadable),
+    ],
+)
+@pytest.mark.parametrize("call", [lambda client: client.users(range(1, 100)), lambda client: client.enrolled_users(2)])
+def test_what_no_single_person_causes_is_not_asked_for_in_halves(
+    call: Callable[[MoodleClient], Any],
+    answer: dict[str, str],
+    kind: type[MoodleError],
+    moodle: responses.RequestsMock,
+    client: MoodleClient,
+) -> None:
+    answer_by(moodle, lambda _: answer)
+    with pytest.raises(kind):
+        call(client)
+    assert client.calls == 1
 
 
 COMPLETIONS = [
@@ -591,17 +838,56 @@ COMPLETIONS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "completed", "times"), COMPLETIONS)
-def test_a_completions_time_is_its_latest_criterion(
-    name: str, completed: bool, times: int, moodle: responses.RequestsMock, client: MoodleClient
+@pytest.mark.parametrize(("name", "completed", "number"), COMPLETIONS)
+def test_a_completion_has_the_times_of_its_criteria(
+    name: str, completed: bool, number: int, moodle: responses.RequestsMock, client: MoodleClient
 ) -> None:
     answer_with(moodle, name)
     criteria = recording(name)["response"]["completionstatus"]["completions"]
-    known = [one["timecompleted"] for one in criteria if one["timecompleted"]] if completed else []
-    assert len(known) == times
-    latest = datetime.fromtimestamp(max(known), UTC) if known else None
-    assert client.completion_status(2, 4) == CompletionStatus(completed, latest)
+    met = [one["timecompleted"] for one in criteria if one["timecompleted"]] if completed else []
+    assert len(met) == number
+    times = sorted(datetime.fromtimestamp(one, UTC) for one in met)
+    status = client.completion_status(2, 4)
+    assert (status.completed, status.times) == (completed, frozenset(times))
+    assert (status.earliest, status.latest) == ((times[0], times[-1]) if times else (None, None))
+    assert status.is_exact is (len(status.times) == 1)
     assert sent(moodle) == [{"wsfunction": COMPLETION, "courseid": "2", "userid": "4"}]
+
+
+def criterion(kind: int, second: int | None) -> dict[str, Any]:
+    return {"type": kind, "timecompleted": second}
+
+
+# Aggregation, the criteria, and the earliest and latest second at which the course may have been completed.
+BETWEEN: list[tuple[int, list[dict[str, Any]], int | None, int | None]] = [
+    # All: each type is needed, but of several of one type perhaps one only.
+    (1, [criterion(1, 100), criterion(6, 200)], 200, 200),
+    (1, [criterion(1, 200), criterion(6, 100)], 200, 200),
+    (1, [criterion(4, 100), criterion(4, 200)], 100, 200),
+    (1, [criterion(4, 100), criterion(4, None)], 100, 100),
+    (1, [criterion(4, 100), criterion(4, 300), criterion(6, 200)], 200, 300),
+    (1, [criterion(4, 100), criterion(4, 150), criterion(6, 200)], 200, 200),
+    (1, [criterion(8, 50), criterion(8, 60), criterion(4, 10), criterion(4, 70)], 50, 70),
+    # Any: whichever was met first.
+    (2, [criterion(1, 100), criterion(6, 200)], 100, 200),
+    (2, [criterion(1, None), criterion(6, 200)], 200, 200),
+    # Another value, or none: as little is assumed as of any.
+    (3, [criterion(1, 100), criterion(6, 200)], 100, 200),
+    (1, [criterion(1, None), criterion(6, 0)], None, None),
+    (1, [], None, None),
+]
+
+
+@pytest.mark.parametrize(("aggregation", "criteria", "earliest", "latest"), BETWEEN)
+def test_a_completion_lies_between_two_times(
+    aggregation: int, criteria: list[dict[str, Any]], earliest: int | None, latest: int | None
+) -> None:
+    status = CompletionStatus.from_json(
+        {"completionstatus": {"completed": True, "aggregation": aggregation, "completions": criteria}}
+    )
+    seconds = [None if time is None else int(time.timestamp()) for time in (status.earliest, status.latest)]
+    assert seconds == [earliest, latest]
+    assert status.is_exact is (earliest is not None and earliest == latest)
 
 
 # Recording, course, learner, and the exact share. Moodle shows two decimals, rounded half up.
@@ -629,7 +915,7 @@ def test_a_grade_is_the_exact_share_of_the_learners_own_range(
     name: str, course: int, user: int, expected: Grade, moodle: responses.RequestsMock, client: MoodleClient
 ) -> None:
     answer_with(moodle, name)
-    assert client.grades([(course, user)], batch=False) == {(course, user): expected}
+    assert grade(client, course, user) == expected
 
 
 @pytest.mark.parametrize(
@@ -667,7 +953,7 @@ def test_a_share_is_never_rounded_up_and_stays_within_0_and_100(
     total = {"itemtype": "course", "graderaw": raw, "grademin": least, "grademax": most}
     item = {"itemtype": "mod", "graderaw": 3, "grademin": 0, "grademax": 4}
     answer_json(moodle, {"usergrades": [{"userid": 4, "gradeitems": [item, total]}]})
-    assert client.grades([(2, 4)], batch=False) == {(2, 4): Grade(None if share is None else Decimal(share))}
+    assert grade(client) == Grade(None if share is None else Decimal(share))
 
 
 @pytest.mark.parametrize("learners", [[], [{"userid": 4, "gradeitems": []}]])
@@ -675,47 +961,63 @@ def test_no_course_total_is_told_apart_from_no_grade(
     learners: Any, moodle: responses.RequestsMock, client: MoodleClient
 ) -> None:
     answer_json(moodle, {"usergrades": learners})
-    assert client.grades([(2, 4)], batch=False) == {(2, 4): Grade(None, total_missing=True)}
+    assert grade(client) == Grade(None, total_missing=True)
 
 
 def test_the_grades_of_another_learner_are_refused(moodle: responses.RequestsMock, client: MoodleClient) -> None:
     answer_json(moodle, {"usergrades": [{"userid": 5, "gradeitems": []}]})
-    assert isinstance(client.grades([(2, 4)], batch=False)[2, 4], MoodleUnexpected)
+    assert isinstance(grade(client), MoodleUnreadable)
 
 
 def test_reports_are_read_from_all_pages(moodle: responses.RequestsMock, client: MoodleClient) -> None:
     def answer(fields: dict[str, str]) -> Any:
         assert fields["perpage"] == "100"
         first = int(fields["page"]) * 100
-        return {"reports": [{"id": n, "name": "R", "source": "s"} for n in range(first, min(first + 100, 230))]}
+        return {"reports": [{"id": n + 1, "name": "R", "source": "s"} for n in range(first, min(first + 100, 230))]}
 
     answer_by(moodle, answer)
-    assert [report.id for report in client.list_reports()] == list(range(230))
+    assert [report.id for report in client.list_reports()] == list(range(1, 231))
     assert client.calls == 3
 
 
 def test_a_moodle_that_repeats_its_reports_is_not_asked_for_ever(
     moodle: responses.RequestsMock, client: MoodleClient
 ) -> None:
-    answer_by(moodle, lambda _: {"reports": [{"id": n, "name": "R", "source": "s"} for n in range(100)]})
+    answer_by(moodle, lambda _: {"reports": [{"id": n, "name": "R", "source": "s"} for n in range(1, 101)]})
     assert len(client.list_reports()) == 100
     assert client.calls == 2
 
 
 def test_endless_reports_end_at_ten_thousand(moodle: responses.RequestsMock, client: MoodleClient) -> None:
     def answer(fields: dict[str, str]) -> Any:
-        first = int(fields["page"]) * 100
+        first = int(fields["page"]) * 100 + 1
         return {"reports": [{"id": n, "name": "R", "source": "s"} for n in range(first, first + 100)]}
 
     answer_by(moodle, answer)
     assert len(client.list_reports()) == 10_000
 
 
+def test_one_odd_report_costs_only_itself_and_ends_no_full_page(
+    moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    def answer(fields: dict[str, str]) -> Any:
+        first = int(fields["page"]) * 100 + 1
+        reports = [{"id": n, "name": "R", "source": "s"} for n in range(first, min(first + 100, 131))]
+        reports[3]["name"] = None
+        return {"reports": reports}
+
+    answer_by(moodle, answer)
+    assert len(client.list_reports()) == 128
+    assert [values["id"] for _, values in client.oddities] == [4, 104]
+
+
 def test_the_agreed_report_is_listed(moodle: responses.RequestsMock, client: MoodleClient) -> None:
     answer_with(moodle, "agreed_report_list")
     agreed = next(report for report in client.list_reports() if report.name == "Navigatr badge feed")
     source = "core_course\\reportbuilder\\datasource\\participants"
-    assert agreed == Report(4, "Navigatr badge feed", source, datetime(2026, 11, 23, 9, 0, 27, tzinfo=UTC))
+    assert (agreed.id, agreed.source) == (4, source)
+    assert agreed.timemodified == datetime(2026, 11, 23, 9, 0, 27, tzinfo=UTC)
+    assert (agreed.unique_rows, agreed.conditions) == (True, {"completion:completed_operator": 1})
 
 
 @pytest.mark.parametrize("name", ["agreed_report_page0", "agreed_report_last_page", "agreed_report_since"])
@@ -734,14 +1036,14 @@ def test_a_report_page_keeps_its_cells_as_they_came(
     assert page.page == 3
 
 
-def test_an_empty_cell_may_be_null_and_past_the_end_is_no_row(
+def test_odd_cells_and_rows_cost_only_themselves_and_past_the_end_is_no_row(
     moodle: responses.RequestsMock, client: MoodleClient
 ) -> None:
     changed = recording("agreed_report_page0")["response"]
-    changed["data"]["rows"] = [{"columns": [None, "x"]}]
+    changed["data"]["rows"] = [{"columns": [None, "x", 7]}, {"columns": None}, None]
     answer_json(moodle, changed)
     answer_with(moodle, "report_page_past_end")
-    assert client.report_page(4, 0).rows == [["", "x"]]
+    assert client.report_page(4, 0).rows == [["", "x", None], [], []]
     past = client.report_page(4, 99)
     assert (past.rows, past.total) == ([], recording("report_page_past_end")["response"]["data"]["totalrowcount"])
 
@@ -783,11 +1085,13 @@ WRONG_SHAPES = [
     (COMPLETION, {"completionstatus": {"completed": "yes", "completions": []}}),
     (COMPLETION, {"completionstatus": {"completed": True, "completions": [{"timecompleted": "now"}]}}),
     (COMPLETION, {"completionstatus": {"completed": True, "completions": [{"timecompleted": 10**18}]}}),
-    (GRADES, {"usergrades": [{"userid": 4, "gradeitems": [{"itemtype": "course", "graderaw": "70"}]}]}),
+    (COMPLETION, {"completionstatus": {"completed": True, "completions": [{"timecompleted": 1795424427000}]}}),
+    (COMPLETION, {"completionstatus": {"completed": True, "completions": [{"timecompleted": -1}]}}),
     (PARTICIPANTS, {"users": []}),
-    (PARTICIPANTS, [{"fullname": "Ana Lee"}]),
-    (PARTICIPANTS, [{"id": True}]),
-    (PARTICIPANTS, [{"id": 4, "email": 5}]),
+    (USERS, {"users": []}),
+    (LIST, []),
+    (COURSES, []),
+    (COURSES, {"courses": None}),
     (REPORT, {"details": {}, "data": {"headers": [], "rows": [], "totalrowcount": 0}}),
     (REPORT, recording("agreed_report_page0")["response"] | {"data": {"headers": [1], "rows": []}}),
     (REPORT, recording("agreed_report_page0")["response"] | {"data": None}),
@@ -804,6 +1108,36 @@ def test_an_answer_of_a_wrong_shape_names_the_function_and_what_was_expected(
     assert str(error).startswith(f"{function}: answer of a wrong shape, ")
     assert str(error).split(", ", 1)[1].count("expected") == 1
     assert "Ana" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "total",
+    [
+        {"graderaw": "70"},
+        {"graderaw": True},
+        {"graderaw": 7, "grademax": [10]},
+        {"graderaw": 7, "grademax": 10, "gradeishidden": "no"},
+    ],
+)
+def test_a_grade_of_a_wrong_shape_is_about_this_learner_only(
+    total: dict[str, Any], moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    answer_json(moodle, {"usergrades": [{"userid": 4, "gradeitems": [{"itemtype": "course"} | total]}]})
+    error = grade(client)
+    assert type(error) is MoodleUnreadable
+    assert str(error).startswith(f"{GRADES}: answer of a wrong shape, ")
+    # Nothing says that the name is to blame.
+    assert "<Test>" not in error.advice
+
+
+@pytest.mark.parametrize("raw", ["1e999", "-1e999"])
+def test_a_grade_beyond_all_numbers_is_about_this_learner_only(
+    raw: str, moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    total = f'{{"itemtype": "course", "graderaw": {raw}, "grademin": {raw}, "grademax": 1e999}}'
+    body = f'{{"usergrades": [{{"userid": 4, "gradeitems": [{total}]}}]}}'
+    moodle.post(SERVER, body=body, content_type="application/json")
+    assert type(grade(client)) is MoodleUnreadable
 
 
 # Many questions at once.
@@ -852,10 +1186,11 @@ def test_a_recorded_batch_is_read_up_to_its_error_and_then_resumed(
 
     found = client.completion_statuses(2, [4, 22, 202], batch=True)
 
-    assert found[4] == CompletionStatus(True, datetime.fromtimestamp(1790891711, UTC))
+    at = datetime.fromtimestamp(1790891711, UTC)
+    assert found[4] == CompletionStatus(True, at, at, frozenset({at}))
     assert type(found[22]) is MoodleLearnerGone
     assert str(found[22]) == f"{COMPLETION}: userdeleted"
-    assert found[202] == CompletionStatus(False, None)
+    assert found[202] == CompletionStatus(False)
     first, second = sent(moodle)
     recorded = recording("mobile_batch_completion_stops_at_first_error")["request"]["params"]["requests"]
     for number, one in enumerate(recorded):
@@ -883,14 +1218,14 @@ def test_learners_with_errors_of_their_own_stop_none_of_the_others(
     found = client.completion_statuses(2, range(120), batch=batch)
     assert list(found) == list(range(120))
     assert [type(found[user]) for user in odd] == [MoodleNotTracked, MoodleLearnerGone, MoodleUnexpected]
-    assert all(found[user] == CompletionStatus(True, None) for user in found if user not in odd)
+    assert all(found[user] == CompletionStatus(True) for user in found if user not in odd)
     assert client.calls == calls
 
 
 @pytest.mark.parametrize("batch", [True, False])
 def test_no_learners_are_no_call(batch: bool, moodle: responses.RequestsMock, client: MoodleClient) -> None:
     assert client.completion_statuses(2, [], batch=batch) == {}
-    assert client.grades([], batch=batch) == {}
+    assert list(client.learner_facts([], available=BATCHED if batch else ASKED, grades=True)) == []
     assert client.calls == 0
 
 
@@ -917,37 +1252,171 @@ def test_what_concerns_the_whole_course_or_site_is_raised_once(
     assert client.calls == (1 if batch else 3)
 
 
-@pytest.mark.parametrize("batch", [True, False])
+# The three functions of `learner_facts`, without and with Moodle's batches.
+ASKED = frozenset({COMPLETION, USERS, GRADES})
+BATCHED = ASKED | {MANY}
+
+
+def total_of(user: int) -> dict[str, Any]:
+    item = {"itemtype": "course", "graderaw": 7, "grademin": 0, "grademax": 10}
+    return {"usergrades": [{"userid": user, "gradeitems": [item]}]}
+
+
+def knowing(
+    answers: Callable[[str, int | None, int], Any], asked: list[tuple[str, int | None, int]]
+) -> Callable[[dict[str, str]], Any]:
+    """A Moodle that answers for a function, a course (None: of accounts) and a learner, and keeps what it was asked.
+
+    An answer that is a str is an errorcode, which ends a batch.
+    """
+
+    def one(function: str, arguments: dict[str, Any]) -> Any:
+        user = int(arguments["userid"] if "userid" in arguments else arguments["values"][0])
+        course = int(arguments["courseid"]) if "courseid" in arguments else None
+        asked.append((function, course, user))
+        return answers(function, course, user)
+
+    def respond(fields: dict[str, str]) -> Any:
+        if fields["wsfunction"] != MANY:
+            plain = {name.replace("values[0]", "values"): value for name, value in fields.items()}
+            answer = one(fields["wsfunction"], plain | ({"values": [plain["values"]]} if "values" in plain else {}))
+            return {"errorcode": answer} if isinstance(answer, str) else answer
+        told: list[dict[str, Any]] = []
+        while f"requests[{len(told)}][function]" in fields:
+            start = f"requests[{len(told)}]"
+            answer = one(fields[f"{start}[function]"], json.loads(fields[f"{start}[arguments]"]))
+            if isinstance(answer, str):
+                return {"responses": [*told, exception(answer)]}
+            told.append({"error": False, "data": json.dumps(answer)})
+        return {"responses": told}
+
+    return respond
+
+
+def facts_of(client: MoodleClient, pairs: list[tuple[int, int]], **more: Any) -> dict[tuple[int, int], LearnerFacts]:
+    """What `learner_facts` yields, together."""
+    asked: dict[str, Any] = {"available": BATCHED, "grades": True}
+    return {pair: facts for told in client.learner_facts(pairs, **asked | more) for pair, facts in told.items()}
+
+
+def all_well(function: str, _course: int | None, user: int) -> Any:
+    """The answer of a Moodle where everything is in order."""
+    answers: dict[str, Any] = {COMPLETION: done(), USERS: [{"id": user, "firstname": "Ana"}], GRADES: total_of(user)}
+    return answers[function]
+
+
+WELL = LearnerFacts(CompletionStatus(True), User(4, "Ana", None, None, suspended=False), Grade(Decimal(70)))
+
+
+@pytest.mark.parametrize(("available", "calls"), [(BATCHED, 3), (ASKED, 180)])
+def test_all_is_asked_about_25_learners_in_one_call(
+    available: frozenset[str], calls: int, moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    asked: list[tuple[str, int | None, int]] = []
+    answer_by(moodle, knowing(all_well, asked))
+    pairs = [(2, user) for user in range(1, 61)]
+    assert [len(told) for told in client.learner_facts(pairs, available=available, grades=True)] == [25, 25, 10]
+    assert client.calls == calls
+    assert asked == [
+        one for _, user in pairs for one in ((COMPLETION, 2, user), (USERS, None, user), (GRADES, 2, user))
+    ]
+
+
+def test_facts_are_those_of_the_learner_and_course_asked_for(
+    moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    answer_by(moodle, knowing(all_well, []))
+    found = facts_of(client, [(2, 4), (3, 4)])
+    assert found == {(2, 4): WELL, (3, 4): WELL}
+
+
+@pytest.mark.parametrize("missing", sorted(ASKED))
+def test_what_the_service_lacks_is_not_asked(
+    missing: str, moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    asked: list[tuple[str, int | None, int]] = []
+    answer_by(moodle, knowing(all_well, asked))
+    found = facts_of(client, [(2, 4)], available=BATCHED - {missing})[2, 4]
+    assert missing not in {function for function, _, _ in asked}
+    told = {COMPLETION: found.status, USERS: found.user, GRADES: found.grade}
+    assert [function for function, answer in told.items() if answer is None] == [missing]
+
+
+def test_without_any_function_nothing_is_asked(moodle: responses.RequestsMock, client: MoodleClient) -> None:
+    assert facts_of(client, [(2, 4)], available=frozenset()) == {(2, 4): LearnerFacts()}
+    assert facts_of(client, [(2, 4)], available=BATCHED - {COMPLETION, USERS}, grades=False) == {(2, 4): LearnerFacts()}
+    assert client.calls == 0
+
+
+@pytest.mark.parametrize("available", [BATCHED, ASKED])
+@pytest.mark.parametrize("function", sorted(ASKED))
+@pytest.mark.parametrize("errorcode", ["userdeleted", "invaliduser", "invalidrecordunknown", "invalidresponse", "odd"])
+def test_what_concerns_one_learner_stands_in_the_answers_place(
+    errorcode: str,
+    function: str,
+    available: frozenset[str],
+    moodle: responses.RequestsMock,
+    client: MoodleClient,
+) -> None:
+    def answer(called: str, course: int | None, user: int) -> Any:
+        return errorcode if (called, user) == (function, 5) else all_well(called, course, user)
+
+    answer_by(moodle, knowing(answer, []))
+    found = facts_of(client, [(2, 4), (2, 5), (2, 6)], available=available)
+    told = {COMPLETION: found[2, 5].status, USERS: found[2, 5].user, GRADES: found[2, 5].grade}
+    assert [name for name, fact in told.items() if isinstance(fact, MoodleError)] == [function]
+    assert found[2, 4] == WELL
+    assert not any(isinstance(fact, MoodleError) for fact in (found[2, 6].status, found[2, 6].user, found[2, 6].grade))
+
+
+@pytest.mark.parametrize(
+    ("users", "expected"),
+    [([], None), ([{"id": 5, "firstname": "Not Ana"}], None), ([{"id": 4, "email": 5}], MoodleUnreadable)],
+)
+def test_an_account_that_cannot_be_seen_or_read_is_not_that_of_another(
+    users: list[dict[str, Any]], expected: Any, moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    answer_by(moodle, knowing(lambda *asked: users if asked[0] == USERS else all_well(*asked), []))
+    user = facts_of(client, [(2, 4)])[2, 4].user
+    assert user is None if expected is None else type(user) is expected
+
+
+@pytest.mark.parametrize("available", [BATCHED, ASKED])
 def test_a_course_whose_grades_may_not_be_seen_stops_no_other_course(
-    batch: bool, moodle: responses.RequestsMock, client: MoodleClient
+    available: frozenset[str], moodle: responses.RequestsMock, client: MoodleClient
 ) -> None:
-    def answer(course: int, user: int) -> Any:
-        if course == 3:
+    def answer(function: str, course: int | None, user: int) -> Any:
+        if (function, course) == (GRADES, 3):
             return "nopermissiontoviewgrades"
-        if user == 7:
-            return "invaliduser"
-        total = {"itemtype": "course", "graderaw": 7, "grademin": 0, "grademax": 10}
-        return {"usergrades": [{"userid": user, "gradeitems": [total]}]}
+        return "invaliduser" if (function, user) == (GRADES, 7) else all_well(function, course, user)
 
-    answer_by(moodle, batching(answer))
+    asked: list[tuple[str, int | None, int]] = []
+    answer_by(moodle, knowing(answer, asked))
     pairs = [(2, 4), (3, 4), (2, 7), (3, 5), (2, 5), (3, 6)]
-    found = client.grades(pairs, batch=batch)
+    found = facts_of(client, pairs, available=available)
     assert found.keys() == set(pairs)
-    assert found[2, 4] == found[2, 5] == Grade(70)
-    assert type(found[2, 7]) is MoodleLearnerGone
-    assert {type(found[3, user]) for user in (4, 5, 6)} == {MoodleNotAllowed}
+    assert found[2, 4].grade == found[2, 5].grade == Grade(Decimal(70))
+    assert type(found[2, 7].grade) is MoodleLearnerGone
+    assert {type(found[3, user].grade) for user in (4, 5, 6)} == {MoodleNotAllowed}
+    assert all(found[pair].status == CompletionStatus(True) for pair in pairs)
     # The rest of course 3 is not asked about: every answer would be the same.
-    assert client.calls == (3 if batch else 4)
+    assert [(course, user) for function, course, user in asked if function == GRADES] == [
+        (2, 4),
+        (3, 4),
+        (2, 7),
+        (2, 5),
+    ]
+    assert client.calls == (3 if available == BATCHED else 16)
 
 
-@pytest.mark.parametrize("batch", [True, False])
-@pytest.mark.parametrize("errorcode", ["invalidtoken", "upgraderunning"])
-def test_grades_raise_what_concerns_the_whole_site(
-    errorcode: str, batch: bool, moodle: responses.RequestsMock, client: MoodleClient
+@pytest.mark.parametrize("available", [BATCHED, ASKED])
+@pytest.mark.parametrize("errorcode", ["invalidtoken", "upgraderunning", "dbconnectionfailed"])
+def test_facts_raise_what_concerns_the_whole_site(
+    errorcode: str, available: frozenset[str], moodle: responses.RequestsMock, client: MoodleClient
 ) -> None:
-    answer_by(moodle, batching(lambda _course, _user: errorcode))
+    answer_by(moodle, knowing(lambda *_: errorcode, []))
     with pytest.raises(MoodleTokenRefused if errorcode == "invalidtoken" else MoodleUnavailable):
-        client.grades([(2, 4), (3, 4)], batch=batch)
+        facts_of(client, [(2, 4), (3, 4)], available=available)
     assert client.calls == 1
 
 
@@ -965,8 +1434,8 @@ def test_one_learners_unreadable_answer_stops_none_of_the_others(
 ) -> None:
     answer_by(moodle, batching(lambda _, user: {"completionstatus": None} if user == 5 else done()))
     found = client.completion_statuses(2, [4, 5, 6], batch=True)
-    assert isinstance(found[5], MoodleUnexpected)
-    assert found[4] == found[6] == CompletionStatus(True, None)
+    assert isinstance(found[5], MoodleUnreadable)
+    assert found[4] == found[6] == CompletionStatus(True)
     assert client.calls == 1
 
 
@@ -983,8 +1452,6 @@ GOOD = {"error": False, "data": json.dumps(done())}
         {"responses": [GOOD, {"error": False, "data": '"\ud800'}]},
         {"responses": [GOOD, {"error": False, "data": f"[{'{},' * 600_000}0]"}]},
         {"responses": [GOOD, {"error": True, "exception": None}]},
-        {"responses": [GOOD, {"error": True, "exception": "[]"}]},
-        {"responses": [GOOD, {"error": True, "exception": "{}"}]},
         {"responses": [GOOD, "x"]},
         {},
         [],
@@ -997,6 +1464,32 @@ def test_a_batch_that_cannot_be_matched_to_its_questions_is_refused_whole(
     with pytest.raises(MoodleUnexpected):
         client.completion_statuses(2, [4, 5], batch=True)
     assert client.calls == 1
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "null", '{"message": "Ana"}'])
+def test_a_failure_in_a_batch_without_a_code_is_about_one_learner(
+    text: str, moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    answer_json(moodle, {"responses": [GOOD, {"error": True, "exception": text}]})
+    answer_json(moodle, {"responses": [GOOD, GOOD]})
+    found = client.completion_statuses(2, [4, 5, 6, 7], batch=True)
+    assert [type(found[user]) for user in (4, 5, 6, 7)] == [
+        CompletionStatus,
+        MoodleUnreadable,
+        CompletionStatus,
+        CompletionStatus,
+    ]
+
+
+def test_a_code_in_a_batch_that_is_none_is_about_one_learner(
+    moodle: responses.RequestsMock, client: MoodleClient
+) -> None:
+    # Plugins write whole sentences where a code belongs.
+    answer_json(moodle, {"responses": [exception("Ana Lee has no team yet!")]})
+    answer_json(moodle, {"responses": [GOOD]})
+    found = client.completion_statuses(2, [4, 5], batch=True)
+    assert str(found[4]) == f"{COMPLETION}: unreadable errorcode"
+    assert found[5] == CompletionStatus(True)
 
 
 def test_answers_of_a_batch_are_in_memory_one_at_a_time(moodle: responses.RequestsMock, client: MoodleClient) -> None:
