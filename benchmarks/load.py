@@ -34,9 +34,9 @@ COURSES = 101
 # issuances 930 are issued; the queue holds 1 % of today and 1 % of a back-fill. The second connection has one in 101.
 FILL = """
 SET session_replication_role = replica;
-INSERT INTO moodle_sync_course (site_id, moodle_id, shortname, fullname, visible, next_offset, asks_everybody,
+INSERT INTO moodle_sync_course (site_id, moodle_id, shortname, fullname, visible, next_offset,
         untracked, error, report_name)
-    SELECT {site}, i, 'C' || i, 'Course ' || i, true, 0, false, '[]', '', '' FROM generate_series(1, {courses}) i;
+    SELECT {site}, i, 'C' || i, 'Course ' || i, true, 0, '[]', '', '' FROM generate_series(1, {courses}) i;
 INSERT INTO badging_coursebadgemapping (course_id, connection_id, provider_id, provider_name, badge_id, badge_name,
         badge_image_url, badge_url, badge_problem, active, removed_with_connection, since, past_wanted_at,
         created_at)

@@ -92,8 +92,8 @@ def _read_course(poll: Poll, course: Course, rounds: _Round) -> Iterator[Batch]:
     """Read one course from where the last round stopped. Each course has its own daily reading of everybody."""
     past_is_due = poll.wanted[course.pk].past_is_due
     if course.next_offset == 0:
-        course.asks_everybody = past_is_due or _is_old(course, poll.now)
-        if course.asks_everybody:
+        course.all_asked_since = poll.now if past_is_due or _is_old(course, poll.now) else None
+        if course.all_asked_since:
             course.untracked = []
         if past_is_due:
             # Moodle no longer lists learners who have left the course.
@@ -107,7 +107,7 @@ def _read_course(poll: Poll, course: Course, rounds: _Round) -> Iterator[Batch]:
         course.next_offset = 0 if last else course.next_offset + places
         if last:
             course.read_at = poll.now
-        yield Batch(seen, bookmarks=(course,), whole=(course,) if last and course.asks_everybody else (), gone=gone)
+        yield Batch(seen, bookmarks=(course,), whole=(course,) if last and course.all_asked_since else (), gone=gone)
         if last:
             return
 

@@ -174,9 +174,9 @@ class Course(models.Model):
         _("past completions read"), null=True, editable=False, help_text=_("When the whole course was last read.")
     )
     gone_at = models.DateTimeField(_("deleted in Moodle"), null=True, editable=False)
-    # Where feed B goes on in the list of participants, and whether it asks about everybody this time.
+    # Where feed B goes on in the list of participants; and, if it asks about everybody this time, since when.
     next_offset = models.PositiveIntegerField(default=0, editable=False)
-    asks_everybody = models.BooleanField(default=False, editable=False)
+    all_asked_since = models.DateTimeField(null=True, editable=False)
     untracked = models.JSONField(default=list, editable=False)
     read_at = models.DateTimeField(_("last read"), null=True, editable=False)
     error = models.TextField(_("what is wrong"), blank=True, editable=False)

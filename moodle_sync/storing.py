@@ -180,13 +180,13 @@ def _learner_is_gone(facts: LearnerFacts) -> bool:
 
 def _move_on(poll: Poll, batch: Batch) -> None:
     """Move the bookmarks of courses and site, in the same transaction as what was read up to there."""
-    if batch.whole:
-        whole = [course.pk for course in batch.whole]
-        Course.objects.filter(pk__in=whole).update(past_read_at=poll.now, read_at=poll.now, error="")
-        for course in batch.whole:
-            course.past_read_at = course.read_at = poll.now
+    for course in batch.whole:
+        # Whoever asked for its past meanwhile has it read again.
+        course.past_read_at = course.all_asked_since or poll.now
+        course.read_at, course.error, course.all_asked_since = poll.now, "", None
+    Course.objects.bulk_update(batch.whole, ["past_read_at", "read_at", "error", "all_asked_since"])
     if batch.bookmarks:
-        Course.objects.bulk_update(batch.bookmarks, ["error", "untracked", "next_offset", "asks_everybody", "read_at"])
+        Course.objects.bulk_update(batch.bookmarks, ["error", "untracked", "next_offset", "all_asked_since", "read_at"])
     if batch.state:
         for name, value in batch.state.items():
             setattr(poll.state, name, value)

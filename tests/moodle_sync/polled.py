@@ -28,6 +28,7 @@ class Polled:
         self.sandbox = Sandbox(clock=lambda: self.now.timestamp())
         self.moodle = self.sandbox.moodle
         self.since: dict[int, datetime] = {}
+        self.past_wanted_at: dict[int, datetime] = {}
         self.batches: list[Stored] = []
         # What happens while a batch is being stored.
         self.meanwhile: Callable[[], object] = lambda: None
@@ -81,7 +82,7 @@ class Polled:
     def wanted(self) -> Sequence[WantedCourse]:
         """What a caller passes to `poll_site`, freshly read."""
         rows = Course.objects.in_bulk(self._wanted)
-        return [WantedCourse(rows[pk], self.since.get(pk)) for pk in self._wanted]
+        return [WantedCourse(rows[pk], self.since.get(pk), self.past_wanted_at.get(pk)) for pk in self._wanted]
 
     def on_stored(self, stored: Stored) -> int:
         """Remember the batch; as many are "queued" as count."""

@@ -42,11 +42,11 @@ class Site:
         """Switch a fault on."""
         self.sandbox.faults.on(kind, side=MOODLE, call=call)
 
-    def check(self) -> Inspection:
+    def check(self, most_calls: int = MOST_CALLS) -> Inspection:
         """Look at the site over real HTTP."""
         with MoodleClient(self.sandbox.moodle_url, self.sandbox.moodle_token) as client:
             result = inspect(client, now=NOW)
-        assert client.calls <= MOST_CALLS
+        assert client.calls <= most_calls
         return result
 
 
@@ -341,7 +341,8 @@ def test_without_accounts_names_may_not_be_exact(site: Site) -> None:
 def test_one_odd_account_says_nothing_about_rights(site: Site) -> None:
     for learner in site.learners:
         site.moodle.set_name(learner, "Ann", "<Annie>")
-    told = bad(site.check())
+    # Where names break a list it is asked for in halves.
+    told = bad(site.check(most_calls=2 * MOST_CALLS))
     assert "people" not in told
     assert capabilities(" ".join(told.values())) == set()
 

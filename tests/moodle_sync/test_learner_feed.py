@@ -123,13 +123,14 @@ def test_round_is_bounded_and_the_next_goes_on_from_there(polled: Polled, settin
     for course in (large, small):
         polled.complete(course, polled.users(course)[-1])
     first = polled.poll()
+    began = polled.now
     large.refresh_from_db()
     assert (first.new_completions, large.next_offset, large.past_read_at) == (0, 200, None)
     assert polled.site.state.read_up_to is None
     second = polled.poll()
     assert second.calls <= 6
     large.refresh_from_db()
-    assert (large.next_offset, large.past_read_at, large.read_at) == (0, polled.now, polled.now)
+    assert (large.next_offset, large.past_read_at, large.read_at) == (0, began, polled.now)
     third = polled.poll()
     assert (first.new_completions, second.new_completions + third.new_completions) == (0, 2)
     assert polled.site.state.read_up_to is not None
@@ -303,6 +304,24 @@ def test_without_the_batch_function_learners_are_asked_about_one_by_one(polled: 
     assert MANY not in polled.called
     assert (polled.called.count(STATUS), polled.called[-2:]) == (4 + 1, [GRADES, ENROLLED])  # the check asks once
     assert polled.completion(course, polled.users(course)[0]).score == 50
+
+
+def test_past_completions_wanted_while_a_long_course_is_being_read_are_all_found(
+    polled: Polled, settings: Settings
+) -> None:
+    course = polled.course(learners=250, since=polled.now + DAY)
+    polled.moodle.complete_many(course.moodle_id, polled.users(course), polled.now.timestamp())
+    settings.MOODLE_CALLS_PER_ROUND = 4
+    polled.poll()
+    assert 0 < Course.objects.get(pk=course.pk).next_offset < 250
+    # What the wizard does for "also those who have already completed".
+    polled.since.clear()
+    polled.past_wanted_at[course.pk] = polled.now
+    told: set[int] = set()
+    for _ in range(12):
+        polled.poll()
+        told |= set(polled.told)
+    assert told == set(polled.users(course))
 
 
 def test_learner_who_left_is_passed_on_when_the_history_is_wanted_later(polled: Polled) -> None:
