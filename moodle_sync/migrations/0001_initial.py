@@ -284,6 +284,12 @@ class Migration(migrations.Migration):
                 "indexes": [
                     models.Index(fields=["course", "-id"], name="completion_by_course"),
                     models.Index(models.OrderBy(models.F("completed_at"), descending=True), name="completion_by_time"),
+                    models.Index(
+                        condition=models.Q(("implausible", True)), fields=["-id"], name="completion_implausible"
+                    ),
+                    models.Index(
+                        condition=models.Q(("undone_at__isnull", False)), fields=["-id"], name="completion_undone"
+                    ),
                 ],
                 "constraints": [
                     models.UniqueConstraint(fields=("course", "learner"), name="one_completion_per_course_and_learner"),
