@@ -263,6 +263,13 @@ MEANINGS: dict[str, Meaning] = {
     Outcome.BY_HAND: Meaning(_("A person cancelled it."), _("Nothing to do. “Send again” takes it back.")),
 }
 
+# Why nothing is sent while a question about the learner's Moodle site is open. The rows stay queued, so that what they
+# wait for besides is not forgotten.
+AWAITS_ANSWER = Meaning(
+    _("The Moodle site looks like another one than before, so nothing is read from it and nothing is sent."),
+    _("Answer the question on the Moodle site's page: is this still the same Moodle? Then it is sent by itself."),
+)
+
 # What "no score" is told as, which changes when a total is hidden or shown.
 WITHOUT_SCORE = [Outcome.NO_SCORE, Outcome.SCORE_HIDDEN]
 
