@@ -209,7 +209,7 @@ def test_the_list_is_searched_filtered_and_paged(client: Client, admin_user: Use
     ]
     assert re.findall(r"Course \d{3}", text(client.get("/courses/?badge=yes"))) == ["Course 007"]
     assert "Course 007" not in text(client.get("/courses/?badge=no"))
-    assert "No course fits." in text(client.get("/courses/?q=nothing"))
+    assert "No courses found." in text(client.get("/courses/?q=nothing"))
     # What a person may type into the address.
     for odd in ("?page=0", "?page=-1", "?page=x", "?page=99999999999999999999", "?badge=maybe", "?q=%00"):
         assert client.get(f"/courses/{odd}").status_code == 200, odd
@@ -285,7 +285,7 @@ def test_every_badge_that_can_be_issued_is_reached_by_pages(
 def test_only_badges_that_fit_the_search_are_offered(web: Client, course: Course, staging: NavigatrConnection) -> None:
     found = web.get(choose_url(course, staging, q="hygiène"))
     assert len(links(found, "/badge/review/")) == 5
-    assert "No badge fits." in text(web.get(choose_url(course, staging, q="no such badge")))
+    assert "No badges found." in text(web.get(choose_url(course, staging, q="no such badge")))
     # Not issuable through the API: neither offered nor saved.
     assert links(web.get(choose_url(course, staging, q="Cloud Basics")), "/badge/review/") == []
 
@@ -837,7 +837,7 @@ def test_error_pages_are_plain_and_lead_back(client: Client, web: Client, rf: An
     for view, status in ((defaults.bad_request, 400), (defaults.permission_denied, 403)):
         answer = view(rf.get("/"), Exception("secret"))
         assert answer.status_code == status
-        assert "To the start" in text(answer)
+        assert "Home" in text(answer)
         assert "secret" not in text(answer)
     broken = defaults.server_error(rf.get("/"))
     assert broken.status_code == 500
