@@ -117,7 +117,7 @@ class IssuanceAdmin(ReadOnlyAdmin):
         waits = obj.state == Issuance.State.QUEUED and not obj.awaits_answer
         return moment(obj.next_attempt_at if waits else None)
 
-    @admin.display(description=gettext_lazy("issued, or next try"))
+    @admin.display(description=gettext_lazy("when"))
     def when(self, obj: Issuance) -> str:
         """When it was issued; of one that waits, when it is tried next."""
         return moment(obj.issued_at) if obj.issued_at else self.next_try(obj)

@@ -32,12 +32,11 @@ class MappingAdmin(ReadOnlyAdmin):
     list_display = (
         "course_link",
         "badge_name",
-        "provider_name",
         "connection",
-        "active",
-        "min_score",
-        "since",
         "problem",
+        "active",
+        "minimum_score",
+        "since",
     )
     list_filter = ("active", "connection")
     list_select_related = ("course__site", "connection")
@@ -61,8 +60,13 @@ class MappingAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("in order"), boolean=True)
     def problem(self, obj: CourseBadgeMapping) -> bool:
-        """Whether the badge can still be issued, as last seen."""
-        return not obj.badge_problem
+        """Whether the badge can still be issued, and the course is still there, as last seen."""
+        return not obj.badge_problem and obj.course.gone_at is None
+
+    @admin.display(description=gettext_lazy("minimum score"), ordering="min_score")
+    def minimum_score(self, obj: CourseBadgeMapping) -> str:
+        """The score that is asked for, in percent."""
+        return "-" if obj.min_score is None else f"{obj.min_score} %"
 
     @admin.display(description=gettext_lazy("change it"))
     def change_here(self, obj: CourseBadgeMapping) -> str:

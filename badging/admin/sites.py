@@ -36,7 +36,7 @@ class SiteAdmin(TokenAdmin):
     """A token is typed once and tried out before anything is saved. What was read stays, so that nothing is lost."""
 
     form = SiteForm
-    list_display = ("name", "enabled", "feed", "in_order", "last_poll", "next_poll", "courses", "wrong")
+    list_display = ("name", "wrong", "feed", "in_order", "last_poll", "next_poll", "enabled", "courses")
     list_filter = ("enabled", "state__feed")
     list_select_related = ("state",)
     search_fields = ("name", "url")

@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 
+from badging import sites
 from badging.meanings import Outcome
 from badging.models import AuditEntry, CourseManager, Issuance
 from badging.setup import DATA_PROTECTION_OFFICERS, SITE_ADMINS
@@ -244,6 +245,13 @@ def test_the_question_stands_first_on_the_sites_page_and_is_answered_there(site_
     assert (entry.action, entry.actor and entry.actor.get_username()) == ("site_confirmed", "person")
     assert 'value="same_moodle"' not in done.content.decode()
     assert "there is no open question" in said(run(site_admin, "moodlesite", "same_moodle", site.pk))
+
+
+def test_confirming_a_site_while_it_is_saved_is_audited_as_well(sandbox: Sandbox) -> None:
+    site = connected(sandbox, doubt=DOUBT, error=DOUBT)
+    assert sites.save_when_readable(site, actor=None, now=timezone.now(), same_moodle=True).saved
+    assert MoodleSiteState.objects.get(site=site).doubt == ""
+    assert [entry.action for entry in AuditEntry.objects.order_by("pk")] == ["site_saved", "site_confirmed"]
 
 
 def test_looking_does_not_answer_the_question(site_admin: Client) -> None:
