@@ -24,7 +24,7 @@ def has_courses(user: Person) -> bool:
 
 def visible_courses(user: Person) -> QuerySet[Course]:
     """The courses that the user manages, or all of them for a site admin, each with its site."""
-    courses = Course.objects.select_related("site")
+    courses = Course.objects.select_related("site__state")
     if not user.is_authenticated:
         return courses.none()
     return courses if is_site_admin(user) else courses.filter(managers__user=user)

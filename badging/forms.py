@@ -40,7 +40,7 @@ class MappingForm(forms.Form):
     """What a person decides about a mapping besides the badge."""
 
     min_score = forms.IntegerField(
-        label=_("Least score in percent"),
+        label=_("Minimum score in percent"),
         required=False,
         validators=[MinValueValidator(0), MaxValueValidator(100)],
         help_text=_("From 0 to 100. Leave empty to issue whatever the score."),

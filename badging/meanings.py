@@ -215,11 +215,11 @@ MEANINGS: dict[str, Meaning] = {
         _("The learner already has this badge, through another course. Each learner gets each badge once."), NOTHING
     ),
     Outcome.BELOW_MIN_SCORE: Meaning(
-        _("The learner's score in Moodle is below the least score of the mapping."),
-        _("Nothing to do: it is tried again when the score changes. Or lower the mapping's least score."),
+        _("The learner's score in Moodle is below the mapping's minimum score."),
+        _("Nothing to do: it is tried again when the score changes. Or lower the mapping's minimum score."),
     ),
     Outcome.NO_SCORE: Meaning(
-        _("The mapping asks for a least score, and Moodle has no score for the learner, or may not show it."),
+        _("The mapping asks for a minimum score, and Moodle has no score for the learner, or may not show it."),
         _(
             "Nothing to do when the grade is still to come. Otherwise check that the Moodle token may read grades, and "
             "in the gradebook whether the total has a grade: with hidden grades in it, Moodle may tell none."
@@ -227,11 +227,11 @@ MEANINGS: dict[str, Meaning] = {
     ),
     Outcome.SCORE_HIDDEN: Meaning(
         _(
-            "The mapping asks for a least score, and the course total is hidden in Moodle, so the portal takes no "
+            "The mapping asks for a minimum score, and the course total is hidden in Moodle, so the portal takes no "
             "score from it."
         ),
         _(
-            "Show the course total in Moodle's gradebook, or lower or remove the mapping's least score; the badge is "
+            "Show the course total in Moodle's gradebook, or lower or remove the mapping's minimum score; the badge is "
             "then sent by itself. The capability moodle/grade:viewhidden only lets the portal see a hidden total, "
             "which is still not sent."
         ),
@@ -262,6 +262,13 @@ MEANINGS: dict[str, Meaning] = {
     Outcome.ERASED: Meaning(_("The learner's personal data was erased; nothing is sent for them."), NOTHING),
     Outcome.BY_HAND: Meaning(_("A person cancelled it."), _("Nothing to do. “Send again” takes it back.")),
 }
+
+# Why nothing is sent while a question about the learner's Moodle site is open. The rows stay queued, so that what they
+# wait for besides is not forgotten.
+AWAITS_ANSWER = Meaning(
+    _("The Moodle site looks like another one than before, so nothing is read from it and nothing is sent."),
+    _("Answer the question on the Moodle site's page: is this still the same Moodle? Then it is sent by itself."),
+)
 
 # What "no score" is told as, which changes when a total is hidden or shown.
 WITHOUT_SCORE = [Outcome.NO_SCORE, Outcome.SCORE_HIDDEN]

@@ -341,6 +341,11 @@ class Issuance(models.Model):
         return self.mapping is not None and self.mapping.awards(self) and self.recipient_key == key
 
     @property
+    def awaits_answer(self) -> bool:
+        """Whether it waits for an admin to say that the learner's Moodle site is still the same."""
+        return self.state == self.State.QUEUED and bool(self.course.site.state.doubt)
+
+    @property
     def meaning(self) -> Meaning | None:
         """What happened and what to do, in plain words."""
         return MEANINGS.get(self.reason)

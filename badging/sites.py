@@ -48,14 +48,15 @@ def save_when_readable(site: MoodleSite, *, actor: Any, now: datetime, same_mood
         if inspection.failure is not None or not inspection.feed or (twin is not None and _has_moved(site, inspection)):
             return SiteCheck(False, findings)
         with transaction.atomic():
+            is_known = site.pk is not None
             doubt = _doubt(site, inspection) if not same_moodle else ""
             site.save()
             keep_inspection(site.state, inspection, now)
             state = MoodleSiteState.objects.filter(site=site)
             state.update(failures=0, error=doubt, doubt=doubt, next_poll_at=None)
-            if same_moodle:
-                identity.confirm_same(site, now)
             audit.record(AuditEntry.Action.SITE_SAVED, site, actor=actor, feed=inspection.feed)
+            if same_moodle and is_known:
+                confirm_same(site, actor=actor, now=now)
         if doubt:
             findings.append(
                 {"check": "same-moodle", "ok": False, "message": "{question}", "values": {"question": doubt}}

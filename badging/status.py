@@ -7,7 +7,7 @@ from django.db.models import Count
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from moodle_sync.models import MoodleSite
+from moodle_sync.models import Feed, MoodleSite
 from moodle_sync.site_check import feed_reason
 
 from .meanings import Outcome
@@ -61,7 +61,7 @@ def _site(site: MoodleSite, now: datetime) -> dict[str, Any]:
         # The name that monitors know; `feed` says the same.
         "strategy": state.feed,
         "feed": state.feed,
-        "feed_reason": feed_reason(state),
+        "feed_reason": slow_feed(site) or feed_reason(state),
         "question": state.doubt,
         "last_poll": state.last_poll_at.isoformat() if state.last_poll_at else None,
         "lag_seconds": int((now - state.last_poll_at).total_seconds()) if state.last_poll_at else None,
@@ -70,6 +70,24 @@ def _site(site: MoodleSite, now: datetime) -> dict[str, Any]:
         "next_poll": state.next_poll_at.isoformat() if state.next_poll_at else None,
         "overdue": is_overdue(site, now),
     }
+
+
+def slow_feed(site: MoodleSite) -> str:
+    """Why a site is read by the slower feed, what to do, and whether its polls take too long; "" on the other feed."""
+    state = site.state
+    if state.feed != Feed.PER_LEARNER:
+        return ""
+    told = feed_reason(state) or _("The report cannot be used; the findings on the site's page say more.")
+    if state.last_poll_took is not None and state.last_poll_took > site.poll_interval:
+        told += " " + _(
+            "A poll takes %(took)s, longer than the poll interval of %(interval)s, so badges come later."
+        ) % {"took": _rounded(state.last_poll_took), "interval": _rounded(site.poll_interval)}
+    return told
+
+
+def _rounded(duration: timedelta) -> timedelta:
+    """A duration for people, in whole seconds."""
+    return timedelta(seconds=round(duration.total_seconds()))
 
 
 def connection_reason(connection: NavigatrConnection, now: datetime) -> str:
@@ -87,4 +105,5 @@ def connection_reason(connection: NavigatrConnection, now: datetime) -> str:
 def is_overdue(site: MoodleSite, now: datetime) -> bool:
     """Whether the site should have been polled a while ago: the worker, the scheduler or the broker stands still."""
     waits = site.enabled and site.state.next_poll_at is not None and site.state.next_poll_at <= now - OVERDUE_AFTER
-    return waits and (site.state.polling_until is None or site.state.polling_until <= now)
+    # While a question about the site is open, it is not polled for that reason.
+    return waits and not site.state.doubt and (site.state.polling_until is None or site.state.polling_until <= now)

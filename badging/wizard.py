@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.db import models, transaction
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -28,9 +28,11 @@ from navigatr_client import Badge, NavigatrClient, NavigatrError, Provider
 from vault.keys import WrongKey
 
 from . import access, connections, forms, tasks
+from .doubles import possible_doubles
 from .mapping import NotMapped, find_badge, remove_mapping, save_mapping
 from .models import CourseBadgeMapping, Issuance, NavigatrConnection
-from .notes import notes_on
+from .notes import Successor, notes_on
+from .successors import likely_successor
 
 Row = TypeVar("Row", bound=models.Model)
 State = Issuance.State
@@ -65,13 +67,15 @@ def course_list(request: HttpRequest) -> HttpResponse:
     """The person's courses with their badges, searched, filtered and in pages."""
     form = forms.CourseFilter(request.GET)
     chosen = form.cleaned_data if form.is_valid() else {}
-    courses = access.visible_courses(request.user).select_related("site", "mapping__connection")
+    courses = access.visible_courses(request.user).select_related("site__state", "mapping__connection")
     if words := chosen.get("q"):
         courses = courses.filter(Q(fullname__icontains=words) | Q(shortname__icontains=words))
     if chosen.get("badge"):
         courses = courses.filter(mapping__isnull=chosen["badge"] == "no")
     number = max(_number(request.GET.get("page")) or 1, 1)
     first = (number - 1) * COURSES_ON_A_PAGE
+    same = {"site": OuterRef("site"), "fullname": OuterRef("fullname"), "shortname": OuterRef("shortname")}
+    courses = courses.annotate(has_namesake=Exists(Course.objects.filter(**same).exclude(pk=OuterRef("pk"))))
     page = _cut(courses.order_by("fullname", "pk")[first : first + COURSES_ON_A_PAGE + 1], COURSES_ON_A_PAGE)
     return render(
         request,
@@ -102,13 +106,16 @@ def course_page(request: HttpRequest, pk: int) -> HttpResponse:
         # By key and not by offset: the last page of a million costs what the first one costs.
         rows = rows.filter(pk__lt=before)
     page = _cut(rows.order_by("-pk")[: ISSUANCES_ON_A_PAGE + 1], ISSUANCES_ON_A_PAGE)
+    for row in page.rows:
+        # Already read: without this, one query for each row.
+        row.course = course
     return render(
         request,
         "courses/course.html",
         {
             "course": course,
             "mapping": mapping,
-            "notes": notes_on(course, mapping, timezone.now()) if mapping else [],
+            "notes": notes_on(course, mapping, timezone.now(), _successor(request, course, mapping)),
             "form": form,
             "filtered": form.is_valid() and form.cleaned_data["state"],
             "issuances": page.rows,
@@ -125,8 +132,15 @@ def issuance_page(request: HttpRequest, pk: int, issuance_pk: int) -> HttpRespon
     course = access.course_or_404(request.user, pk)
     rows = Issuance.objects.filter(course=course).select_related("learner", "completion", "connection")
     issuance = get_object_or_404(rows, pk=issuance_pk)
+    issuance.course = course
     attempts = _cut(issuance.attempts.order_by("-pk")[: ATTEMPTS_SHOWN + 1], ATTEMPTS_SHOWN)
-    context = {"course": course, "issuance": issuance, "attempts": attempts.rows, "more": attempts.more}
+    context = {
+        "course": course,
+        "issuance": issuance,
+        "doubles": possible_doubles(issuance),
+        "attempts": attempts.rows,
+        "more": attempts.more,
+    }
     return render(request, "courses/issuance.html", context)
 
 
@@ -355,6 +369,15 @@ def _address(name: str, course: Course, **chosen: object) -> str:
 
 def _mapping_of(course: Course) -> CourseBadgeMapping | None:
     return CourseBadgeMapping.objects.filter(course=course).select_related("connection", "created_by").first()
+
+
+def _successor(request: HttpRequest, course: Course, mapping: CourseBadgeMapping | None) -> Successor | None:
+    """What most likely took the place of a mapped course that was deleted in Moodle."""
+    successor = likely_successor(course) if mapping and course.gone_at else None
+    if successor is None:
+        return None
+    may_map = access.visible_courses(request.user).filter(pk=successor.pk).exists()
+    return Successor(successor, reverse("choose-provider", args=[successor.pk]) if may_map else "")
 
 
 def _active_connection(pk: int) -> NavigatrConnection:

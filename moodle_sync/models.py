@@ -193,8 +193,11 @@ class Course(models.Model):
 
     @property
     def full_label(self) -> str:
-        """The name, told apart from courses of the same name: "Data Protection (GDPR26 · Moodle)"."""
-        return f"{self} ({' · '.join(filter(None, [self.shortname, self.site.name]))})"
+        """The name, told apart from every other course: "Data Protection (GDPR26 · id 42 · Moodle)".
+
+        Short names are unique in one Moodle, but a deleted course may have left its own to the one after it.
+        """
+        return f"{self} ({' · '.join(filter(None, [self.shortname, f'id {self.moodle_id}', self.site.name]))})"
 
     @property
     def url(self) -> str:
@@ -245,6 +248,12 @@ class Learner(models.Model):
         if self.erased_at:
             return str(_("erased learner %(id)s") % {"id": self.moodle_id})
         return f"{self.firstname} {self.lastname}".strip() or str(_("learner %(id)s") % {"id": self.moodle_id})
+
+    @property
+    def full_label(self) -> str:
+        """The name, told apart from others of the same name in this Moodle: "Ana Lee (id 101)"."""
+        named = not self.erased_at and (self.firstname or self.lastname)
+        return f"{self} (id {self.moodle_id})" if named else str(self)
 
     @staticmethod
     def key_of(email: str) -> str:
@@ -311,6 +320,8 @@ class Completion(models.Model):
             # What the lists filter by, newest first.
             models.Index(fields=["course", "-id"], name="completion_by_course"),
             models.Index(F("completed_at").desc(), name="completion_by_time"),
+            models.Index(fields=["-id"], condition=Q(implausible=True), name="completion_implausible"),
+            models.Index(fields=["-id"], condition=Q(undone_at__isnull=False), name="completion_undone"),
         ]
 
     def __str__(self) -> str:

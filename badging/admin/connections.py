@@ -17,7 +17,7 @@ from ..meanings import MEANINGS
 from ..models import AuditEntry, CourseBadgeMapping, Issuance, NavigatrConnection
 from ..status import connection_reason
 from .forms import ConnectionForm
-from .tools import MOST_SHOWN, TokenAdmin, counted, link, list_link, rows_table
+from .tools import MOST_SHOWN, TokenAdmin, counted, link_to, list_link, rows_table
 
 SETTINGS = ("name", "environment", "timeout", "send_score", "send_evidence", "calls_per_second", "calls_at_once")
 
@@ -47,7 +47,7 @@ class ConnectionAdmin(TokenAdmin):
         fieldsets: list[tuple[Any, dict[str, Any]]] = [(None, {"fields": fields})]
         if obj:
             fieldsets += [
-                (gettext_lazy("How it stands"), {"fields": (*standing, "not_before", "failures", "last_outcome")}),
+                (gettext_lazy("Status"), {"fields": (*standing, "not_before", "failures", "last_outcome")}),
                 (gettext_lazy("What it is used for"), {"fields": ("mappings", "issuances", "deleting")}),
             ]
         return fieldsets
@@ -78,9 +78,12 @@ class ConnectionAdmin(TokenAdmin):
     @admin.display(description=gettext_lazy("mappings"))
     def mappings(self, obj: NavigatrConnection) -> str:
         """Which courses award badges with it."""
-        rows = obj.mappings.select_related("course").order_by("-pk")[:MOST_SHOWN]
-        lines = [(link(row), row.badge_name, _("active") if row.active else _("disabled")) for row in rows]
-        headers = (gettext_lazy("mapping"), gettext_lazy("badge"), gettext_lazy("state"))
+        rows = obj.mappings.select_related("course__site").order_by("-pk")[:MOST_SHOWN]
+        lines = [
+            (link_to(row, row.course.full_label), row.badge_name, _("active") if row.active else _("disabled"))
+            for row in rows
+        ]
+        headers = (gettext_lazy("course"), gettext_lazy("badge"), gettext_lazy("state"))
         return rows_table(CourseBadgeMapping, headers, lines, connection__id__exact=obj.pk)
 
     @admin.display(description=gettext_lazy("deleting"))

@@ -26,8 +26,8 @@ class CourseFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Mapped courses only: nothing is owed for the others."""
-        mappings = CourseBadgeMapping.objects.select_related("course").order_by("course__fullname", "pk")
-        courses = {str(row.course_id): str(row.course) for row in mappings[:MOST_COURSES]}
+        mappings = CourseBadgeMapping.objects.select_related("course__site").order_by("course__fullname", "pk")
+        courses = {str(row.course_id): row.course.full_label for row in mappings[:MOST_COURSES]}
         chosen = self.value()
         if chosen and self.number is not None and chosen not in courses:
             courses[chosen] = str(_("Course number %(pk)s") % {"pk": chosen})
@@ -42,6 +42,23 @@ class CourseFilter(admin.SimpleListFilter):
         """The id that was chosen, or None for anything that is no id."""
         chosen = self.value()
         return int(chosen) if chosen and is_key(chosen) else None
+
+
+class DoubtfulFilter(admin.SimpleListFilter):
+    """By what keeps a completion from counting. A partial index stands behind each choice."""
+
+    title = _("what is odd")
+    parameter_name = "odd"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """An implausible date, or undone in Moodle."""
+        return [("implausible", _("implausible date")), ("undone", _("undone in Moodle"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The completions of which this is true."""
+        if self.value() == "implausible":
+            return queryset.filter(implausible=True)
+        return queryset.filter(undone_at__isnull=False) if self.value() == "undone" else queryset
 
 
 class EnvironmentFilter(admin.SimpleListFilter):

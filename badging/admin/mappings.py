@@ -32,34 +32,41 @@ class MappingAdmin(ReadOnlyAdmin):
     list_display = (
         "course_link",
         "badge_name",
-        "provider_name",
         "connection",
-        "active",
-        "min_score",
-        "since",
         "problem",
+        "active",
+        "minimum_score",
+        "since",
     )
     list_filter = ("active", "connection")
-    list_select_related = ("course", "connection")
+    list_select_related = ("course__site", "connection")
     search_fields = ("course__fullname", "course__shortname", "badge_name", "provider_name")
     search_help_text = gettext_lazy("Course, badge or provider")
     actions = ("enable", "disable", "remove")
     button_actions = ("enable", "disable", "remove")
     fields = (
-        "change_here", "course", "connection", "provider_name", "provider_id", "badge_name", "badge_id", "badge_link",
-        "badge_problem", "min_score", "active", "since", "include_past", "created_by", "created_at", "issuances",
+        "change_here", "course_link", "connection", "provider_name", "provider_id", "badge_name", "badge_id",
+        "badge_link", "badge_problem", "min_score", "active", "since", "include_past", "created_by", "created_at",
+        "issuances",
     )  # fmt: skip
-    readonly_fields = ("change_here", "badge_link", "badge_problem", "created_by", "created_at", "issuances")
+    readonly_fields = (
+        "change_here", "course_link", "badge_link", "badge_problem", "created_by", "created_at", "issuances",
+    )  # fmt: skip
 
     @admin.display(description=gettext_lazy("course"), ordering="course__fullname")
     def course_link(self, obj: CourseBadgeMapping) -> str:
-        """The course's name."""
-        return str(obj.course)
+        """The course with its short name and site."""
+        return obj.course.full_label
 
     @admin.display(description=gettext_lazy("in order"), boolean=True)
     def problem(self, obj: CourseBadgeMapping) -> bool:
-        """Whether the badge can still be issued, as last seen."""
-        return not obj.badge_problem
+        """Whether the badge can still be issued, and the course is still there, as last seen."""
+        return not obj.badge_problem and obj.course.gone_at is None
+
+    @admin.display(description=gettext_lazy("minimum score"), ordering="min_score")
+    def minimum_score(self, obj: CourseBadgeMapping) -> str:
+        """The score that is asked for, in percent."""
+        return "-" if obj.min_score is None else f"{obj.min_score} %"
 
     @admin.display(description=gettext_lazy("change it"))
     def change_here(self, obj: CourseBadgeMapping) -> str:
@@ -88,7 +95,7 @@ class MappingAdmin(ReadOnlyAdmin):
     @admin.action(description=gettext_lazy("Enable"), permissions=["switch"])
     def enable(self, request: HttpRequest, queryset: QuerySet[CourseBadgeMapping]) -> HttpResponse | None:
         """Ask, then let what waited go on."""
-        rows = self.chosen(request, queryset.select_related("course", "connection"))
+        rows = self.chosen(request, queryset.select_related("course__site", "connection"))
         if rows is None:
             return None
         effects = [
@@ -96,7 +103,9 @@ class MappingAdmin(ReadOnlyAdmin):
             _("What its connection holds back stays held until that is reconnected."),
         ]
         title = _("Enable mappings")
-        if page := self.confirmation(request, rows, title=title, effects=effects, label=_("Yes, enable")):
+        if page := self.confirmation(
+            request, rows, title=title, effects=effects, label=_("Yes, enable"), told=course_and_badge
+        ):
             return page
         released = sum(mapping.enable_mapping(row, actor=request.user, now=timezone.now()) for row in rows)
         self.message_user(request, _("Enabled; %(count)d badge(s) that waited go on.") % {"count": released})
@@ -107,7 +116,7 @@ class MappingAdmin(ReadOnlyAdmin):
     @admin.action(description=gettext_lazy("Disable"), permissions=["switch"])
     def disable(self, request: HttpRequest, queryset: QuerySet[CourseBadgeMapping]) -> HttpResponse | None:
         """Ask, then hold what waits."""
-        rows = self.chosen(request, queryset.select_related("course", "connection"))
+        rows = self.chosen(request, queryset.select_related("course__site", "connection"))
         if rows is None:
             return None
         queued = Issuance.objects.filter(mapping__in=rows, state=Issuance.State.QUEUED)
@@ -116,7 +125,9 @@ class MappingAdmin(ReadOnlyAdmin):
             _("Completions go on being read; their badges wait as well."),
         ]
         title = _("Disable mappings")
-        if page := self.confirmation(request, rows, title=title, effects=effects, label=_("Yes, disable")):
+        if page := self.confirmation(
+            request, rows, title=title, effects=effects, label=_("Yes, disable"), told=course_and_badge
+        ):
             return page
         held = sum(mapping.disable_mapping(row, actor=request.user) for row in rows)
         self.message_user(request, _("Disabled; %(count)d badge(s) are held.") % {"count": held})
@@ -125,7 +136,7 @@ class MappingAdmin(ReadOnlyAdmin):
     @admin.action(description=gettext_lazy("Remove"), permissions=["remove"])
     def remove(self, request: HttpRequest, queryset: QuerySet[CourseBadgeMapping]) -> HttpResponse | None:
         """Ask, then remove the mappings and cancel what was not sent."""
-        rows = self.chosen(request, queryset.select_related("course", "connection"))
+        rows = self.chosen(request, queryset.select_related("course__site", "connection"))
         if rows is None:
             return None
         courses = [row.course_id for row in rows]
@@ -136,11 +147,18 @@ class MappingAdmin(ReadOnlyAdmin):
             _("The course awards no badge until it is mapped again."),
         ]
         title = _("Remove mappings")
-        if page := self.confirmation(request, rows, title=title, effects=effects, label=_("Yes, remove")):
+        if page := self.confirmation(
+            request, rows, title=title, effects=effects, label=_("Yes, remove"), told=course_and_badge
+        ):
             return page
         cancelled = sum(mapping.remove_mapping(row, actor=request.user) for row in rows)
         self.message_user(request, _("Removed; %(count)d badge(s) were cancelled.") % {"count": cancelled})
         return None
+
+
+def course_and_badge(row: CourseBadgeMapping) -> str:
+    """The mapping told apart from those of other courses of the same name."""
+    return f"{row.course.full_label} → {row.badge_name or row.badge_id}"
 
 
 class CourseField(_CourseField):

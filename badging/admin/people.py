@@ -13,8 +13,8 @@ from moodle_sync.models import Completion, Learner
 
 from .. import privacy
 from ..models import Issuance
-from .filters import CourseFilter
-from .tools import MOST_SHOWN, ReadOnlyAdmin, courses_matching, learners_matching, link, link_to, rows_table
+from .filters import CourseFilter, DoubtfulFilter
+from .tools import MOST_SHOWN, ReadOnlyAdmin, courses_matching, learners_matching, link_to, rows_table
 
 
 @admin.register(Learner)
@@ -30,8 +30,8 @@ class LearnerAdmin(ReadOnlyAdmin):
     actions = ("export", "erase")
     button_actions = ("export", "erase")
     fields = (
-        "firstname", "lastname", "email", "site", "moodle_id", "suspended", "deleted", "erased_at", "issuances",
-        "completions",
+        "firstname", "lastname", "email", "site", "moodle_id", "names_hidden", "suspended", "deleted", "erased_at",
+        "issuances", "completions",
     )  # fmt: skip
     readonly_fields = ("erased_at", "issuances", "completions")
 
@@ -51,12 +51,12 @@ class LearnerAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("issuances"))
     def issuances(self, obj: Learner) -> str:
         """The newest badges owed and issued."""
-        rows = obj.issuances.select_related("course").order_by("-pk")[:MOST_SHOWN]
+        rows = obj.issuances.select_related("course__site").order_by("-pk")[:MOST_SHOWN]
         headers = (gettext_lazy("badge"), gettext_lazy("course"), gettext_lazy("state"), gettext_lazy("why"))
         lines = [
             (
                 link_to(row, badge(row)),
-                row.course,
+                row.course.full_label,
                 row.get_state_display(),
                 row.get_reason_display(),
             )
@@ -67,9 +67,14 @@ class LearnerAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("completions"))
     def completions(self, obj: Learner) -> str:
         """The newest completions read from Moodle."""
-        rows = obj.completions.select_related("course").order_by("-pk")[:MOST_SHOWN]
-        headers = (gettext_lazy("course"), gettext_lazy("completed"), gettext_lazy("score"))
-        lines = [(link_to(row, str(row.course)), row.completed_at or "-", row.score_text or "-") for row in rows]
+        rows = obj.completions.select_related("course__site").order_by("-pk")[:MOST_SHOWN]
+        headers = (
+            gettext_lazy("course"), gettext_lazy("completed"), gettext_lazy("what is odd"), gettext_lazy("score"),
+        )  # fmt: skip
+        lines = [
+            (link_to(row, row.course.full_label), row.completed_at or "-", oddity(row), row.score_text or "-")
+            for row in rows
+        ]
         return rows_table(Completion, headers, lines, learner__id__exact=obj.pk)
 
     def has_export_permission(self, request: HttpRequest) -> bool:
@@ -120,19 +125,19 @@ class LearnerAdmin(ReadOnlyAdmin):
 class CompletionAdmin(ReadOnlyAdmin):
     """Who completed what, as read from Moodle."""
 
-    list_display = ("seen_at", "learner_link", "course_link", "completed_at", "time_source", "score_text")
+    list_display = ("seen_at", "learner_link", "course_link", "completed_at", "time_source", "odd", "score_text")
     sortable_by = ()
-    list_filter = ("completed_at", CourseFilter)
-    list_select_related = ("learner", "course")
+    list_filter = ("completed_at", DoubtfulFilter, CourseFilter)
+    list_select_related = ("learner", "course__site")
     search_fields = ("learner",)
     search_help_text = gettext_lazy(
         "The learner's e-mail address, names or Moodle user id, or the beginning of the course's name"
     )
     fields = (
-        "learner", "course", "completed_at", "time_source", "completed_again_at", "score_text", "score_hidden",
-        "seen_at", "issuances",
+        "learner_link", "course_link", "completed_at", "time_source", "completed_again_at", "implausible", "undone_at",
+        "confirmed_at", "score_text", "score_hidden", "seen_at", "issuances",
     )  # fmt: skip
-    readonly_fields = ("completed_again_at", "score_text", "issuances")
+    readonly_fields = ("completed_again_at", "learner_link", "course_link", "score_text", "issuances")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Completion], search_term: str
@@ -146,12 +151,17 @@ class CompletionAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("learner"))
     def learner_link(self, obj: Completion) -> str:
         """The learner, with a link."""
-        return link(obj.learner)
+        return link_to(obj.learner, obj.learner.full_label)
 
     @admin.display(description=gettext_lazy("course"))
     def course_link(self, obj: Completion) -> str:
-        """The course, with a link."""
-        return link(obj.course)
+        """The course with its site, and a link."""
+        return link_to(obj.course, obj.course.full_label)
+
+    @admin.display(description=gettext_lazy("what is odd"))
+    def odd(self, obj: Completion) -> str:
+        """Why it does not count, if it does not."""
+        return oddity(obj)
 
     @admin.display(description=gettext_lazy("score"))
     def score_text(self, obj: Completion) -> str:
@@ -177,6 +187,13 @@ def who(learner: Learner) -> str:
     """The learner told apart from others of the same name."""
     told = {"name": learner, "site": learner.site, "id": learner.moodle_id}
     return _("%(name)s (%(site)s, Moodle id %(id)s)") % told
+
+
+def oddity(row: Completion) -> str:
+    """Why a completion does not count, in a few words; "-" where it does."""
+    if row.undone_at is not None:
+        return _("undone in Moodle")
+    return _("implausible date") if row.implausible else "-"
 
 
 def badge(row: Issuance) -> str:

@@ -1,6 +1,7 @@
 """What the admin's pages share: lists that stay quick with a million rows, read-only rows, and asking first."""
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.contrib import admin, messages
@@ -14,7 +15,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDi
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.decorators import method_decorator
+from django.utils.formats import date_format, number_format
 from django.utils.functional import Promise, cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -253,6 +256,20 @@ def link_to(row: Model, text: Text) -> SafeString:
     """A link to a row's own page in the admin."""
     url = reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
     return format_html('<a href="{}">{}</a>', url, text)
+
+
+def moment(at: datetime | None) -> str:
+    """A time as pages show it. Django formats what a method returns in lists, but not on the page of a row."""
+    return date_format(timezone.localtime(at), "DATETIME_FORMAT") if at else "-"
+
+
+def seconds(duration: timedelta | None) -> str:
+    """A duration as pages show it, such as "1.5 s" or "0:02:10"."""
+    if duration is None:
+        return "-"
+    if duration < timedelta(minutes=1):
+        return _("%(seconds)s s") % {"seconds": number_format(f"{duration.total_seconds():.2g}")}
+    return str(timedelta(seconds=round(duration.total_seconds())))
 
 
 def list_url(model: type[Model], **query: Any) -> str:

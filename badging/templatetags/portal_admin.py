@@ -2,18 +2,21 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django import template
+from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from moodle_sync.models import MoodleSite
+from moodle_sync.models import Course, Feed, MoodleSite
 
 from ..meanings import MEANINGS, NOTHING, Outcome
 from ..models import CourseBadgeMapping, Issuance, NavigatrConnection
-from ..status import OVERDUE, connection_reason, is_overdue
+from ..status import OVERDUE, OVERDUE_AFTER, connection_reason, is_overdue, slow_feed
+from ..successors import likely_successors
 
 register = template.Library()
 
@@ -23,53 +26,104 @@ MOST_LISTED = 20
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """One line: what is wrong, what to do, and where."""
+    """One line: what is wrong, what to do, and where; perhaps with a second link to where it is done."""
 
     text: str
     todo: str
     url: str
+    link: str = ""
+    link_url: str = ""
 
 
 @register.simple_tag
 def what_needs_a_person(user: Any) -> list[Trouble] | None:
-    """What is wrong now, the farthest-reaching first; None for who may not see it. Five bounded queries."""
+    """What is wrong now, the farthest-reaching first; None for who may not see it. Eight bounded queries."""
     if not user.has_perms(["badging.view_issuance", "badging.view_navigatrconnection", "moodle_sync.view_moodlesite"]):
         return None
-    return [*_connections(), *_sites(), *_mappings(), *_issuances(Issuance.State.FAILED, Issuance.State.HELD)]
-
-
-def _connections() -> list[Trouble]:
     now = timezone.now()
+    return [
+        *_questions(),
+        *_connections(now),
+        *_sites(now),
+        *_gone_courses(),
+        *_badges(),
+        *_issuances(Issuance.State.FAILED, Issuance.State.HELD),
+    ]
+
+
+def _questions() -> list[Trouble]:
+    """Sites that wait for an admin to say whether they are still the same; nothing of them is read or sent."""
+    doubted = MoodleSite.objects.select_related("state").defer("token").exclude(state__doubt="")[:MOST_LISTED]
+    return [
+        Trouble(_("%(site)s waits for your answer") % {"site": site}, site.state.doubt, _page_of(site))
+        for site in doubted
+    ]
+
+
+def _connections(now: datetime) -> list[Trouble]:
     found = []
-    for connection in NavigatrConnection.objects.all()[:MOST_LISTED]:
-        if why := connection_reason(connection, now):
-            reason = connection.hold_reason
-            todo = str(MEANINGS[reason].todo) if reason else _("Nothing to do: it goes on by itself.")
-            url = reverse("admin:badging_navigatrconnection_change", args=[connection.pk])
-            found.append(Trouble(f"{connection}: {why}", todo, url))
+    waiting = Q(not_before__gt=now) | ~Q(state=NavigatrConnection.State.ACTIVE)
+    for connection in NavigatrConnection.objects.filter(waiting)[:MOST_LISTED]:
+        reason = connection.hold_reason
+        todo = str(MEANINGS[reason].todo) if reason else _("Nothing to do: it goes on by itself.")
+        text = f"{connection}: {connection_reason(connection, now)}"
+        found.append(Trouble(text, todo, reverse("admin:badging_navigatrconnection_change", args=[connection.pk])))
     return found
 
 
-def _sites() -> list[Trouble]:
+def _sites(now: datetime) -> list[Trouble]:
+    """Sites that are not polled, cannot be read, or are read by the slower feed."""
     found = []
-    now = timezone.now()
-    for site in MoodleSite.objects.filter(enabled=True)[:MOST_LISTED]:
+    late = Q(state__next_poll_at__lte=now - OVERDUE_AFTER)
+    wrong = late | ~Q(state__error="") | ~Q(state__feed=Feed.REPORT)
+    sites = MoodleSite.objects.select_related("state").defer("token").filter(wrong, enabled=True, state__doubt="")
+    for site in sites[:MOST_LISTED]:
+        url = _page_of(site)
         if is_overdue(site, now):
-            url = reverse("admin:moodle_sync_moodlesite_change", args=[site.pk])
             found.append(Trouble(_("%(site)s: not polled") % {"site": site}, f"{OVERDUE}.", url))
         if site.state.error or not site.state.feed:
             what = _("%(site)s: cannot be read, or not all of it") % {"site": site}
-            url = reverse("admin:moodle_sync_moodlesite_change", args=[site.pk])
             found.append(Trouble(what, _("What to do stands on its page."), url))
+        if reason := slow_feed(site):
+            found.append(Trouble(_("%(site)s: read by the slower feed B") % {"site": site}, reason, url))
     return found
 
 
-def _mappings() -> list[Trouble]:
-    wrong = CourseBadgeMapping.objects.exclude(badge_problem="").select_related("course")[:MOST_LISTED]
+def _gone_courses() -> list[Trouble]:
+    """Mapped courses that were deleted in Moodle, with what most likely took their place."""
+    mapped = Course.objects.filter(gone_at__isnull=False, mapping__isnull=False).select_related("site")
+    courses = list(mapped.order_by("-gone_at", "pk")[:MOST_LISTED])
+    successors = likely_successors(courses)
+    found = []
+    for course in courses:
+        what = _("%(course)s: deleted in Moodle") % {"course": course.full_label}
+        url = reverse("admin:moodle_sync_course_change", args=[course.pk])
+        if successor := successors.get(course.pk):
+            todo = _("Its successor seems to be “%(course)s”. Choose the badge there, then remove it here.")
+            link = _("Choose a badge for “%(course)s”") % {"course": successor}
+            there = reverse("choose-provider", args=[successor.pk])
+            found.append(Trouble(what, todo % {"course": successor.full_label}, url, link, there))
+        else:
+            todo = _("If another course took its place, map that one. Then remove the badge here.")
+            found.append(Trouble(what, todo, url))
+    return found
+
+
+def _badges() -> list[Trouble]:
+    """Mapped badges that cannot be issued any more."""
+    wrong = CourseBadgeMapping.objects.exclude(badge_problem="").select_related("course__site")[:MOST_LISTED]
     return [
-        Trouble(str(row), row.badge_problem, reverse("admin:badging_coursebadgemapping_change", args=[row.pk]))
+        Trouble(
+            f"{row.course.full_label} → {row.badge_name or row.badge_id}",
+            row.badge_problem,
+            reverse("admin:badging_coursebadgemapping_change", args=[row.pk]),
+        )
         for row in wrong
     ]
+
+
+def _page_of(site: MoodleSite) -> str:
+    return reverse("admin:moodle_sync_moodlesite_change", args=[site.pk])
 
 
 def _issuances(*states: Issuance.State) -> list[Trouble]:

@@ -2,7 +2,8 @@
 
 from django import template
 
-from ..notes import for_managers
+from ..notes import for_managers, issuance_for_managers
 
 register = template.Library()
 register.filter(for_managers)
+register.filter(issuance_for_managers)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +13,7 @@ from django.db import connection as database
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils.formats import date_format
 from django.utils.html import escape
 
 from badging.admin.tools import MOST_CHOSEN, MOST_SHOWN
@@ -36,6 +37,7 @@ from ..builders import (
 )
 
 State = Issuance.State
+IN_2028 = datetime(2028, 2, 1, 9, 0, tzinfo=UTC)
 pytestmark = pytest.mark.django_db
 
 MODELS = [
@@ -209,7 +211,14 @@ def many_issuances(number: int) -> CourseBadgeMapping:
         for n in range(number)
     )
     completions = Completion.objects.bulk_create(
-        Completion(course=mapping.course, learner=learner, completed_at=NOW, time_source="report", seen_at=NOW)
+        Completion(
+            course=mapping.course,
+            learner=learner,
+            completed_at=NOW,
+            time_source="report",
+            seen_at=NOW,
+            confirmed_at=NOW,
+        )
         for learner in learners
     )
     issuances = Issuance.objects.bulk_create(
@@ -466,6 +475,89 @@ def test_without_a_broker_the_page_says_when_it_will_be_sent(
     assert issuance.state == State.QUEUED
     asked = run(site_admin, "moodle_sync_moodlesite", "poll_now", issuance.course.site_id)
     assert "the worker cannot be reached" in said(asked)
+
+
+def test_an_implausible_date_is_shown_and_released_by_sending_again(site_admin: Client) -> None:
+    completion = make_completion(completed_at=IN_2028, implausible=True)
+    issuance = make_issuance(None, completion, state=State.HELD, reason=Outcome.IMPLAUSIBLE_DATE)
+    for address in (listed("badging_issuance"), page_of("badging_issuance", issuance.pk)):
+        page = site_admin.get(address).content.decode()
+        assert date_format(IN_2028, "DATETIME_FORMAT") in page
+        assert escape(issuance.course.full_label) in page
+    asked = run(site_admin, "badging_issuance", "send_again", issuance.pk).content.decode()
+    assert "held for an implausible date are sent all the same" in asked
+    confirm(site_admin, "badging_issuance", "send_again", issuance.pk)
+    issuance.refresh_from_db()
+    assert (issuance.state, issuance.date_accepted) == (State.QUEUED, True)
+
+
+def test_what_waits_for_an_answer_about_its_site_says_so(site_admin: Client) -> None:
+    issuance = make_issuance(make_mapping(make_course(make_site(doubt="Is this still the same Moodle?"))))
+    assert "Question about the Moodle site" in site_admin.get(listed("badging_issuance")).content.decode()
+    page = site_admin.get(page_of("badging_issuance", issuance.pk)).content.decode()
+    assert "nothing is read from it and nothing is sent" in page
+    assert page_of("moodle_sync_moodlesite", issuance.course.site_id) in page
+
+
+def test_a_possible_double_is_told_with_a_link(site_admin: Client) -> None:
+    mapping = make_mapping()
+    one, other = (make_issuance(mapping) for _ in range(2))
+    for row, double in ((one, other), (other, one)):
+        page = site_admin.get(page_of("badging_issuance", row.pk)).content.decode()
+        assert f'<a href="{page_of("badging_issuance", double.pk)}">{double.learner.full_label}</a>' in page
+
+
+def test_rows_of_one_name_are_told_apart_on_every_list(site_admin: Client) -> None:
+    site, connection = make_site(), make_connection()
+    courses = [make_course(site, moodle_id=n, shortname="GDPR", fullname="Data Protection") for n in (8, 9)]
+    rows = [make_issuance(make_mapping(course, connection)) for course in courses]
+    for row in rows:
+        attempt_of(row)
+        CourseManager.objects.create(user=User.objects.create_user(f"mo{row.pk}"), course=row.course)
+    labels = [f"Data Protection (GDPR · id {n} · {site})" for n in (8, 9)]
+    for name in ("issuance", "issuanceattempt", "coursebadgemapping", "coursemanager"):
+        page = site_admin.get(listed(f"badging_{name}")).content.decode()
+        assert all(label in page for label in labels), name
+    for address in (
+        listed("moodle_sync_completion"),
+        page_of("badging_navigatrconnection", connection.pk),
+        page_of("badging_coursebadgemapping", rows[0].mapping_id or 0),
+        page_of("moodle_sync_learner", rows[0].learner_id),
+    ):
+        assert labels[0] in site_admin.get(address).content.decode(), address
+    for name in ("badging_issuance", "badging_issuanceattempt", "moodle_sync_completion"):
+        page = site_admin.get(listed(name)).content.decode()
+        assert all(f"Ana Lee (id {row.learner.moodle_id})" in page for row in rows), name
+    asked = run(site_admin, "badging_issuance", "cancel", *[row.pk for row in rows]).content.decode()
+    assert all(label in asked for label in labels)
+    asked = run(site_admin, "badging_coursebadgemapping", "disable", *[row.mapping_id or 0 for row in rows])
+    assert all(label in asked.content.decode() for label in labels)
+
+
+def test_odd_completions_are_shown_and_filtered(site_admin: Client) -> None:
+    course = make_course()
+    make_completion(course)
+    implausible = make_completion(course, implausible=True)
+    undone = make_completion(course, undone_at=NOW)
+    name = "moodle_sync_completion"
+    assert rows_shown(site_admin.get(listed(name, odd="implausible"))) == [implausible.pk]
+    assert rows_shown(site_admin.get(listed(name, odd="undone"))) == [undone.pk]
+    assert len(rows_shown(site_admin.get(listed(name, odd="other")))) == 3
+    with CaptureQueriesContext(database) as seen:
+        site_admin.get(listed(name, odd="undone"))
+    # As without the filter: nothing is counted to its end.
+    assert len(seen) == LISTS[name]
+    assert all("LIMIT" in row["sql"] for row in seen if "COUNT(" in row["sql"])
+
+
+def test_a_change_of_the_feed_reads_as_sentences_in_the_audit(site_admin: Client) -> None:
+    details = {"feed": "B", "before": "A", "reason": "Make the report."}
+    entry = AuditEntry.objects.create(action="feed_changed", subject="Main", details=details)
+    AuditEntry.objects.create(action="cancelled", subject="1 issuance(s)", details={"count": 1})
+    told = "From “A: report feed” to “B: per learner”. Make the report."
+    assert told in site_admin.get(listed("badging_auditentry")).content.decode()
+    assert told in site_admin.get(page_of("badging_auditentry", entry.pk)).content.decode()
+    assert "count: 1" in site_admin.get(listed("badging_auditentry")).content.decode()
 
 
 # Mappings
@@ -751,7 +843,7 @@ def test_the_first_page_tells_what_needs_a_person(site_admin: Client) -> None:
     resting = {"not_before": NOW + timedelta(days=999), "last_outcome": Outcome.UNAVAILABLE}
     make_connection(name="Resting", **resting)
     make_mapping(badge_problem="The badge is Draft in Navigatr.")
-    make_site(name="Left alone", strategy="A", next_poll_at=NOW - timedelta(hours=1))
+    make_site(name="Left alone", feed="A", next_poll_at=NOW - timedelta(hours=1))
     page = site_admin.get(reverse("admin:index")).content.decode()
     for text in (
         "1 · Failed, needs a person: Account may not issue this badge",
@@ -764,6 +856,67 @@ def test_the_first_page_tells_what_needs_a_person(site_admin: Client) -> None:
     ):
         assert text in page
     assert rows_shown(site_admin.get(listed("badging_issuance", state__exact="failed", reason="forbidden")))
+
+
+DOUBT = "Is this still the same Moodle? It was a.example, and now it is b.example."
+
+
+def test_an_open_question_stands_first_and_once(site_admin: Client) -> None:
+    make_connection(name="Tired", state="paused")
+    site = make_site(name="Moved", feed="A", doubt=DOUBT, error=DOUBT, next_poll_at=NOW - timedelta(hours=1))
+    page = site_admin.get(reverse("admin:index")).content.decode()
+    assert page.count(DOUBT) == 1
+    assert page_of("moodle_sync_moodlesite", site.pk) in page
+    assert page.index("Moved waits for your answer") < page.index("Tired (Staging)")
+    # It is not polled for that reason, and not because something stands still.
+    assert "Moved: not polled" not in page
+    assert "Moved: cannot be read" not in page
+
+
+def test_falling_back_to_the_slower_feed_is_told_with_the_reason(site_admin: Client) -> None:
+    finding = {"check": "report", "ok": False, "message": "Make the report.", "values": {}}
+    make_site(name="Slow", feed="B", findings=[finding])
+    make_site(name="Quick", feed="A")
+    page = site_admin.get(reverse("admin:index")).content.decode()
+    assert "Slow: read by the slower feed B" in page
+    assert "Make the report." in page
+    assert "Quick" not in page
+
+
+def test_a_deleted_course_is_told_with_its_successor_and_a_link_to_map_it(site_admin: Client) -> None:
+    site = make_site(feed="A")
+    gone = make_course(site, shortname="GDPR26", fullname="Data Protection", gone_at=NOW)
+    make_mapping(gone)
+    page = site_admin.get(reverse("admin:index")).content.decode()
+    assert f"{gone.full_label}: deleted in Moodle" in page
+    assert "If another course took its place" in page
+    new = make_course(site, shortname="GDPR26", fullname="Data Protection (new)")
+    page = site_admin.get(reverse("admin:index")).content.decode()
+    assert f"successor seems to be “{new.full_label}”" in page
+    assert f'href="{reverse("choose-provider", args=[new.pk])}"' in page
+    make_course(site, gone_at=NOW, fullname="Never mapped")
+    assert "Never mapped" not in site_admin.get(reverse("admin:index")).content.decode()
+
+
+def test_trouble_is_found_behind_many_sites_that_are_well_and_the_queries_stay_few(site_admin: Client) -> None:
+    for number in range(25):
+        make_site(name=f"Fine {number:02}", feed="A")
+    make_site(name="Zed", feed="A", error="Something is wrong.")
+
+    def asked() -> int:
+        with CaptureQueriesContext(database) as seen:
+            assert "Zed: cannot be read" in site_admin.get(reverse("admin:index")).content.decode()
+        return len(seen)
+
+    asked()
+    before = asked()
+    site = MoodleSite.objects.get(name="Zed")
+    for number in range(5):
+        make_site(name=f"Odd {number}", feed="B", error="Wrong.")
+        make_site(name=f"Moved {number}", doubt="Is this still the same Moodle?")
+        make_mapping(make_course(site, gone_at=NOW, shortname=f"S{number}"), badge_problem="Draft.")
+    # One more: the successors of all deleted courses at once.
+    assert asked() == before + 1
 
 
 def test_the_first_page_counts_no_further_than_a_thousand(site_admin: Client) -> None:

@@ -76,6 +76,17 @@ def test_the_export_holds_everything_and_is_json() -> None:
     assert {entry.subject for entry in entries} == {f"learner {person.pk}" for person in people}
 
 
+def test_the_export_holds_what_moodle_said_of_the_person_and_the_completion() -> None:
+    learner = make_learner(names_hidden=True, suspended=True)
+    make_completion(learner=learner, score=Decimal("66.666666"), undone_at=NOW, implausible=True, score_hidden=True)
+    [person] = json.loads(json.dumps(privacy.export_learners([learner])))["learners"]
+    assert (person["names_hidden"], person["suspended"], person["deleted"]) == (True, True, False)
+    [completion] = person["completions"]
+    assert completion["score"] == 66.666666
+    assert (completion["undone_at"], completion["implausible"]) == (NOW.isoformat(), True)
+    assert completion["confirmed_at"] is not None
+
+
 @pytest.mark.parametrize("email", ["nobody@example.org", "", "  "])
 def test_nobody_is_found_under_an_unknown_or_empty_address(email: str) -> None:
     make_learner(email="")

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from badging.models import Issuance
-from badging.status import connection_reason, is_overdue, status
+from badging.status import connection_reason, is_overdue, slow_feed, status
 from moodle_sync.models import Completion
-from tests.builders import NOW, make_connection, make_issuance, make_mapping, make_site
+from tests.builders import NOW, make_connection, make_course, make_issuance, make_mapping, make_site
 
 pytestmark = pytest.mark.django_db
 
@@ -33,7 +33,7 @@ def test_states_and_health_are_counted() -> None:
     make_issuance(mapping, state="issued", assertion_id="1")
     make_site(
         name="Polled",
-        strategy="A",
+        feed="A",
         last_poll_at=NOW - timedelta(seconds=30),
         next_poll_at=NOW - timedelta(minutes=5),
         error="Something is wrong.",
@@ -49,6 +49,9 @@ def test_states_and_health_are_counted() -> None:
         {
             "name": "Moodle 1",
             "strategy": "",
+            "feed": "",
+            "feed_reason": "",
+            "question": "",
             "last_poll": None,
             "lag_seconds": None,
             "error": "",
@@ -59,6 +62,9 @@ def test_states_and_health_are_counted() -> None:
         {
             "name": "Polled",
             "strategy": "A",
+            "feed": "A",
+            "feed_reason": "",
+            "question": "",
             "last_poll": "2026-11-23T12:29:30+00:00",
             "lag_seconds": 30,
             "error": "Something is wrong.",
@@ -108,7 +114,34 @@ def test_the_number_of_queries_does_not_grow(django_assert_num_queries: Any) -> 
         ({"next_poll_at": NOW - timedelta(minutes=3), "enabled": False}, False),
         ({"next_poll_at": NOW - timedelta(minutes=3), "polling_until": NOW + timedelta(minutes=1)}, False),
         ({"next_poll_at": NOW - timedelta(minutes=3), "polling_until": NOW - timedelta(minutes=1)}, True),
+        ({"next_poll_at": NOW - timedelta(minutes=3), "doubt": "Is this still the same Moodle?"}, False),
     ],
 )
 def test_a_site_that_nobody_polls_is_told(fields: dict[str, Any], overdue: bool) -> None:
     assert is_overdue(make_site(**fields), NOW) == overdue
+
+
+NO_REPORT = {"check": "report", "ok": False, "message": "Make the report “{name}”.", "values": {"name": "Feed"}}
+
+
+def test_the_slower_feed_is_told_with_the_reason_and_what_to_do() -> None:
+    make_site(feed="B", findings=[NO_REPORT], last_poll_took=timedelta(seconds=20))
+    make_site(feed="A", findings=[NO_REPORT])
+    slow, quick = status(NOW)["sites"]
+    assert (slow["feed"], slow["feed_reason"]) == ("B", "Make the report “Feed”.")
+    assert (quick["feed"], quick["feed_reason"]) == ("A", "")
+
+
+def test_the_slower_feed_says_when_it_takes_longer_than_the_poll_interval() -> None:
+    site = make_site(feed="B", last_poll_took=timedelta(seconds=90.4), poll_interval=timedelta(minutes=1))
+    assert "A poll takes 0:01:30, longer than the poll interval of 0:01:00" in slow_feed(site)
+    site.poll_interval = timedelta(minutes=2)
+    assert slow_feed(site) == "The report cannot be used; the findings on the site's page say more."
+
+
+def test_an_open_question_about_a_site_is_told_and_its_badges_are_not_due() -> None:
+    mapping = make_mapping(make_course(make_site(doubt="Is this still the same Moodle?")))
+    make_issuance(mapping)
+    told = status(NOW)
+    assert told["sites"][0]["question"] == "Is this still the same Moodle?"
+    assert (told["due"], told["oldest_due_seconds"]) == (0, None)

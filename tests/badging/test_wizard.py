@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from html import unescape
 from typing import Any
@@ -18,6 +18,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.formats import date_format
 
 from badging import wizard
 from badging.meanings import Outcome
@@ -30,8 +31,9 @@ from badging.models import (
     IssuanceAttempt,
     NavigatrConnection,
 )
+from badging.notes import issuance_for_managers
 from config.celery import app as celery_app
-from moodle_sync.models import Course
+from moodle_sync.models import Course, MoodleSiteState
 from sandbox import DEMO_BADGE_ID, DEMO_PROVIDER_ID, NAVIGATR, Sandbox
 from tests.builders import (
     NOW,
@@ -47,6 +49,7 @@ from tests.builders import (
 pytestmark = pytest.mark.django_db
 
 State = Issuance.State
+IN_2028 = datetime(2028, 2, 1, 9, 0, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -206,7 +209,7 @@ def test_the_list_is_searched_filtered_and_paged(client: Client, admin_user: Use
     ]
     assert re.findall(r"Course \d{3}", text(client.get("/courses/?badge=yes"))) == ["Course 007"]
     assert "Course 007" not in text(client.get("/courses/?badge=no"))
-    assert "No course fits." in text(client.get("/courses/?q=nothing"))
+    assert "No courses found." in text(client.get("/courses/?q=nothing"))
     # What a person may type into the address.
     for odd in ("?page=0", "?page=-1", "?page=x", "?page=99999999999999999999", "?badge=maybe", "?q=%00"):
         assert client.get(f"/courses/{odd}").status_code == 200, odd
@@ -282,7 +285,7 @@ def test_every_badge_that_can_be_issued_is_reached_by_pages(
 def test_only_badges_that_fit_the_search_are_offered(web: Client, course: Course, staging: NavigatrConnection) -> None:
     found = web.get(choose_url(course, staging, q="hygiène"))
     assert len(links(found, "/badge/review/")) == 5
-    assert "No badge fits." in text(web.get(choose_url(course, staging, q="no such badge")))
+    assert "No badges found." in text(web.get(choose_url(course, staging, q="no such badge")))
     # Not issuable through the API: neither offered nor saved.
     assert links(web.get(choose_url(course, staging, q="Cloud Basics")), "/badge/review/") == []
 
@@ -525,7 +528,7 @@ def test_a_change_of_environment_is_said_clearly(
 
 
 def test_past_completions_once_included_stay_included(web: Client, course: Course, staging: NavigatrConnection) -> None:
-    mapping = make_mapping(course, staging, badge_id=DEMO_BADGE_ID, include_past=True)
+    mapping = make_mapping(course, staging, badge_id=DEMO_BADGE_ID, past_wanted_at=NOW)
     assert "Past completions are included already" in text(web.get(review_url(course, staging)))
     web.post(review_url(course, staging), {"who": "now"})
     mapping.refresh_from_db()
@@ -580,8 +583,8 @@ def test_a_course_shows_its_mapping_and_every_trouble_with_what_to_do(web: Clien
     resting = make_connection(not_before=soon, last_outcome=Outcome.UNAVAILABLE)
     make_mapping(course, resting, badge_problem="The badge is Draft.", min_score=40)
     Course.objects.update(completion_enabled=False, error="Give the role the capability.")
-    course.site.state.failures, course.site.state.error = 3, "Create a new token."
-    course.site.save()
+    told = "core_webservice_get_site_info: invalidtoken. Create a new token."
+    MoodleSiteState.objects.update(failures=3, error=told)
     page = text(web.get(reverse("course", args=[course.pk])))
     for words in (
         "The badge is Draft.",
@@ -593,6 +596,116 @@ def test_a_course_shows_its_mapping_and_every_trouble_with_what_to_do(web: Clien
         "40 %",
     ):
         assert words in page
+    assert "core_webservice" not in page
+    assert "invalidtoken" not in page
+
+
+def test_what_only_a_moodle_administrator_can_read_is_left_to_a_site_admin(web: Client, course: Course) -> None:
+    make_mapping(course)
+    Course.objects.update(error="Give its role moodle/site:accessallgroups, in the system context.")
+    page = text(web.get(reverse("course", args=[course.pk])))
+    assert "could not read this course from Moodle. Tell a site admin." in page
+    assert "accessallgroups" not in page
+
+
+def test_a_site_that_waits_for_an_answer_is_told_on_its_courses_and_issuances(web: Client, course: Course) -> None:
+    row = make_issuance(make_mapping(course))
+    MoodleSiteState.objects.update(doubt="Is this still the same Moodle?", error="Is this still the same Moodle?")
+    assert not Issuance.objects.due(timezone.now()).exists()
+    told = "looks like another one than before, so nothing is read from it and nothing is sent."
+    answer = "A site admin must say whether it is still the same Moodle"
+    page = text(web.get(reverse("course", args=[course.pk])))
+    # Once for the course, once for the learner.
+    assert (page.count(told), page.count(answer)) == (2, 2)
+    page = text(web.get(reverse("issuance", args=[course.pk, row.pk])))
+    assert told in page
+    assert answer in page
+    assert "Next try" not in page
+    assert "Needs attention" in text(web.get("/courses/"))
+
+
+def test_a_deleted_course_names_its_successor_with_a_link_to_map_it(web: Client, course: Course, manager: User) -> None:
+    mapping = make_mapping(course)
+    Course.objects.update(gone_at=NOW)
+    address = reverse("course", args=[course.pk])
+    alone = text(web.get(address))
+    assert "This course was deleted in Moodle" in alone
+    assert "If another course took its place, map that one." in alone
+    assert "Deleted in Moodle" in text(web.get("/courses/"))
+    new = make_course(course.site, moodle_id=77, shortname=course.shortname, fullname="First Aid at Work")
+    map_it = reverse("choose-provider", args=[new.pk])
+    page = web.get(address)
+    assert "Ask a site admin to assign that course to you." in text(page)
+    assert map_it not in links(page)
+    CourseManager.objects.create(user=manager, course=new)
+    page = web.get(address)
+    assert f"Its successor seems to be “{new.full_label}”." in text(page)
+    assert map_it in links(page)
+    mapping.delete()
+    page = text(web.get(address))
+    assert "Choose a badge for the course that took its place." in page
+    assert "whoever completes the course gets it" not in page
+
+
+def test_courses_and_learners_of_one_name_are_told_apart(web: Client, course: Course, manager: User) -> None:
+    twin = make_course(course.site, moodle_id=77, shortname=course.shortname, fullname=course.fullname)
+    CourseManager.objects.create(user=manager, course=twin)
+    other = make_course(course.site, moodle_id=78, shortname="Z9", fullname=course.fullname)
+    CourseManager.objects.create(user=manager, course=other)
+    page = text(web.get("/courses/"))
+    for row in (course, twin):
+        assert f"{row.shortname} · {row.site} · Moodle id {row.moodle_id}" in page
+    assert "Moodle id 78" not in page
+    mapping = make_mapping(course)
+    rows = [make_issuance(mapping) for _ in range(2)]
+    page = text(web.get(reverse("course", args=[course.pk])))
+    for row in rows:
+        assert f"Ana Lee (id {row.learner.moodle_id})" in page
+
+
+def test_a_possible_double_is_told_on_both_issuances(web: Client, course: Course) -> None:
+    mapping = make_mapping(course)
+    one, other = (make_issuance(mapping) for _ in range(2))
+    for row, double in ((one, other), (other, one)):
+        page = web.get(reverse("issuance", args=[course.pk, row.pk]))
+        assert f"may be the same person as “{double.learner.full_label}”" in text(page)
+        assert reverse("issuance", args=[course.pk, double.pk]) in links(page)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "words"),
+    [
+        (State.QUEUED, Outcome.AWAITS_MOODLE, "Moodle is asked again every few minutes"),
+        (State.HELD, Outcome.COMPLETION_UNDONE, "it is sent when the learner completes the course again"),
+        (State.HELD, Outcome.COURSE_GONE, "Map the course that took its place."),
+        (State.HELD, Outcome.LEARNER_DELETED, "account was deleted in Moodle, so nothing is sent"),
+        (State.HELD, Outcome.LEARNER_SUSPENDED, "A site admin can allow badges for suspended accounts."),
+        (State.HELD, Outcome.IMPLAUSIBLE_DATE, "Or ask a site admin to issue the badge all the same."),
+        (State.FAILED, Outcome.NAMES_HIDDEN, "allowed to see names and addresses"),
+    ],
+)
+def test_what_moodle_says_reads_well_for_managers(
+    web: Client, course: Course, state: State, reason: Outcome, words: str
+) -> None:
+    row = make_issuance(make_mapping(course), state=state, reason=reason)
+    for address in (reverse("course", args=[course.pk]), reverse("issuance", args=[course.pk, row.pk])):
+        assert words in text(web.get(address))
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_managers_are_told_no_codes(outcome: Outcome) -> None:
+    told = issuance_for_managers(Issuance(state=State.FAILED, reason=outcome))
+    assert told
+    assert not re.search(r"\w+_\w+|\w+/\w+:\w+", f"{told.what} {told.todo}")
+
+
+def test_an_implausible_date_is_shown_with_date_and_site(web: Client, course: Course) -> None:
+    completion = make_completion(course, completed_at=IN_2028, implausible=True)
+    row = make_issuance(make_mapping(course), completion, state=State.HELD, reason=Outcome.IMPLAUSIBLE_DATE)
+    page = text(web.get(reverse("issuance", args=[course.pk, row.pk])))
+    assert f"Completed {date_format(IN_2028, 'DATETIME_FORMAT')}" in page
+    assert f"Moodle site {course.site.name}" in page
+    assert "a site admin can do it for you" in page
 
 
 @pytest.mark.parametrize(
@@ -611,8 +724,7 @@ def test_a_connection_that_is_off_is_told_on_the_course(
 
 def test_a_site_that_is_switched_off_is_told_and_other_courses_troubles_are_not(web: Client, course: Course) -> None:
     make_mapping(course)
-    course.site.state.error = "Somebody else's course: broken."
-    course.site.save()
+    MoodleSiteState.objects.update(error="Somebody else's course: broken.")
     address = reverse("course", args=[course.pk])
     assert "Needs attention" not in text(web.get(address))
     course.site.enabled = False
@@ -734,7 +846,7 @@ def test_error_pages_are_plain_and_lead_back(client: Client, web: Client, rf: An
     for view, status in ((defaults.bad_request, 400), (defaults.permission_denied, 403)):
         answer = view(rf.get("/"), Exception("secret"))
         assert answer.status_code == status
-        assert "To the start" in text(answer)
+        assert "Home" in text(answer)
         assert "secret" not in text(answer)
     broken = defaults.server_error(rf.get("/"))
     assert broken.status_code == 500

@@ -3,7 +3,7 @@
 import pytest
 
 from badging.models import Issuance
-from moodle_sync.models import MoodleSite
+from moodle_sync.models import MoodleSite, MoodleSiteState
 from sandbox import MOODLE, Sandbox
 from tests.builders import NOW
 
@@ -112,6 +112,9 @@ def test_status_in_json_has_every_number(connected: Connected) -> None:
             {
                 "name": "Moodle",
                 "strategy": "A",
+                "feed": "A",
+                "feed_reason": "",
+                "question": "",
                 "last_poll": None,
                 "lag_seconds": None,
                 "error": "",
@@ -148,7 +151,7 @@ def test_status_for_people_names_trouble(connected: Connected) -> None:
     after = manage("status").out
     assert "College (staging): Paused: token refused, 1 held" in after
     assert "cannot be reached" in after
-    MoodleSite.objects.update(next_poll_at=NOW)
+    MoodleSiteState.objects.update(next_poll_at=NOW)
     assert "the worker, the scheduler or the broker stands still" in manage("status").out
     MoodleSite.objects.update(enabled=False)
     disabled = manage("status").out
@@ -164,3 +167,21 @@ def test_status_says_until_when_a_connection_rests(connected: Connected) -> None
     (connection,) = succeed("status")["connections"]
     assert connection["state"] == "active"
     assert "Too many requests; waits until" in connection["reason"]
+
+
+def test_status_tells_people_of_the_slower_feed_and_of_an_open_question(connected: Connected) -> None:
+    connected.sandbox.faults.on("report_refused", side=MOODLE)
+    succeed("poll")
+    MoodleSiteState.objects.update(checked_at=None)
+    succeed("poll")
+    (site,) = succeed("status")["sites"]
+    assert site["feed"] == "B"
+    assert site["feed_reason"]
+    assert site["feed_reason"].rstrip(".") in manage("status").out
+    doubt = "Is this still the same Moodle? It was a.example, and now it is b.example."
+    MoodleSiteState.objects.update(doubt=doubt, error=doubt, next_poll_at=NOW)
+    told = manage("status").out
+    assert "waits for an answer" in told
+    assert told.count("Is this still the same Moodle?") == 1
+    assert "stands still" not in told
+    assert succeed("status")["sites"][0]["question"] == doubt

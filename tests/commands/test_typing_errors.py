@@ -6,7 +6,6 @@ import pytest
 from django.core.management import execute_from_command_line
 from django.utils import timezone
 
-from moodle_sync.models import MoodleSite
 from tests.builders import make_site
 
 from .calling import manage
@@ -45,8 +44,7 @@ def test_issue_takes_a_number_of_seconds_above_0(limit: str) -> None:
 
 @pytest.mark.django_db
 def test_poll_says_that_a_worker_is_polling(monkeypatch: pytest.MonkeyPatch) -> None:
-    site = make_site()
-    MoodleSite.objects.filter(pk=site.pk).update(polling_until=timezone.now() + timedelta(hours=1))
+    make_site(polling_until=timezone.now() + timedelta(hours=1))
     monkeypatch.setattr("badging.management.base.LONGEST_WAIT", 0)
     done = manage("poll")
     assert done.code == 1

@@ -163,11 +163,19 @@ def addresses(course: Course, staging: NavigatrConnection, sandbox: Sandbox) -> 
     make_connection(name="Live", environment=Environment.PRODUCTION, pat=sandbox.production_pat)
     chosen = {"connection": staging.pk, "provider": DEMO_PROVIDER_ID}
     unmapped = Course.objects.exclude(pk=course.pk).get()
+    mina = User.objects.get(username="mina")
+    gone = make_course(course.site, shortname="GDPR26", fullname="Data Protection", gone_at=NOW)
+    doubles = [make_issuance(make_mapping(gone, staging))]
+    doubles.append(make_issuance(doubles[0].mapping))
+    for managed in (gone, make_course(course.site, shortname="GDPR26", fullname="Data Protection")):
+        CourseManager.objects.create(user=mina, course=managed)
     return {
         "list": reverse("courses"),
         "list-nothing": reverse("courses", query={"q": "nothing"}),
         "course": reverse("course", args=[course.pk]),
         "course-unmapped": reverse("course", args=[unmapped.pk]),
+        "course-gone": reverse("course", args=[gone.pk]),
+        "issuance-double": reverse("issuance", args=[gone.pk, doubles[0].pk]),
         "issuance": reverse("issuance", args=[course.pk, row.pk]),
         "provider": reverse("choose-provider", args=[course.pk]),
         "provider-error": reverse("choose-provider", args=[course.pk], query={"go": "1"}),

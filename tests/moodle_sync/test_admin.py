@@ -13,15 +13,17 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.formats import date_format
 
+from badging import sites
 from badging.meanings import Outcome
 from badging.models import AuditEntry, CourseManager, Issuance
 from badging.setup import DATA_PROTECTION_OFFICERS, SITE_ADMINS
-from moodle_sync.models import Course, Learner, MoodleSite
+from moodle_sync.models import Course, Learner, MoodleSite, MoodleSiteState
 from sandbox import MOODLE, Sandbox
 from vault.fields import Sealed
 
-from ..builders import make_completion, make_course, make_issuance, make_learner, make_mapping, make_site
+from ..builders import NOW, make_completion, make_course, make_issuance, make_learner, make_mapping, make_site
 
 State = Issuance.State
 pytestmark = pytest.mark.django_db
@@ -77,8 +79,8 @@ def said(response: Any) -> str:
 
 
 def entered(url: str, token: str, **fields: Any) -> dict[str, Any]:
-    site = {"name": "Main", "url": url, "new_token": token, "enabled": "on", "poll_interval": "00:01:00"}
-    return site | {"send_suspended": "on"} | fields
+    site = {"name": "Main", "url": url, "new_token": token, "enabled": "on", "send_suspended": "on"}
+    return site | {"poll_interval": "00:01:00", "busy_interval": "00:00:05"} | fields
 
 
 def connected(sandbox: Sandbox, **fields: Any) -> MoodleSite:
@@ -143,7 +145,7 @@ def test_moodle_being_down_saves_nothing(site_admin: Client, sandbox: Sandbox) -
 
 
 def test_settings_change_without_a_token_and_without_asking_moodle(site_admin: Client, sandbox: Sandbox) -> None:
-    site = connected(sandbox, next_poll_at=timezone.now() + timedelta(days=1), watermark=timezone.now())
+    site = connected(sandbox, next_poll_at=timezone.now() + timedelta(days=1), read_up_to=timezone.now())
     changed = entered(sandbox.moodle_url, "", name="Renamed", poll_interval="00:00:30")
     site_admin.post(page_of("moodlesite", site.pk), changed)
     site.refresh_from_db()
@@ -204,7 +206,7 @@ def test_a_moodle_token_that_cannot_be_decrypted_is_a_message(site_admin: Client
     assert site_admin.get(page_of("moodlesite", site.pk)).status_code == 200
     assert site_admin.get(listed("moodlesite")).status_code == 200
     assert "cannot be read with the keys" in said(run(site_admin, "moodlesite", "check_now", site.pk))
-    assert MoodleSite.objects.filter(findings=[], polling_until=None).exists()
+    assert MoodleSite.objects.filter(state__findings=[], state__polling_until=None).exists()
     assert site_admin.post(page_of("moodlesite", site.pk), entered(sandbox.moodle_url, "", name="X")).status_code == 302
     new = entered(sandbox.moodle_url, sandbox.moodle_token)
     assert site_admin.post(page_of("moodlesite", site.pk), new).status_code == 302
@@ -215,6 +217,92 @@ def test_a_moodle_token_that_cannot_be_decrypted_is_a_message(site_admin: Client
 def test_poll_now_asks_a_worker(site_admin: Client) -> None:
     site = make_site()
     assert "a worker was asked to poll it now" in said(run(site_admin, "moodlesite", "poll_now", site.pk))
+
+
+DOUBT = "Is this still the same Moodle? It was a.example, and now it is b.example."
+
+
+def test_the_question_stands_first_on_the_sites_page_and_is_answered_there(site_admin: Client) -> None:
+    site = make_site(feed="A", doubt=DOUBT, error=DOUBT)
+    waiting = make_issuance(make_mapping(make_course(site)))
+    assert DOUBT in site_admin.get(listed("moodlesite")).content.decode()
+    page = site_admin.get(page_of("moodlesite", site.pk)).content.decode()
+    assert page.count(DOUBT) == 1
+    assert page.index(DOUBT) < page.index('name="url"')
+    assert 'value="same_moodle"' in page
+    assert DOUBT in said(run(site_admin, "moodlesite", "poll_now", site.pk))
+    asked = run(site_admin, "moodlesite", "same_moodle", site.pk, back=str(site.pk))
+    assert "its people would get badges that others have earned" in asked.content.decode()
+    assert DOUBT in asked.content.decode()
+    assert MoodleSiteState.objects.get(site=site).doubt == DOUBT
+    assert not Issuance.objects.due(timezone.now()).exists()
+    done = run(site_admin, "moodlesite", "same_moodle", site.pk, back=str(site.pk), confirmed="yes")
+    assert "is read again, and what waits is sent" in said(done)
+    state = MoodleSiteState.objects.get(site=site)
+    assert (state.doubt, state.error) == ("", "")
+    assert list(Issuance.objects.due(timezone.now())) == [waiting]
+    entry = AuditEntry.objects.get()
+    assert (entry.action, entry.actor and entry.actor.get_username()) == ("site_confirmed", "person")
+    assert 'value="same_moodle"' not in done.content.decode()
+    assert "there is no open question" in said(run(site_admin, "moodlesite", "same_moodle", site.pk))
+
+
+def test_confirming_a_site_while_it_is_saved_is_audited_as_well(sandbox: Sandbox) -> None:
+    site = connected(sandbox, doubt=DOUBT, error=DOUBT)
+    assert sites.save_when_readable(site, actor=None, now=timezone.now(), same_moodle=True).saved
+    assert MoodleSiteState.objects.get(site=site).doubt == ""
+    assert [entry.action for entry in AuditEntry.objects.order_by("pk")] == ["site_saved", "site_confirmed"]
+
+
+def test_looking_does_not_answer_the_question(site_admin: Client) -> None:
+    site = make_site(doubt=DOUBT)
+    site_admin.get(listed("moodlesite", action="same_moodle", _selected_action=site.pk, confirmed="yes"))
+    assert MoodleSiteState.objects.get(site=site).doubt == DOUBT
+
+
+def test_who_may_only_look_does_not_answer_the_question(officer: Client) -> None:
+    site = make_site(doubt=DOUBT)
+    assert 'value="same_moodle"' not in officer.get(page_of("moodlesite", site.pk)).content.decode()
+    run(officer, "moodlesite", "same_moodle", site.pk, confirmed="yes")
+    assert MoodleSiteState.objects.get(site=site).doubt == DOUBT
+    assert not AuditEntry.objects.exists()
+
+
+def test_a_site_on_the_slower_feed_says_why_in_the_list_and_on_its_page(site_admin: Client) -> None:
+    finding = {"check": "report", "ok": False, "message": "Make the report.", "values": {}}
+    site = make_site(feed="B", findings=[finding])
+    for address in (listed("moodlesite"), page_of("moodlesite", site.pk)):
+        page = site_admin.get(address).content.decode()
+        assert "B: per learner (slower)" in page
+        assert "Make the report." in page
+
+
+def test_a_sites_page_shows_how_it_is_read(site_admin: Client) -> None:
+    site = make_site(
+        feed="A",
+        zone="Australia/Sydney",
+        last_poll_at=NOW,
+        next_poll_at=NOW + timedelta(seconds=10),
+        last_poll_took=timedelta(seconds=1.5),
+        pace=timedelta(seconds=10),
+    )
+    page = site_admin.get(page_of("moodlesite", site.pk)).content.decode()
+    for text in ("Australia/Sydney", date_format(NOW, "DATETIME_FORMAT"), "1.5 s", "10 s"):
+        assert text in page
+
+
+def test_the_list_of_sites_takes_the_same_queries_however_many_there_are(site_admin: Client) -> None:
+    def asked() -> int:
+        with CaptureQueriesContext(database) as seen:
+            assert site_admin.get(listed("moodlesite")).status_code == 200
+        return len(seen)
+
+    make_site(feed="B")
+    asked()
+    before = asked()
+    for number in range(5):
+        make_site(feed="B", doubt=DOUBT if number % 2 else "")
+    assert asked() == before
 
 
 def test_only_a_site_that_nothing_was_read_from_may_be_deleted(site_admin: Client) -> None:
@@ -261,6 +349,18 @@ def test_a_course_leads_to_moodle_and_to_its_managers(site_admin: Client) -> Non
     page = site_admin.get(page_of("course", course.pk)).content.decode()
     assert course.url in page
     assert reverse("admin:badging_coursemanager_change", args=[manager.pk]) in page
+
+
+def test_a_deleted_course_is_marked_and_leads_to_its_successor(site_admin: Client) -> None:
+    gone = make_course(shortname="GDPR26", gone_at=NOW)
+    page = site_admin.get(page_of("course", gone.pk)).content.decode()
+    assert "No course of this name was found." in page
+    assert f"{gone} (deleted in Moodle)" in site_admin.get(listed("course")).content.decode()
+    new = make_course(gone.site, shortname="GDPR26")
+    page = site_admin.get(page_of("course", gone.pk)).content.decode()
+    assert new.full_label in page
+    assert f'href="{reverse("choose-provider", args=[new.pk])}"' in page
+    assert "what took its place" not in site_admin.get(page_of("course", new.pk)).content.decode().lower()
 
 
 # Learners: export and erasure

@@ -35,7 +35,7 @@ class Command(PortalCommand):
         parser.add_argument("--connection", required=True, help="name of the Navigatr connection")
         parser.add_argument("--provider", required=True, type=int, help="provider id")
         parser.add_argument("--badge", required=True, type=int, help="badge id")
-        parser.add_argument("--min-score", type=percent, metavar="P", help="least score in percent")
+        parser.add_argument("--min-score", type=percent, metavar="P", help="minimum score in percent")
         parser.add_argument("--include-past", action="store_true", help="also those who have already completed")
 
     def handle(self, *args: Any, **options: Any) -> None:

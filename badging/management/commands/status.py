@@ -28,11 +28,20 @@ class Command(PortalCommand):
             + (_(", %d held") % row["held"] if row["held"] else "")
             for row in now["connections"]
         ]
-        lines += [
-            f"{row['name']}: {_('feed')} {row['strategy'] or '–'}, {_('last poll')} {row['last_poll'] or '–'}, "
-            + (f"{_('next poll')} {row['next_poll'] or _('now')}" if row["enabled"] else _("disabled"))
-            + (f". {OVERDUE}" if row["overdue"] else "")
-            + (f". {row['error']}" if row["error"] else "")
-            for row in now["sites"]
-        ]
+        lines += [_site_line(row) for row in now["sites"]]
         self.say(options, now, *lines)
+
+
+def _site_line(row: dict[str, Any]) -> str:
+    """One site: how and when it is read, and what is wrong with it."""
+    if not row["enabled"]:
+        when = _("disabled")
+    elif row["question"]:
+        when = _("waits for an answer")
+    else:
+        when = f"{_('next poll')} {row['next_poll'] or _('now')}"
+    first = f"{row['name']}: {_('feed')} {row['feed'] or '–'}, {_('last poll')} {row['last_poll'] or '–'}, {when}"
+    wrong = [row["question"], OVERDUE if row["overdue"] else "", row["feed_reason"]]
+    # An open question is kept as the site's error as well.
+    wrong += [row["error"]] if row["error"] not in wrong else []
+    return ". ".join([first, *(str(text).rstrip(".") for text in wrong if text)])
