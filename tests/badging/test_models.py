@@ -19,6 +19,7 @@ from badging.models import (
     NavigatrConnection,
     recipient_key,
 )
+from moodle_sync.models import Learner
 from tests.builders import NOW, make_completion, make_connection, make_course, make_issuance, make_mapping
 
 pytestmark = pytest.mark.django_db
@@ -116,6 +117,9 @@ def test_the_database_refuses_to_change_audit_rows_too() -> None:
 
 def test_postgresql_refuses_to_delete_audit_rows_and_sqlite_leaves_that_to_the_models() -> None:
     make_attempt()
+    assert row.learner.full_label == "Ana Lee (id 101)"
+    assert Learner(moodle_id=7).full_label == "learner 7"
+    assert Learner(moodle_id=7, firstname="Ana", erased_at=NOW).full_label == "erased learner 7"
     audit.record(AuditEntry.Action.CANCELLED, "3 issuances")
     for table in (IssuanceAttempt, AuditEntry):
         assert refused(unguarded(table).delete) == (database.vendor == "postgresql")
@@ -160,6 +164,9 @@ def test_every_row_has_a_name_for_lists() -> None:
     assert str(row.mapping) == f"{row.course} → Safeguarding"
     assert str(row.connection) == "Navigatr 1 (Staging)"
     assert str(attempt) == "2026-11-23 12:30:00 Issued"
-    assert str(CourseManager(user=user, course=row.course)) == f"mina – {row.course} (C2 · Moodle 1)"
+    assert str(CourseManager(user=user, course=row.course)) == f"mina – {row.course} (C2 · id 2 · Moodle 1)"
+    assert row.learner.full_label == "Ana Lee (id 101)"
+    assert Learner(moodle_id=7).full_label == "learner 7"
+    assert Learner(moodle_id=7, firstname="Ana", erased_at=NOW).full_label == "erased learner 7"
     audit.record(AuditEntry.Action.CANCELLED, "3 issuances")
     assert str(AuditEntry.objects.get()) == "Cancelled by hand: 3 issuances"
