@@ -66,9 +66,9 @@ def test_a_task_that_fails_is_logged_once_without_the_words_of_its_error(
 ) -> None:
     site = make_site()
     with database.execute_wrapper(raise_with_data):
-        tasks.poll_site.apply((site.pk,))
+        tasks.send_due.apply((site.pk,))
     text = written.getvalue()
-    assert text.count("ERROR celery.app.trace: Task badging.tasks.poll_site[") == 1
+    assert text.count("ERROR celery.app.trace: Task badging.tasks.send_due[") == 1
     assert "raised unexpected: django.db.utils.IntegrityError" in text
     assert "in raise_with_data" in text
     assert "Okafor" not in text
@@ -82,11 +82,11 @@ def test_a_worker_of_its_own_logs_a_failing_task_once_on_standard_error(tmp_path
     command = [sys.executable, "-m", "celery", "--quiet", "-A", "config", "worker", "--pool", "threads"]
     command += ["--concurrency", "1", "--loglevel", "WARNING"]
     with running.program(command, running.environment(data, **settings)) as worker:
-        code = "from badging.tasks import poll_site; poll_site.delay(1)"
+        code = "from badging.tasks import send_due; send_due.delay(1)"
         assert running.manage(data, "shell", "--no-imports", "-c", code, **settings).returncode == 0
         wait_until(lambda: "django.db.utils.OperationalError" in worker.lines, what="the end of the traceback")
         worker.stop()
-    assert worker.text.count("Task badging.tasks.poll_site[") == 1
+    assert worker.text.count("Task badging.tasks.send_due[") == 1
     assert worker.text.count("django.db.utils.OperationalError") == 2
     assert "no such table" not in worker.text
 
