@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from queue import Empty, SimpleQueue
 from time import monotonic
 
@@ -65,15 +66,6 @@ class Begun:
         return self.since + PATIENCE.total_seconds()
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A poll that is over: whether it queued something, and whether the portal itself failed."""
-
-    site: int
-    queued: bool
-    failed: bool
-
-
 class Poller:
     """The polls of one process, and their threads. `run` is called by one thread at a time.
 
@@ -87,8 +79,8 @@ class Poller:
         self._on_queued = on_queued
         self._threads = ThreadPoolExecutor(at_once + waiting, thread_name_prefix="poll")
         self._database = SharedConnections(DATABASE_CONNECTIONS if connection.vendor == "postgresql" else 1)
-        # What has become of polls; None: look at once.
-        self._news: SimpleQueue[Ended | None] = SimpleQueue()
+        # What other threads have to tell, as calls for the thread of `run`.
+        self._news: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._begun: dict[int, Begun] = {}
         self._quick: deque[DueSite] = deque()
         self._slow: deque[DueSite] = deque()
@@ -98,7 +90,7 @@ class Poller:
 
     def wake(self) -> None:
         """Let the round that is running look at once which sites are due."""
-        self._news.put(None)
+        self._news.put(self._woken)
 
     def run(self, *, until: float, should_stop: Callable[[], bool]) -> None:
         """Poll what is due until nothing will be before the next tick, until `until` (monotonic), or `should_stop`.
@@ -114,7 +106,7 @@ class Poller:
                 break
             self._wait(until)
         while self._begun and should_stop():
-            self._note(self._news.get())
+            self._news.get()()
         self._tell(at_once=True)
         if not self._begun:
             self._database.close_idle()
@@ -158,32 +150,32 @@ class Poller:
 
     def _poll(self, pk: int, should_stop: Callable[[], bool]) -> None:
         """Poll one site, in a thread. The connection to the database is others' while Moodle is waited for."""
-        queued = failed = False
+        failed = False
         try:
             with self._database.lent():
                 site = MoodleSite.objects.select_related("state").filter(pk=pk).first()
                 if site is not None:
-                    result = poll_and_queue(
+                    poll_and_queue(
                         site,
                         now=timezone.now(),
                         if_due=True,
                         should_stop=should_stop,
                         while_waiting=self._database.let_go,
+                        on_queued=lambda: self._news.put(self._something_queued),
                     )
-                    queued = result.queued > 0
         except Exception:
             failed = True
             log.exception("polling the Moodle site %d ended in an error of the portal", pk)
         finally:
-            self._news.put(Ended(pk, queued, failed))
+            self._news.put(partial(self._ended, pk, failed=failed))
 
     def _wait(self, until: float) -> None:
         """Until a poll is over, the next one may begin, or it is time to look."""
         timeout = min(until, self._look_at, self._next_beginning(), *self._telling()) - monotonic()
         with suppress(Empty):
-            self._note(self._news.get(timeout=max(timeout, 0)))
+            self._news.get(timeout=max(timeout, 0))()
             while True:
-                self._note(self._news.get_nowait())
+                self._news.get_nowait()()
         self._tell()
 
     def _next_beginning(self) -> float:
@@ -197,14 +189,16 @@ class Poller:
             moments += [poll.slow_from for poll in self._begun.values() if not poll.waits]
         return min(moments)
 
-    def _note(self, news: Ended | None) -> None:
-        if news is None:
-            self._look_at = 0.0
-            return
-        del self._begun[news.site]
-        self._queued = self._queued or news.queued
-        if news.failed:
-            self._resting[news.site] = monotonic() + REST_SECONDS
+    def _woken(self) -> None:
+        self._look_at = 0.0
+
+    def _something_queued(self) -> None:
+        self._queued = True
+
+    def _ended(self, pk: int, *, failed: bool) -> None:
+        del self._begun[pk]
+        if failed:
+            self._resting[pk] = monotonic() + REST_SECONDS
 
     def _telling(self) -> list[float]:
         """When the senders are to be told, if they are."""

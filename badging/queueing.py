@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from datetime import datetime, timedelta
 
+from django.db import transaction
 from django.db.models import Q
 
 from moodle_sync.models import Completion, Course, Learner, MoodleSite, MoodleSiteState
@@ -38,20 +39,28 @@ def poll_and_queue(
     if_due: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
     while_waiting: WhileWaiting = nullcontext,
+    on_queued: Callable[[], object] = lambda: None,
 ) -> PollResult:
     """Poll one site: read the mapped courses, and queue an issuance for each completion that counts.
 
     Running it twice, or two at a time, changes nothing. Never raises for what Moodle answers. With `if_due` a site
     that somebody else has polled meanwhile is left alone. `should_stop` is asked between calls to Moodle; the next
-    poll goes on from there. `while_waiting` surrounds each call.
+    poll goes on from there. `while_waiting` surrounds each call. `on_queued` is called whenever issuances have been
+    queued and may be sent, while the poll goes on.
     """
+
+    def on_stored(stored: Stored) -> int:
+        if queued := queue_stored(stored, now=now):
+            transaction.on_commit(on_queued)
+        return queued
+
     if site.send_suspended:
         _let_go_of_suspended(site, now)
     before = site.state.feed
     result = read_site(
         site,
         wanted_courses(site),
-        on_stored=lambda stored: queue_stored(stored, now=now),
+        on_stored=on_stored,
         waiting=waiting_for_moodle,
         now=now,
         if_due=if_due,

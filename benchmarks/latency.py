@@ -2,11 +2,11 @@
 
     python -m benchmarks.latency [--rates 1 20] [--seconds 120]
 
-Runs the whole portal (`manage.py portal`, PostgreSQL, embedded Valkey) beside the sandbox with a site as it is connected
-by default, has learners complete one course at an even rate, and compares the sandbox's own clock at each completion
-and at each assertion. The first completion after a quiet time waits for the next poll, a poll interval at most; from
-then on the site is polled often. So the first badge is told for itself, and the others are those of learners who
-complete the course after it. Limits: p50 5 s, p95 10 s; over them the exit code is 1.
+Runs the whole portal (`manage.py portal`, PostgreSQL, embedded Valkey) beside the sandbox with a site that has the
+default intervals, has learners complete one course at an even rate, and compares the sandbox's own clock at each
+completion and at each assertion. The first completion after a quiet time waits for the next poll, a poll interval at
+most; from then on the site is polled often. So the first badge is told for itself, and the others are those of learners
+who complete the course after it. Limits: p50 5 s, p95 10 s; over them the exit code is 1.
 """
 
 import argparse
