@@ -2,14 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 
+from django.db import transaction
 from django.db.models import F, Q
 
 from moodle_sync.models import Completion, Course, Learner, MoodleSite, MoodleSiteState
 from moodle_sync.polling import PollResult, read_site
-from moodle_sync.reading import Stored, WantedCourse
-from moodle_sync.site_check import feed_reason
+from moodle_sync.reading import Poll, Stored, WantedCourse
+from moodle_sync.site_check import WhileWaiting, feed_reason
 
 from . import audit
 from .meanings import HELD_BY_MOODLE, WITHOUT_SCORE, Outcome
@@ -30,39 +32,65 @@ MENDED_BY_PROFILE = [
 ASKED_IN_A_POLL = 100
 
 
-def poll_and_queue(site: MoodleSite, *, now: datetime, should_stop: Callable[[], bool] = lambda: False) -> PollResult:
-    """One round for one site: read the mapped courses, and queue an issuance for each completion that counts.
+def poll_and_queue(
+    site: MoodleSite,
+    *,
+    now: datetime,
+    if_due: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
+    while_waiting: WhileWaiting = nullcontext,
+    on_queued: Callable[[], object] = lambda: None,
+) -> PollResult:
+    """Poll one site: read the mapped courses, and queue an issuance for each completion that counts.
 
-    Running it twice, or two at a time, changes nothing. Never raises for what Moodle answers. `should_stop` is asked
-    between calls to Moodle; the next round goes on from there.
+    Running it twice, or two at a time, changes nothing. Never raises for what Moodle answers. With `if_due` a site
+    that somebody else has polled meanwhile is left alone. `should_stop` is asked between calls to Moodle; the next
+    poll goes on from there. `while_waiting` surrounds each call. `on_queued` is called whenever issuances have been
+    queued and may be sent, while the poll goes on.
     """
+
+    def on_stored(stored: Stored) -> int:
+        if queued := queue_stored(stored, now=now):
+            transaction.on_commit(on_queued)
+        return queued
+
     if site.send_suspended:
-        rows = Issuance.objects.filter(course__site=site)
-        requeue(rows.filter(state=State.HELD, reason=Outcome.LEARNER_SUSPENDED), now=now)
+        _let_go_of_suspended(site, now)
     before = site.state.feed
     result = read_site(
         site,
         wanted_courses(site),
-        on_stored=lambda stored: queue_stored(stored, now=now),
-        waiting=lambda: waiting_for_moodle(site, now),
+        on_stored=on_stored,
+        waiting=waiting_for_moodle,
         now=now,
+        if_due=if_due,
         should_stop=should_stop,
+        while_waiting=while_waiting,
     )
-    if not result.busy:
+    if before and result.feed not in (None, before):
         _note_change_of_feed(site, before)
     return result
+
+
+def _let_go_of_suspended(site: MoodleSite, now: datetime) -> None:
+    """Queue what was held for suspended accounts while the site was set to hold it."""
+    held = Issuance.objects.filter(state=State.HELD, reason=Outcome.LEARNER_SUSPENDED, course__site=site)
+    # Almost always none: asked for plainly, as this is part of every poll.
+    if pks := list(held.values_list("pk", flat=True)):
+        requeue(Issuance.objects.filter(pk__in=pks), now=now)
 
 
 def _note_change_of_feed(site: MoodleSite, before: str) -> None:
     """A site that falls back to the slower feed, or comes back from it, is news for the audit."""
     state = MoodleSiteState.objects.get(site=site)
-    if before and state.feed != before:
-        audit.record(AuditEntry.Action.FEED_CHANGED, site, feed=state.feed, before=before, reason=feed_reason(state))
+    audit.record(AuditEntry.Action.FEED_CHANGED, site, feed=state.feed, before=before, reason=feed_reason(state))
 
 
 def wanted_courses(site: MoodleSite) -> list[WantedCourse]:
     """The mapped courses. A disabled one is read too: what is completed meanwhile waits as held, and is not lost."""
-    mappings = CourseBadgeMapping.objects.filter(course__site=site).select_related("course__site__state")
+    mappings = CourseBadgeMapping.objects.filter(course__site=site).select_related("course")
+    for mapping in mappings:
+        mapping.course.site = site
     early = min(site.state.clock_skew, timedelta())
     return [
         WantedCourse(
@@ -74,7 +102,7 @@ def wanted_courses(site: MoodleSite) -> list[WantedCourse]:
     ]
 
 
-def waiting_for_moodle(site: MoodleSite, now: datetime) -> list[Completion]:
+def waiting_for_moodle(poll: Poll) -> list[Completion]:
     """Completions whose badges wait for a score, a profile, an account or the completion itself to change in Moodle.
 
     Those asked about longest ago come first, 100 at the most, none twice within the poll interval. After a full
@@ -82,12 +110,13 @@ def waiting_for_moodle(site: MoodleSite, now: datetime) -> list[Completion]:
     """
     waits = Q(state=State.HELD, reason__in=HELD_BY_MOODLE) | Q(state=State.NOT_MET)
     waits |= Q(state=State.FAILED, reason__in=MENDED_BY_PROFILE)
-    not_shown = Q(completion__confirmed_at__lt=F("course__site__state__read_whole_at"))
+    if poll.state.read_whole_at is not None:
+        waits |= Q(completion__confirmed_at__lt=poll.state.read_whole_at)
     rows = Issuance.objects.filter(
-        waits | not_shown,
+        waits,
         state__in=[State.HELD, State.NOT_MET, State.FAILED],
-        course__in=Course.objects.filter(site=site, mapping__isnull=False),
-        completion__confirmed_at__lte=now - site.poll_interval,
+        course__in=list(poll.wanted),
+        completion__confirmed_at__lte=poll.now - poll.site.poll_interval,
         learner__erased_at=None,
     )
     oldest = rows.order_by("completion__confirmed_at").values_list("completion", flat=True)[:ASKED_IN_A_POLL]

@@ -14,27 +14,27 @@ from typing import Any
 
 from celery import shared_task
 from celery.signals import worker_shutting_down
-from django.db.models import F
+from django.conf import settings
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from moodle_sync.models import MoodleSite, MoodleSiteState
+from moodle_sync.models import MoodleSiteState
 from navigatr_client import NavigatrError
 from vault.keys import WrongKey
 
-from . import connections, issuing, mapping, queueing, sweeping
+from . import connections, issuing, mapping, sweeping
 from .models import NavigatrConnection
+from .polling_round import Poller
 
 log = logging.getLogger(__name__)
 
 # How long one connection may send in one go before its sender goes to the end of the line: a worker has fewer threads
-# than there may be connections with a long queue, and polls wait for the same threads.
+# (supervisor/programs.py) than there may be connections with a long queue. Polling takes one of them, by turns as well.
 TURN_SECONDS = 30.0
-# Polls of slow sites leave at least half of a worker's threads (supervisor/programs.py) to sending.
-POLLS_AT_ONCE = 4
 
 stopping = threading.Event()
-polls_under_way = threading.BoundedSemaphore(POLLS_AT_ONCE)
+# The polls of this process, in all its rounds.
+poller = Poller(at_once=settings.POLLS_AT_ONCE, waiting=settings.POLLS_WAITING, on_queued=lambda: nudge())
 _under_way: dict[str, list[float]] = {}
 _under_way_lock = threading.Lock()
 
@@ -67,34 +67,19 @@ def stop_sending(**kwargs: Any) -> None:
 
 @shared_task(ignore_result=True)
 def poll_due() -> None:
-    """Start a poll for each Moodle site whose time has come, the one that waits longest first.
+    """Poll each Moodle site as soon as it is due, for one turn; ends early when none will be before the next tick.
 
-    A site that is being polled is left out.
+    Twice at a time is harmless: each poll takes its site with a lease. Where this process is at it already, the round
+    that is running looks at once what is due.
     """
-    due = MoodleSite.objects.due(timezone.now()).order_by(F("state__next_poll_at").asc(nulls_first=True))
-    for pk in due.values_list("pk", flat=True):
-        poll_site.apply_async((pk,), expires=60)
-
-
-@shared_task(ignore_result=True)
-def poll_site(site_id: int) -> None:
-    """One round for one site. Twice at a time is harmless: the second finds it taken.
-
-    Where too many are under way it stays due, and a later tick starts it.
-    """
-    if not polls_under_way.acquire(blocking=False):
-        return
-    try:
-        site = MoodleSite.objects.filter(pk=site_id).select_related("state").first()
-        queued = (
-            queueing.poll_and_queue(site, now=timezone.now(), should_stop=stopping.is_set).queued
-            if site is not None
-            else 0
-        )
-    finally:
-        polls_under_way.release()
-    if queued:
-        nudge()
+    until = monotonic() + TURN_SECONDS
+    with alone("polling") as nobody_else:
+        if not nobody_else:
+            poller.wake()
+            return
+        poller.run(until=until, should_stop=stopping.is_set)
+    if monotonic() >= until and not stopping.is_set():
+        _wake(poll_due, "polling goes on at the next tick")
 
 
 @shared_task(ignore_result=True)
@@ -141,20 +126,20 @@ def nudge() -> bool:
 
     Nothing is lost then: it is sent when the worker is back.
     """
-    try:
-        send_sweep.apply_async(expires=30, retry=False)
-    except OperationalError as error:
-        log.warning("the broker does not answer (%s); what is due is sent by the next sweep", type(error).__name__)
-        return False
-    return True
+    return _wake(send_sweep, "what is due is sent by the next sweep")
 
 
 def nudge_poll(site_id: int) -> bool:
     """Have a site polled now; False when no broker answers (the next tick will do it)."""
     MoodleSiteState.objects.filter(site=site_id).update(next_poll_at=timezone.now())
+    return _wake(poll_due, "the next tick polls the site")
+
+
+def _wake(task: Any, otherwise: str) -> bool:
+    """Have a worker begin with a task; False, and a line in the log, when no broker answers."""
     try:
-        poll_site.apply_async((site_id,), expires=60, retry=False)
+        task.apply_async(expires=30, retry=False)
     except OperationalError as error:
-        log.warning("the broker does not answer (%s); the next tick polls the site", type(error).__name__)
+        log.warning("the broker does not answer (%s); %s", type(error).__name__, otherwise)
         return False
     return True

@@ -8,7 +8,6 @@ settle, and reads /proc (Linux) twice. The sandbox is not part of the set, and n
 """
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
@@ -29,10 +28,10 @@ def main() -> None:
         stage.connect(variables, info, moodle=True)
         with running.portal(variables) as supervisor:
             time.sleep(options.settle)
-            before = {pid: _cpu_seconds(pid) for pid in _family(supervisor.pid)}
+            before = {pid: running.cpu_seconds(pid) for pid in running.family(supervisor.pid)}
             time.sleep(options.seconds)
             rows = [
-                (_cpu_seconds(pid) - seconds, _resident_mb(pid), _name(pid))
+                (running.cpu_seconds(pid) - seconds, running.resident_mb(pid), running.name(pid))
                 for pid, seconds in before.items()
                 if Path(f"/proc/{pid}").exists()
             ]
@@ -42,29 +41,6 @@ def main() -> None:
     megabytes = sum(row[1] for row in rows)
     print(f"{percent:6.2f} % {megabytes:7.1f} MB  together, over {options.seconds} s")
     sys.exit(0 if percent < LIMIT_PERCENT and megabytes < LIMIT_MB else 1)
-
-
-def _family(pid: int) -> list[int]:
-    """The process and all that it has started, and they in turn."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(grandchild for child in children for grandchild in _family(int(child)))]
-
-
-def _cpu_seconds(pid: int) -> float:
-    """Processor time so far, in user and kernel mode."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _resident_mb(pid: int) -> float:
-    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS:")]
-    return int(line.split()[1]) / 1024
-
-
-def _name(pid: int) -> str:
-    """The command line, without the folders before the program's name."""
-    program, *arguments = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    return " ".join([Path(program).name, *arguments])[:80]
 
 
 if __name__ == "__main__":

@@ -18,7 +18,10 @@ from tests import services
 
 @contextmanager
 def sandbox(*, latency: float = 0) -> Iterator[dict[str, Any]]:
-    """Run a sandbox; yields what its `/control/info` tells, and `url`. `latency`: seconds before each PUT's answer."""
+    """Run a sandbox; yields what its `/control/info` tells, `url` and `pid`.
+
+    `latency`: seconds before each PUT's answer.
+    """
     port = services.free_port()
     command = [sys.executable, "-m", "sandbox", "--port", str(port), "--quiet", "--empty"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -28,7 +31,7 @@ def sandbox(*, latency: float = 0) -> Iterator[dict[str, Any]]:
             url = f"http://127.0.0.1:{port}"
             if latency:
                 control(url, "faults", kind="slow", call="issue", seconds=latency)
-            yield {"url": url, **ask(f"{url}/control/info")["result"]}
+            yield {"url": url, "pid": process.pid, **ask(f"{url}/control/info")["result"]}
         finally:
             process.terminate()
 

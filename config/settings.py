@@ -285,6 +285,9 @@ CIRCUIT_LONGEST_PAUSE = timedelta(seconds=_number("CIRCUIT_LONGEST_PAUSE_SECONDS
 # How many calls at once go to one Navigatr connection, and how many issuances a worker takes in hand.
 SEND_THREADS = _number("SEND_THREADS", 64)
 SEND_BATCH = _number("SEND_BATCH", 500)
+# How many Moodle sites are polled at once by a worker, and how many slow or failing ones besides.
+POLLS_AT_ONCE = _number("POLLS_AT_ONCE", 32, most=1000)
+POLLS_WAITING = _number("POLLS_WAITING", 64, most=1000)
 # The most calls that one polling round makes to a Moodle without the report.
 MOODLE_CALLS_PER_ROUND = _number("MOODLE_CALLS_PER_ROUND", 1000)
 MOODLE_TIMEOUT = _number("MOODLE_TIMEOUT_SECONDS", 30)

@@ -9,9 +9,11 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -27,7 +29,7 @@ from .completing import complete_what_is_new
 from .identity import AnotherMoodle, see_that_people_are_the_same, see_that_the_address_is_the_same
 from .models import Completion, Feed, MoodleSite, MoodleSiteState
 from .reading import Batch, OnStored, Poll, WantedCourse, seen_before
-from .site_check import check_is_due, keep_inspection, moodle_client_for, sync_courses
+from .site_check import WhileWaiting, check_is_due, keep_inspection, moodle_client_for, sync_courses
 from .storing import store
 
 log = logging.getLogger(__name__)
@@ -40,7 +42,7 @@ ASKED_AT_ONCE = 25
 # What data that nobody has thought of makes a program raise.
 ODD_DATA = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
-Waiting = Callable[[], Sequence[Completion]]
+Waiting = Callable[[Poll], Sequence[Completion]]
 
 
 @dataclass
@@ -48,7 +50,7 @@ class PollResult:
     """What one poll of one site did. `error` is "" or says in plain words what is wrong and what to do.
 
     `problems`: single courses or rows that could not be read; the rest of the round went on. `busy`: nothing was done,
-    because somebody else is polling the site, or nobody may.
+    because somebody else is polling the site, or nobody may. `feed`: the one that was used; None if nothing was done.
     """
 
     site: str
@@ -58,9 +60,10 @@ class PollResult:
     error: str = ""
     problems: list[str] = field(default_factory=list)
     busy: bool = False
+    feed: str | None = None
 
 
-def nobody_waits() -> Sequence[Completion]:
+def nobody_waits(poll: Poll) -> Sequence[Completion]:
     """The default of `waiting`."""
     return ()
 
@@ -72,24 +75,27 @@ def read_site(
     on_stored: OnStored,
     waiting: Waiting = nobody_waits,
     now: datetime,
+    if_due: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
+    while_waiting: WhileWaiting = nullcontext,
 ) -> PollResult:
     """Read what is new in these courses of one site. Never raises for what Moodle answers.
 
     Only one poll of a site runs at a time (the report's filters belong to the token); a second one says so and reads
     nothing. A failure is kept on the site with what to do, and the next poll waits longer. `waiting` is asked at the
-    end for completions that wait for Moodle's word, such as a score, and each is asked about. `should_stop` is asked
-    between calls; then what has been stored is kept, and the next poll goes on from there. `site` itself is not
-    changed: what the poll leaves is in its state.
+    end for completions that wait for Moodle's word, such as a score, and each is asked about. With `if_due` a site
+    that somebody else has polled meanwhile is left alone. `should_stop` is asked between calls; then what has been
+    stored is kept, and the next poll goes on from there. `while_waiting` surrounds each call to Moodle. `site` itself
+    is not changed: what the poll leaves is in its state.
     """
     result = PollResult(site.name)
-    lease = _Lease.take(site, now)
+    lease = _Lease.take(site, now, if_due=if_due)
     if lease is None:
         result.busy = True
         result.error = _why_not(site, now)
         return result
     try:
-        _poll(site.pk, wanted, on_stored, waiting, lease, result, should_stop)
+        _poll(site.pk, wanted, on_stored, waiting, lease, result, should_stop, while_waiting)
     finally:
         lease.give_back()
     return result
@@ -103,7 +109,7 @@ def ask_again(site: MoodleSite, completions: Sequence[Completion], *, on_stored:
     with moodle_client_for(site) as client:
         courses = {row.course_id: WantedCourse(row.course) for row in completions}
         poll = Poll(site, site.state, client, courses, now, heartbeat=lambda: None)
-        for batch in _look_again(poll, lambda: completions):
+        for batch in _look_again(poll, lambda _poll: completions):
             _take(poll, batch, on_stored)
 
 
@@ -123,27 +129,34 @@ def _poll(
     lease: "_Lease",
     result: PollResult,
     should_stop: Callable[[], bool],
+    while_waiting: WhileWaiting,
 ) -> None:
     """Poll with the lease in hand, and keep on the site what came of it."""
     site = MoodleSite.objects.select_related("state").get(pk=site_id)
-    try:
-        client = moodle_client_for(site)
-    except (WrongKey, ValueError) as error:
-        result.error = _(str(error))
-        _note_failure(site, result.error, lease.now)
-        return
 
     def heartbeat() -> None:
         if should_stop():
             raise _Stopped
         lease.renew()
 
+    @contextmanager
+    def calling() -> Iterator[None]:
+        heartbeat()
+        with while_waiting():
+            yield
+
+    try:
+        client = moodle_client_for(site, while_waiting=calling)
+    except (WrongKey, ValueError) as error:
+        result.error = _(str(error))
+        _note_failure(site, result.error, lease.now)
+        return
     with client:
         courses = {row.course.pk: row for row in wanted}
         poll = Poll(site, site.state, client, courses, lease.now, heartbeat, problems=result.problems)
         try:
             _read(poll, on_stored, waiting)
-            _note_success(poll, lease.elapsed())
+            _note_success(poll, lease)
         except MoodleError as error:
             result.error = f"{error}. {_(error.advice)}"
             _note_failure(site, result.error, poll.now, error)
@@ -161,6 +174,7 @@ def _poll(
             _note_failure(site, result.error, poll.now)
         finally:
             result.calls, result.new_completions, result.queued = client.calls, poll.new, poll.queued
+            result.feed = poll.state.feed
 
 
 def _read(poll: Poll, on_stored: OnStored, waiting: Waiting) -> None:
@@ -179,6 +193,11 @@ def _read(poll: Poll, on_stored: OnStored, waiting: Waiting) -> None:
 
 def _take(poll: Poll, batch: Batch, on_stored: OnStored) -> None:
     """Complete what is new in a batch, then store it and tell the caller, in one transaction."""
+    if batch.is_empty:
+        # Most polls: how far they came is written at their end, with all else.
+        poll.move(batch.state)
+        poll.moved |= batch.state
+        return
     mapped_courses.follow_renames(poll, batch)
     seen, facts = complete_what_is_new(poll, batch)
     see_that_people_are_the_same(poll, seen, facts)
@@ -227,7 +246,7 @@ def _feed(poll: Poll) -> Iterator[Batch]:
 
 def _look_again(poll: Poll, waiting: Waiting) -> Iterator[Batch]:
     """Those who wait for a word of Moodle's about their score, profile, account or completion."""
-    rows = [row for row in waiting() if row.course_id in poll.wanted]
+    rows = [row for row in waiting(poll) if row.course_id in poll.wanted]
     for start in range(0, len(rows), ASKED_AT_ONCE):
         part = rows[start : start + ASKED_AT_ONCE]
         yield Batch([seen_before(row, poll.wanted[row.course_id].course) for row in part], ask_all=True)
@@ -262,12 +281,13 @@ class _Lease:
     now: datetime
     until: datetime
     started: float = field(default_factory=time.monotonic)
+    held: bool = True
 
     @classmethod
-    def take(cls, site: MoodleSite, now: datetime) -> "_Lease | None":
+    def take(cls, site: MoodleSite, now: datetime, *, if_due: bool) -> "_Lease | None":
         """One conditional update: whoever's row count is 1 may poll."""
         lease = cls(site, now, now + POLL_LEASE)
-        free = MoodleSite.objects.free(now).filter(pk=site.pk)
+        free = (MoodleSite.objects.due(now) if if_due else MoodleSite.objects.free(now)).filter(pk=site.pk)
         taken = MoodleSiteState.objects.filter(site__in=free).update(polling_until=lease.until) == 1
         return lease if taken else None
 
@@ -284,18 +304,23 @@ class _Lease:
             raise _LeaseLost
         self.until = until
 
-    def give_back(self) -> None:
-        """Let the next poll begin, unless it already has."""
-        MoodleSiteState.objects.filter(site=self.site.pk, polling_until=self.until).update(polling_until=None)
+    def give_back(self, **noted: Any) -> None:
+        """Let the next poll begin and note this of the present one, unless the next one already has begun."""
+        if self.held:
+            mine = MoodleSiteState.objects.filter(site=self.site.pk, polling_until=self.until)
+            mine.update(polling_until=None, **noted)
+            self.held = False
 
 
-def _note_success(poll: Poll, took: timedelta) -> None:
+def _note_success(poll: Poll, lease: _Lease) -> None:
+    """Keep how far the poll came, and when the next one is due."""
     site, state = poll.site, poll.state
     # Without the report each poll costs hundreds of calls, so it is never hurried.
     pace = site.pace_after(state.pace, busy=poll.new > 0) if state.feed == Feed.REPORT else site.poll_interval
-    MoodleSiteState.objects.filter(pk=state.pk).update(
+    lease.give_back(
+        **poll.moved,
         last_poll_at=poll.now,
-        last_poll_took=took,
+        last_poll_took=lease.elapsed(),
         next_poll_at=poll.now + pace,
         pace=pace,
         failures=0,

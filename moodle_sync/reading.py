@@ -99,13 +99,19 @@ class Batch:
     on_file: bool = False
     ask_all: bool = False
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to store but how far the reading has come."""
+        return not (self.seen or self.whole or self.bookmarks or self.gone)
+
 
 @dataclass
 class Poll:
     """One poll of one site under way, and what it has come to so far.
 
     `heartbeat` is called between calls to Moodle; it may raise to end the poll. `zone_doubted`: times were met that
-    cannot be in the zone that the site is believed to use.
+    cannot be in the zone that the site is believed to use. `moved`: values for the site's state that need not be
+    written before the end of the poll.
     """
 
     site: MoodleSite
@@ -121,6 +127,8 @@ class Poll:
     people_changed: int = 0
     zone_doubted: bool = False
     courses_looked_at: bool = False
+    # What has moved in the site's state and is written at the end of the poll.
+    moved: dict[str, Any] = field(default_factory=dict)
 
     @property
     def functions(self) -> frozenset[str]:
@@ -136,6 +144,11 @@ class Poll:
     def past_due(self) -> list[Course]:
         """Those whose past completions are to be read."""
         return [row.course for row in self.wanted.values() if row.past_is_due]
+
+    def move(self, values: dict[str, Any]) -> None:
+        """Move the reading on, for the rest of this poll."""
+        for name, value in values.items():
+            setattr(self.state, name, value)
 
     def problem(self, course: Course, error: MoodleError, user_id: int | None = None) -> None:
         """Note, once, what a course, or one learner of it, could not tell; the round goes on.

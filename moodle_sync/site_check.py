@@ -1,6 +1,7 @@
 """Checks a site and keeps what was found: which feed to use, what is missing, which courses there are."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,13 +21,18 @@ CHECK_EVERY = timedelta(days=1)
 CHECK_AGAIN_EVERY = timedelta(hours=1)
 
 
-def moodle_client_for(site: MoodleSite) -> MoodleClient:
-    """A client for the site's address and token.
+WhileWaiting = Callable[[], AbstractContextManager[object]]
+
+
+def moodle_client_for(site: MoodleSite, *, while_waiting: WhileWaiting = nullcontext) -> MoodleClient:
+    """A client for the site's address and token. `while_waiting` surrounds each call to Moodle.
 
     Raises vault.keys.WrongKey, and ValueError with a text for people for an address that cannot be one.
     """
     language = settings.LANGUAGE_CODE.partition("-")[0]
-    return MoodleClient(site.url, site.token, timeout=settings.MOODLE_TIMEOUT, language=language)
+    return MoodleClient(
+        site.url, site.token, timeout=settings.MOODLE_TIMEOUT, language=language, while_waiting=while_waiting
+    )
 
 
 def findings_of(inspection: Inspection) -> list[dict[str, Any]]:

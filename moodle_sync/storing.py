@@ -188,8 +188,7 @@ def _move_on(poll: Poll, batch: Batch) -> None:
     if batch.bookmarks:
         Course.objects.bulk_update(batch.bookmarks, ["error", "untracked", "next_offset", "all_asked_since", "read_at"])
     if batch.state:
-        for name, value in batch.state.items():
-            setattr(poll.state, name, value)
+        poll.move(batch.state)
         MoodleSiteState.objects.filter(pk=poll.state.pk).update(**batch.state)
 
 

@@ -6,6 +6,7 @@ The protocol, the functions and their traps were observed on Moodle 4.5 and are 
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -186,7 +187,8 @@ class MoodleClient:
 
     `calls` counts the requests made; `server_time` is the Date header of the last answer, None if it had none.
     `oddities` are texts for people, with their values, on what was odd and passed over: rows of lists, messages before
-    an answer. `language` is the one in which names in several languages are read.
+    an answer. `language` is the one in which names in several languages are read. The context of
+    `while_waiting` is entered for as long as an answer is waited for.
     """
 
     def __init__(
@@ -198,6 +200,7 @@ class MoodleClient:
         connect_timeout: float = 5,
         language: str = "en",
         version: str = VERSION,
+        while_waiting: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         if not 1 <= timeout <= LONGEST_TIMEOUT:
             raise ValueError(f"the time-out must be 1 to {LONGEST_TIMEOUT} seconds")
@@ -205,6 +208,7 @@ class MoodleClient:
         self.calls = 0
         self.oddities: list[tuple[str, dict[str, str | int]]] = []
         self._language = language
+        self._while_waiting = while_waiting
         self.server_time: datetime | None = None
         self._token = token.strip()
         try:
@@ -546,11 +550,12 @@ class MoodleClient:
             ("moodlewssettingtimezone", "UTC"),
             *flatten(params),
         ]
-        self.calls += 1
         try:
-            answer = self._http.send("POST", _SERVER, urlencode(fields).encode(), content_type=_FORM)
-            self.server_time = parse_http_date(answer.headers.get("Date"))
-            body = answer.body()
+            with self._while_waiting():
+                self.calls += 1
+                answer = self._http.send("POST", _SERVER, urlencode(fields).encode(), content_type=_FORM)
+                self.server_time = parse_http_date(answer.headers.get("Date"))
+                body = answer.body()
         except WireFailure as failure:
             if failure.tls:
                 raise MoodleUnavailable(function, failure="TLS certificate refused", advice=_CERTIFICATE) from None

@@ -117,9 +117,6 @@ def test_the_database_refuses_to_change_audit_rows_too() -> None:
 
 def test_postgresql_refuses_to_delete_audit_rows_and_sqlite_leaves_that_to_the_models() -> None:
     make_attempt()
-    assert row.learner.full_label == "Ana Lee (id 101)"
-    assert Learner(moodle_id=7).full_label == "learner 7"
-    assert Learner(moodle_id=7, firstname="Ana", erased_at=NOW).full_label == "erased learner 7"
     audit.record(AuditEntry.Action.CANCELLED, "3 issuances")
     for table in (IssuanceAttempt, AuditEntry):
         assert refused(unguarded(table).delete) == (database.vendor == "postgresql")

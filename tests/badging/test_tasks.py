@@ -1,6 +1,5 @@
 """Celery's doors: each tick becomes one call of a verb, and a lost broker loses nothing."""
 
-from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +11,6 @@ from kombu.exceptions import OperationalError
 
 from badging import tasks
 from badging.models import Issuance, NavigatrConnection
-from moodle_sync.models import MoodleSite
 from sandbox import Sandbox
 from tests.badging.world import BADGE, connect, kill_while_sending, map_course, owe
 from tests.builders import make_connection, make_course, make_site
@@ -30,56 +28,49 @@ def at_once(settings: Any) -> Any:
     current_app.conf.task_always_eager = before
 
 
-def make_unreachable(**fields: Any) -> MoodleSite:
-    """A site at which nobody answers, so that a poll of it fails at once and is logged."""
-    return make_site(url="http://127.0.0.1:9", **fields)
-
-
-def polled(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """The names of the unreachable sites that a poll was started for, in that order."""
-    return [str(record.args[0]) for record in caplog.records if record.args and record.name == "moodle_sync.polling"]
-
-
-def test_the_tick_polls_each_site_whose_time_has_come_the_one_that_waits_longest_first(
-    at_once: None, caplog: pytest.LogCaptureFixture
+@pytest.mark.django_db(transaction=True)
+def test_the_tick_polls_what_is_due_and_a_poll_that_queues_something_is_followed_by_sending(
+    at_once: None, sandbox: Sandbox
 ) -> None:
-    now = timezone.now()
-    make_unreachable(name="Due", next_poll_at=now - timedelta(seconds=1))
-    make_unreachable(name="Due for long", next_poll_at=now - timedelta(seconds=90))
-    make_unreachable(name="New")
-    make_unreachable(name="Later", next_poll_at=now + timedelta(minutes=1))
-    make_unreachable(name="Being polled", polling_until=now + timedelta(minutes=1))
-    make_unreachable(name="Off", enabled=False)
-    tasks.poll_due()
-    assert polled(caplog) == ["New", "Due for long", "Due"]
-
-
-def test_a_poll_that_queues_something_is_followed_by_sending(at_once: None, sandbox: Sandbox) -> None:
     site = make_site(url=sandbox.moodle_url, token=sandbox.moodle_token)
     moodle_id = sandbox.moodle.add_course("C", "Course")
-    map_course(sandbox, course=make_course(site, moodle_id=moodle_id))
+    map_course(sandbox, course=make_course(site, moodle_id=moodle_id), since=timezone.now() - timedelta(days=1))
     sandbox.moodle.complete_many(moodle_id, sandbox.moodle.add_learners(1, course_id=moodle_id))
-    assert tasks.nudge_poll(site.pk)
+    tasks.poll_due()
     assert Issuance.objects.get().state == "issued"
 
 
-def test_polls_leave_threads_to_sending_and_who_was_left_out_is_polled_by_a_later_tick(
-    at_once: None, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.mark.django_db(transaction=True)
+def test_a_site_that_a_person_wants_polled_is_polled_now(at_once: None, sandbox: Sandbox) -> None:
     later = timezone.now() + timedelta(hours=1)
-    site = make_unreachable(name="Asked for by hand", next_poll_at=later)
-    with ExitStack() as under_way:
-        for _ in range(tasks.POLLS_AT_ONCE):
-            under_way.enter_context(tasks.polls_under_way)
-        tasks.nudge_poll(site.pk)
-        tasks.poll_due()
-        assert polled(caplog) == []
+    site = make_site(url=sandbox.moodle_url, token=sandbox.moodle_token, next_poll_at=later)
     tasks.poll_due()
-    assert polled(caplog) == ["Asked for by hand"]
+    assert site.state.last_poll_at is None
+    assert tasks.nudge_poll(site.pk)
+    site.state.refresh_from_db()
+    assert site.state.last_poll_at is not None
 
 
-def test_a_site_or_connection_that_is_gone_is_no_error(at_once: None) -> None:
-    tasks.poll_site(4711)
+def test_a_tick_wakes_the_round_that_runs_and_takes_no_second_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    woken: list[bool] = []
+    monkeypatch.setattr(tasks.poller, "wake", lambda: woken.append(True))
+    monkeypatch.setattr(tasks.poller, "run", None)
+    with tasks.alone("polling"):
+        tasks.poll_due()
+    assert woken == [True]
+
+
+@pytest.mark.parametrize("seconds", [0, 60])
+def test_a_round_whose_turn_is_over_gets_in_line_again(monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(tasks, "TURN_SECONDS", seconds)
+    monkeypatch.setattr(tasks.poller, "run", lambda **_options: None)
+    monkeypatch.setattr(tasks.poll_due, "apply_async", lambda **_options: asked.append(True))
+    tasks.poll_due()
+    assert asked == ([] if seconds else [True])
+
+
+def test_a_connection_that_is_gone_is_no_error(at_once: None) -> None:
     tasks.send_due(4711)
 
 
@@ -98,7 +89,7 @@ def test_a_broker_that_does_not_answer_is_told_and_nothing_is_lost(
     def breaks(*_args: Any, **_options: Any) -> None:
         raise OperationalError("redis://user:secret@broker")
 
-    for task in (tasks.send_sweep, tasks.poll_site):
+    for task in (tasks.send_sweep, tasks.poll_due):
         monkeypatch.setattr(task, "apply_async", breaks)
     assert nudge(*arguments) is False
     assert "the broker does not answer (OperationalError)" in caplog.text

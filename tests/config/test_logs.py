@@ -15,7 +15,6 @@ from django.test import Client
 
 from badging import tasks
 from config.logs import LineFormatter
-from tests.builders import make_site
 from tests.services import wait_until
 from tests.supervisor import running
 
@@ -23,8 +22,8 @@ DATA = 'Key (email)=(mina@example.org) already exists, "Okafor"'
 
 
 def raise_with_data(execute: Callable[..., Any], sql: str, *arguments: Any) -> Any:
-    """Have questions about sites and courses fail as PostgreSQL does: with an error that quotes a row."""
-    if "moodle_sync_" not in sql:
+    """Have questions about the portal's rows fail as PostgreSQL does: with an error that quotes a row."""
+    if "moodle_sync_" not in sql and "badging_" not in sql:
         return execute(sql, *arguments)
     try:
         raise ValueError(DATA)
@@ -64,11 +63,10 @@ def test_a_page_that_fails_leaves_its_traceback_and_nobodys_data(
 def test_a_task_that_fails_is_logged_once_without_the_words_of_its_error(
     written: io.StringIO,
 ) -> None:
-    site = make_site()
     with database.execute_wrapper(raise_with_data):
-        tasks.poll_site.apply((site.pk,))
+        tasks.send_due.apply((1,))
     text = written.getvalue()
-    assert text.count("ERROR celery.app.trace: Task badging.tasks.poll_site[") == 1
+    assert text.count("ERROR celery.app.trace: Task badging.tasks.send_due[") == 1
     assert "raised unexpected: django.db.utils.IntegrityError" in text
     assert "in raise_with_data" in text
     assert "Okafor" not in text
@@ -82,11 +80,11 @@ def test_a_worker_of_its_own_logs_a_failing_task_once_on_standard_error(tmp_path
     command = [sys.executable, "-m", "celery", "--quiet", "-A", "config", "worker", "--pool", "threads"]
     command += ["--concurrency", "1", "--loglevel", "WARNING"]
     with running.program(command, running.environment(data, **settings)) as worker:
-        code = "from badging.tasks import poll_site; poll_site.delay(1)"
+        code = "from badging.tasks import send_due; send_due.delay(1)"
         assert running.manage(data, "shell", "--no-imports", "-c", code, **settings).returncode == 0
         wait_until(lambda: "django.db.utils.OperationalError" in worker.lines, what="the end of the traceback")
         worker.stop()
-    assert worker.text.count("Task badging.tasks.poll_site[") == 1
+    assert worker.text.count("Task badging.tasks.send_due[") == 1
     assert worker.text.count("django.db.utils.OperationalError") == 2
     assert "no such table" not in worker.text
 
