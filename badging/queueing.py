@@ -54,8 +54,6 @@ def poll_and_queue(
             transaction.on_commit(on_queued)
         return queued
 
-    if site.send_suspended:
-        _let_go_of_suspended(site, now)
     before = site.state.feed
     result = read_site(
         site,
@@ -70,14 +68,6 @@ def poll_and_queue(
     if before and result.feed not in (None, before):
         _note_change_of_feed(site, before)
     return result
-
-
-def _let_go_of_suspended(site: MoodleSite, now: datetime) -> None:
-    """Queue what was held for suspended accounts while the site was set to hold it."""
-    held = Issuance.objects.filter(state=State.HELD, reason=Outcome.LEARNER_SUSPENDED, course__site=site)
-    # Almost always none: asked for plainly, as this is part of every poll.
-    if pks := list(held.values_list("pk", flat=True)):
-        requeue(Issuance.objects.filter(pk__in=pks), now=now)
 
 
 def _note_change_of_feed(site: MoodleSite, before: str) -> None:

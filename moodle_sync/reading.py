@@ -195,7 +195,8 @@ class Stored:
     """What one batch came to, for the caller to act on inside the same transaction.
 
     `wanted`: every completion of the batch that counts, new or known (so that whatever was missed is caught up).
-    `changed_learners`, `changed_completions`: rows of which something changed that may hold a badge back or let it go.
+    `changed_learners`, `changed_completions`: rows of which something changed that may hold a badge back or let it go,
+    and all that Moodle was asked about because a badge waits.
     `again`: completions of which Moodle tells a second, later time, in `completed_again_at`.
     """
 

@@ -113,7 +113,7 @@ def _store_completions(
             _note_facts(poll, row, facts.get(one.key))
             if _values(row) != before:
                 updated.append(row)
-            if _what_matters(row) != held_before:
+            if batch.ask_all or _what_matters(row) != held_before:
                 changed.append(row.pk)
         if poll.wanted[one.course.pk].wants(row.last_completed_at) and row.undone_at is None:
             wanted.append(row)

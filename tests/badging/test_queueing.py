@@ -94,10 +94,11 @@ def test_a_suspended_learner_waits_until_the_account_is_active_or_the_site_allow
     assert queueing.requeue_changed_learners([learner.pk], now=NOW) == 1
 
     Issuance.objects.update(state="held", reason=Outcome.LEARNER_SUSPENDED)
+    Learner.objects.update(suspended=True)
+    assert queueing.let_go(Issuance.objects.all(), now=LATER) == 0
     site.send_suspended = True
-    site.enabled = False
     site.save()
-    queueing.poll_and_queue(site, now=LATER)
+    assert queueing.let_go(Issuance.objects.all(), now=LATER) == 1
     row.refresh_from_db()
     assert (row.state, row.next_attempt_at) == (State.QUEUED, LATER)
 

@@ -133,6 +133,18 @@ def test_a_site_that_holds_suspended_accounts_asks_right_before_sending(any_coll
     assert len(any_college.badges()) == 1
 
 
+def test_a_site_that_no_longer_holds_suspended_accounts_lets_go_at_the_next_poll(any_college: College) -> None:
+    MoodleSite.objects.update(send_suspended=False)
+    learner = any_college.learner()
+    any_college.complete(learner)
+    any_college.moodle.suspend(learner)
+    any_college.poll_and_send()
+    assert any_college.row(learner).reason == Outcome.LEARNER_SUSPENDED
+    MoodleSite.objects.update(send_suspended=True)
+    any_college.poll_and_send()
+    assert len(any_college.badges()) == 1
+
+
 def test_a_score_that_comes_after_the_completion_goes_on_within_two_polls(any_college: College) -> None:
     any_college.mapping.min_score = 60
     any_college.mapping.save()
