@@ -107,7 +107,7 @@ def _measure(row: Row, info: dict[str, Any], variables: dict[str, str], options:
         slow = stack.enter_context(stage.sandbox())
         stage.control(info["url"], "faults", kind="slow", side="moodle", seconds=row.latency)
         stage.control(slow["url"], "faults", kind="slow", side="moodle", seconds=SLOW_SECONDS)
-        many = {"interval": INTERVAL_SECONDS, "first": FIRST, "sites": row.sites, "dead": row.dead}
+        many: dict[str, object] = {"interval": INTERVAL_SECONDS, "first": FIRST, "sites": row.sites, "dead": row.dead}
         many |= {"slow": row.dead + row.slow, "dead_url": dead, "slow_url": slow["moodle_url"]}
         database.execute(MULTIPLY.format(**many))
         supervisor = stack.enter_context(running.portal(variables))

@@ -36,11 +36,11 @@ def complete_what_is_new(poll: Poll, batch: Batch) -> tuple[list[Seen], dict[Key
     _see_whether_the_zone_is_right(poll, news, facts)
     completed: list[Seen] = []
     for one in seen:
-        told = facts.get(one.key)
-        if told is None:
+        answers = facts.get(one.key)
+        if answers is None:
             completed.append(_as_far_as_known(one, known))
-        elif one.key in known or not (isinstance(told.status, CompletionStatus) and not told.status.completed):
-            completed.append(_exactly(poll, batch, one, told))
+        elif one.key in known or not (isinstance(answers.status, CompletionStatus) and not answers.status.completed):
+            completed.append(_exactly(poll, batch, one, answers))
     return completed, facts
 
 
@@ -82,7 +82,7 @@ def _ask(poll: Poll, batch: Batch, news: list[Seen]) -> dict[Key, LearnerFacts]:
 
     Where the service lacks the functions to ask with, as the site's findings say, nothing more is known.
     """
-    told = {one.key: LearnerFacts(status=one.status) for one in news}
+    facts_of = {one.key: LearnerFacts(status=one.status) for one in news}
     for with_status in (False, True):
         asked = {(one.course.moodle_id, one.user_id): one for one in news if (one.status is not None) is with_status}
         needed = ASKED - {COMPLETION} if with_status else ASKED
@@ -94,12 +94,12 @@ def _ask(poll: Poll, batch: Batch, news: list[Seen]) -> dict[Key, LearnerFacts]:
         for answers in poll.client.learner_facts(asked, available=available, grades=GRADES in available):
             for pair, facts in answers.items():
                 one = asked[pair]
-                told[one.key] = facts if one.status is None else replace(facts, status=one.status)
+                facts_of[one.key] = facts if one.status is None else replace(facts, status=one.status)
                 for answer in (facts.status, facts.user, facts.grade):
                     if isinstance(answer, MoodleError):
                         poll.problem(one.course, answer, one.user_id)
             poll.heartbeat()
-    return told
+    return facts_of
 
 
 def _see_whether_the_zone_is_right(poll: Poll, news: list[Seen], facts: dict[Key, LearnerFacts]) -> None:
@@ -128,8 +128,8 @@ def _exactly(poll: Poll, batch: Batch, seen: Seen, facts: LearnerFacts) -> Seen:
         known = status and status.earliest
         return replace(seen, completed_at=known, source=Completion.TimeSource.CRITERIA) if known else seen
     doubted = poll.zone_doubted and seen.source == Completion.TimeSource.REPORT
-    told = replace(seen, doubtful=True) if doubted else seen
+    believed = replace(seen, doubtful=True) if doubted else seen
     if seen.source == Completion.TimeSource.REPORT:
-        completed_at, source = exact_time(told, status, since=batch.since, now=poll.now)
+        completed_at, source = exact_time(believed, status, since=batch.since, now=poll.now)
         return replace(seen, completed_at=completed_at, source=source)
     return seen

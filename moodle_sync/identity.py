@@ -14,7 +14,7 @@ from .client.records import LearnerFacts
 from .completing import Key
 from .models import Course, Learner, MoodleSite, MoodleSiteState
 from .reading import Poll, Seen
-from .storing import profile
+from .storing import profiles
 
 # So many known people whose name and address both changed in one poll, and this share of all known ones in it.
 CHANGED_AT_LEAST = 3
@@ -63,17 +63,13 @@ def see_that_the_address_is_the_same(state: MoodleSiteState, siteurl: str) -> No
 
 def see_that_people_are_the_same(poll: Poll, seen: Sequence[Seen], facts: dict[Key, LearnerFacts]) -> None:
     """Compare known learners with what is told of them now. Raises AnotherMoodle if many are somebody else."""
-    told: dict[int, dict[str, str | bool]] = {}
-    for one in seen:
-        told.setdefault(one.user_id, {}).update(profile(one, facts.get(one.key)))
-    told = {user_id: fields for user_id, fields in told.items() if {"firstname", "lastname", "email"} <= fields.keys()}
-    if not told or _is_confirmed(poll.state):
+    whole = {"firstname", "lastname", "email"}
+    people = {user_id: fields for user_id, fields in profiles(seen, facts).items() if whole <= fields.keys()}
+    if not people or _is_confirmed(poll.state):
         return
-    known = poll.site.learners.filter(moodle_id__in=told, erased_at=None, deleted=False).exclude(email="")
-    for row in known:
-        fields = told[row.moodle_id]
+    for row in poll.site.learners.filter(moodle_id__in=people, erased_at=None, deleted=False).exclude(email=""):
         poll.people_known += 1
-        poll.people_changed += _is_somebody_else(row, fields)
+        poll.people_changed += _is_somebody_else(row, people[row.moodle_id])
     if poll.people_changed >= max(CHANGED_AT_LEAST, CHANGED_SHARE * poll.people_known):
         raise AnotherMoodle(
             question(

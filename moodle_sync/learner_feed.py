@@ -152,8 +152,8 @@ def _completions(
     course.untracked = sorted(untracked)
     found = []
     for user in users:
-        told = answers.get(user.id)
-        status = told if isinstance(told, CompletionStatus) else None
+        answered = answers.get(user.id)
+        status = answered if isinstance(answered, CompletionStatus) else None
         if user.id in known:
             completed_at, source = known[user.id]
         elif status is not None and status.completed:

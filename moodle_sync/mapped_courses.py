@@ -61,22 +61,22 @@ def _look(poll: Poll, courses: Sequence[Course]) -> dict[int, Course]:
     except MoodleError as error:
         poll.note(f"{error}. {_(error.advice)}")
         return {course.moodle_id: course for course in courses}
-    told = {course.id: course for course in found}
+    in_moodle = {course.id: course for course in found}
     by_id = {course.moodle_id: course for course in courses}
     others = [
-        (course, told[number].fullname)
+        (course, in_moodle[number].fullname)
         for number, course in by_id.items()
-        if number in told
-        and course.fullname not in ("", told[number].fullname)
-        and course.shortname not in ("", told[number].shortname)
+        if number in in_moodle
+        and course.fullname not in ("", in_moodle[number].fullname)
+        and course.shortname not in ("", in_moodle[number].shortname)
     ]
-    see_that_courses_are_the_same(poll, others, len(told))
+    see_that_courses_are_the_same(poll, others, len(in_moodle))
     store_courses(poll.site, found)
     for number, course in by_id.items():
-        if number in told:
-            course.fullname = fitting(told[number].fullname, 1333)
-            course.shortname = fitting(told[number].shortname, 255)
-    return {number: course for number, course in by_id.items() if number in told}
+        if number in in_moodle:
+            course.fullname = fitting(in_moodle[number].fullname, 1333)
+            course.shortname = fitting(in_moodle[number].shortname, 255)
+    return {number: course for number, course in by_id.items() if number in in_moodle}
 
 
 def _is_gone(poll: Poll, course: Course) -> bool:

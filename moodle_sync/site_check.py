@@ -90,8 +90,8 @@ def feed_reason(state: MoodleSiteState) -> str:
     """Why completions are not read from the report, with what to do; "" where they are."""
     if state.feed == Feed.REPORT:
         return ""
-    told = [finding_text(finding) for finding in state.findings if not finding["ok"] and _is_about_report(finding)]
-    return " ".join(told)
+    wrong = [finding for finding in state.findings if not finding["ok"] and _is_about_report(finding)]
+    return " ".join(map(finding_text, wrong))
 
 
 def _is_about_report(finding: dict[str, Any]) -> bool:

@@ -36,17 +36,17 @@ def _store_learners(
     poll: Poll, seen: Sequence[Seen], facts: dict[Key, LearnerFacts]
 ) -> tuple[dict[int, Learner], list[int]]:
     """Make or update a row for each person; erased ones stay blank. Returns them by Moodle id, and the changed."""
-    told: dict[int, dict[str, str | bool]] = {}
-    for one in seen:
-        told.setdefault(one.user_id, {}).update(profile(one, facts.get(one.key)))
+    people = profiles(seen, facts)
     rows = poll.site.learners.select_for_update()
-    known = {row.moodle_id: row for row in rows.filter(moodle_id__in=told)}
+    known = {row.moodle_id: row for row in rows.filter(moodle_id__in=people)}
     new = [
-        Learner(site=poll.site, moodle_id=user_id, **fields) for user_id, fields in told.items() if user_id not in known
+        Learner(site=poll.site, moodle_id=user_id, **fields)
+        for user_id, fields in people.items()
+        if user_id not in known
     ]
     changed = []
     for user_id, row in known.items():
-        different = {name: value for name, value in told[user_id].items() if not _is_same(getattr(row, name), value)}
+        different = {name: value for name, value in people[user_id].items() if not _is_same(getattr(row, name), value)}
         if row.erased_at is None and different:
             for name, value in different.items():
                 setattr(row, name, value)
@@ -66,11 +66,11 @@ def _mark_gone(poll: Poll, batch: Batch) -> list[int]:
     return numbers
 
 
-def _is_same(kept: object, told: object) -> bool:
+def _is_same(kept: object, now: object) -> bool:
     """Whether a field is as it was. Of "&#039;" the report does not tell whether it was stored so."""
-    if isinstance(kept, str) and isinstance(told, str):
-        return kept.replace("&#039;", "'") == told.replace("&#039;", "'")
-    return kept == told
+    if isinstance(kept, str) and isinstance(now, str):
+        return kept.replace("&#039;", "'") == now.replace("&#039;", "'")
+    return kept == now
 
 
 def _store_completions(
@@ -190,6 +190,14 @@ def _move_on(poll: Poll, batch: Batch) -> None:
     if batch.state:
         poll.move(batch.state)
         MoodleSiteState.objects.filter(pk=poll.state.pk).update(**batch.state)
+
+
+def profiles(seen: Sequence[Seen], facts: dict[Key, LearnerFacts]) -> dict[int, dict[str, str | bool]]:
+    """The fields of each person seen, by Moodle user id, as far as they are known."""
+    people: dict[int, dict[str, str | bool]] = {}
+    for one in seen:
+        people.setdefault(one.user_id, {}).update(profile(one, facts.get(one.key)))
+    return people
 
 
 def profile(seen: Seen, facts: LearnerFacts | None) -> dict[str, str | bool]:

@@ -287,8 +287,12 @@ class MoodleClient:
         shown: list[Course] = []
         for question, answer in zip(questions, self._each(questions, size=size), strict=True):
             if isinstance(answer, MoodleUnreadable):
-                told = {"what": "course", "id": question.params["value"], "reason": answer.failure or answer.errorcode}
-                self.oddities.append((ODD_ROW, told))
+                values = {
+                    "what": "course",
+                    "id": question.params["value"],
+                    "reason": answer.failure or answer.errorcode,
+                }
+                self.oddities.append((ODD_ROW, values))
             elif isinstance(answer, MoodleError):
                 raise answer
             else:
@@ -401,14 +405,14 @@ class MoodleClient:
                     questions.append(Question(functions.GRADES, _pair(course_id, user_id), parse, course_id))
             questions = [question for question in questions if question.function in available]
             answers = self._each(questions, size=len(questions) if functions.BATCH in available else 1)
-            told: dict[tuple[str, Any, Any], Any] = {
+            by_question: dict[tuple[str, Any, Any], Any] = {
                 question.key: answer for question, answer in zip(questions, answers, strict=True)
             }
             yield {
                 (course_id, user_id): LearnerFacts(
-                    status=told.get((functions.COMPLETION, course_id, user_id)),
-                    user=told.get((functions.USERS, None, user_id)),
-                    grade=told.get((functions.GRADES, course_id, user_id)),
+                    status=by_question.get((functions.COMPLETION, course_id, user_id)),
+                    user=by_question.get((functions.USERS, None, user_id)),
+                    grade=by_question.get((functions.GRADES, course_id, user_id)),
                 )
                 for course_id, user_id in asked
             }
@@ -518,9 +522,9 @@ class MoodleClient:
                     found.append(parse(row))
                 except ValueError as error:
                     named = row.get("id") if isinstance(row, dict) else None
-                    told: dict[str, str | int] = {"what": what, "reason": str(error)}
-                    told["id"] = named if isinstance(named, int) and not isinstance(named, bool) else "?"
-                    self.oddities.append((ODD_ROW, told))
+                    values: dict[str, str | int] = {"what": what, "reason": str(error)}
+                    values["id"] = named if isinstance(named, int) and not isinstance(named, bool) else "?"
+                    self.oddities.append((ODD_ROW, values))
             return found
 
         return read

@@ -53,8 +53,8 @@ class MoodleError(Exception):
     def __str__(self) -> str:
         if self.errorcode:
             return f"{self.function}: {self.errorcode}"
-        told = [f"HTTP {self.status}" if self.status else "", self.failure]
-        return f"{self.function}: {', '.join(part for part in told if part) or 'failed'}"
+        parts = [f"HTTP {self.status}" if self.status else "", self.failure]
+        return f"{self.function}: {', '.join(part for part in parts if part) or 'failed'}"
 
 
 class MoodleUnavailable(MoodleError):

@@ -99,7 +99,7 @@ class PeopleCheck:
 
     def _tell(self, finding: MoodleFinding) -> None:
         """Add a finding of what reading learner by learner needs, unless another course or learner showed it."""
-        if finding.check not in [told.check for told in self.findings]:
+        if finding.check not in [earlier.check for earlier in self.findings]:
             self.findings.append(finding)
 
     def _courses(self) -> list[Course]:

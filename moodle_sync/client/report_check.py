@@ -114,9 +114,9 @@ class ReportCheck:
         self.usable = True
         message = gettext_noop("The report has the agreed columns. It holds {count} completions.")
         self.findings.append(MoodleFinding("report-readable", True, message, {"count": page.total}))
-        for text, told in read.warnings:
+        for text, values in read.warnings:
             slug = "report-condition" if text == NO_CONDITION else "report-form"
-            self.findings.append(MoodleFinding(slug, False, text, told, needed=False))
+            self.findings.append(MoodleFinding(slug, False, text, values, needed=False))
         if read.problems:
             message = gettext_noop("Some rows of the report cannot be read: {problems}.")
             values = {"problems": "; ".join(read.problems)}

@@ -1,6 +1,6 @@
 """From a completion to a queued issuance, and what later polls and changes do to what waits."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +9,9 @@ from badging import mapping as mappings
 from badging import queueing
 from badging.meanings import Outcome
 from badging.models import Issuance
-from moodle_sync.models import Completion, Learner
+from moodle_sync.models import Completion, Learner, MoodleSite
+from moodle_sync.reading import Poll
+from moodle_sync.site_check import moodle_client_for
 from moodle_sync.storing import Stored
 from tests.builders import (
     NOW,
@@ -103,6 +105,12 @@ def test_a_suspended_learner_waits_until_the_account_is_active_or_the_site_allow
     assert (row.state, row.next_attempt_at) == (State.QUEUED, LATER)
 
 
+def poll_of(site: MoodleSite, now: datetime) -> Poll:
+    """A poll of the site under way."""
+    wanted = {row.course.pk: row for row in queueing.wanted_courses(site)}
+    return Poll(site, site.state, moodle_client_for(site), wanted, now, heartbeat=lambda: None)
+
+
 def test_moodle_is_asked_about_those_who_wait_for_it_the_longest_first() -> None:
     site = make_site()
     mapping = make_mapping(make_course(site))
@@ -119,7 +127,7 @@ def test_moodle_is_asked_about_those_who_wait_for_it_the_longest_first() -> None
         make_issuance(mapping, make_completion(mapping.course, confirmed_at=NOW - timedelta(minutes=number)), **fields)
         for number, fields in enumerate(told)
     ]
-    waiting = queueing.waiting_for_moodle(site, NOW)
+    waiting = queueing.waiting_for_moodle(poll_of(site, NOW))
     # The newest one was asked about within the poll interval.
     assert [row.pk for row in waiting] == [rows[number].completion_id for number in (3, 2, 1)]
 
@@ -130,7 +138,7 @@ def test_a_full_reading_is_followed_by_questions_about_those_it_did_not_show() -
     shown, missing = (make_completion(mapping.course, confirmed_at=at) for at in (NOW, NOW - timedelta(hours=2)))
     for completion in (shown, missing):
         make_issuance(mapping, completion, state="failed", reason="rejected")
-    assert queueing.waiting_for_moodle(site, NOW + timedelta(minutes=5)) == [missing]
+    assert queueing.waiting_for_moodle(poll_of(site, NOW + timedelta(minutes=5))) == [missing]
 
 
 @pytest.mark.parametrize(("score", "again"), [(70, 1), (60, 0), (None, 1)])

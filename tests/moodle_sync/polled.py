@@ -96,7 +96,7 @@ class Polled:
         self.batches.clear()
         self.moodle.ledger.clear()
         result = read_site(
-            self.site, self.wanted(), on_stored=self.on_stored, waiting=lambda: self.waiting, now=self.now
+            self.site, self.wanted(), on_stored=self.on_stored, waiting=lambda _poll: self.waiting, now=self.now
         )
         self.site = MoodleSite.objects.get(pk=self.site.pk)
         return result
