@@ -205,10 +205,8 @@ def _decide(row: Issuance) -> tuple[State, Outcome] | None:
         return State.CANCELLED, Outcome.MAPPING_REMOVED
     if not mapping.active:
         return State.HELD, mapping.hold_reason or Outcome.MAPPING_DISABLED
-    if by_moodle := held_by_moodle(row.completion, learner, row.course):
+    if by_moodle := held_by_moodle(row.completion, learner, row.course, date_accepted=row.date_accepted):
         return State.HELD, by_moodle
-    if row.completion.implausible and not row.date_accepted:
-        return State.HELD, Outcome.IMPLAUSIBLE_DATE
     if not learner.profile_complete:
         return State.FAILED, Outcome.NAMES_HIDDEN if learner.names_hidden else Outcome.PROFILE_INCOMPLETE
     if mapping.min_score is not None:

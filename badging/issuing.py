@@ -92,7 +92,7 @@ def send_due(connection: NavigatrConnection, *, should_stop: Callable[[], bool] 
     tally = _Round(connection, should_stop).run()
     # What has waited long goes out once Moodle has said that it is still so.
     while not should_stop() and connections.may_send(connection, timezone.now()):
-        if not confirm_due(connection, now=timezone.now()):
+        if not confirm_due(connection, now=timezone.now(), should_stop=should_stop):
             break
         tally.add(_Round(connection, should_stop).run())
     return tally

@@ -79,11 +79,17 @@ def save_mapping(
     actor: Any = None,
     now: datetime,
 ) -> CourseBadgeMapping:
-    """Map the course to the badge, or change its mapping.
+    """Map the course to the badge, or change its mapping. Raises NotMapped while its site may be another Moodle.
 
     Learners who hold the course's old badge are asked nothing; what waits, and what failed under the old badge, goes
     on under the new one. With `include_past` the next poll reads the whole course and queues whoever has completed it.
     """
+    if course.site.state.doubt:
+        raise NotMapped(
+            _(
+                "This Moodle site looks like another one than before. A site admin must say first whether it is the same."
+            )
+        )
     mapping = _locked(course)
     if mapping is None:
         # Two people who map it at the same time come one after the other. Never both locks from the start: a poll

@@ -206,7 +206,9 @@ class IssuanceQuerySet(models.QuerySet["Issuance"]):
         # Whether an account is suspended is asked right before sending, where that matters.
         just_now = Q(completion__confirmed_at__gt=now - CONFIRMED_FOR_ACCOUNTS)
         only_looked_up = Q(maybe_sent=True) & ~Q(lookups_refused=ONE_REPEAT)
-        return only_looked_up | (fresh & Q(course__site__send_suspended=True)) | just_now
+        # Of erased learners nothing is asked; they are ended instead.
+        erased = Q(learner__erased_at__isnull=False)
+        return only_looked_up | erased | (fresh & Q(course__site__send_suspended=True)) | just_now
 
     def lapsed(self, now: datetime) -> "IssuanceQuerySet":
         """Ones that a worker took and never gave back."""

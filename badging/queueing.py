@@ -30,6 +30,8 @@ MENDED_BY_PROFILE = [
 ]
 # How many that wait for a word of Moodle's one poll asks about: 25 take a call.
 ASKED_IN_A_POLL = 100
+NEW_FOR = timedelta(days=2)
+ASK_OF_DELETED_EVERY = timedelta(days=1)
 
 
 def poll_and_queue(
@@ -95,22 +97,26 @@ def wanted_courses(site: MoodleSite) -> list[WantedCourse]:
 def waiting_for_moodle(poll: Poll) -> list[Completion]:
     """Completions whose badges wait for a score, a profile, an account or the completion itself to change in Moodle.
 
-    Those asked about longest ago come first, 100 at the most, none twice within the poll interval. After a full
-    reading those follow that it did not show.
+    At most 100: those of the last two days first, then those asked about longest ago; none twice within the poll
+    interval, and deleted accounts and courses once a day. After a full reading those follow that it did not show.
     """
     waits = Q(state=State.HELD, reason__in=HELD_BY_MOODLE) | Q(state=State.NOT_MET)
     waits |= Q(state=State.FAILED, reason__in=MENDED_BY_PROFILE)
     if poll.state.read_whole_at is not None:
         waits |= Q(completion__confirmed_at__lt=poll.state.read_whole_at)
+    deleted = Q(reason__in=[Outcome.LEARNER_DELETED, Outcome.COURSE_GONE])
     rows = Issuance.objects.filter(
         waits,
+        ~deleted | Q(completion__confirmed_at__lte=poll.now - ASK_OF_DELETED_EVERY),
         state__in=[State.HELD, State.NOT_MET, State.FAILED],
         course__in=list(poll.wanted),
         completion__confirmed_at__lte=poll.now - poll.site.poll_interval,
         learner__erased_at=None,
     )
-    oldest = rows.order_by("completion__confirmed_at").values_list("completion", flat=True)[:ASKED_IN_A_POLL]
-    return list(Completion.objects.filter(pk__in=list(oldest)).select_related("learner"))
+    oldest = rows.order_by("completion__confirmed_at").values_list("completion", flat=True)
+    new = list(oldest.filter(completion__seen_at__gt=poll.now - NEW_FOR)[:ASKED_IN_A_POLL])
+    rest = oldest.exclude(completion__in=new)[: ASKED_IN_A_POLL - len(new)]
+    return list(Completion.objects.filter(pk__in=[*new, *rest]).select_related("learner"))
 
 
 def queue_stored(stored: Stored, *, now: datetime) -> int:
@@ -180,8 +186,6 @@ def _owed(completion: Completion, mapping: CourseBadgeMapping, now: datetime) ->
     """The issuance that this completion is owed, queued, or held where it may not be sent now."""
     learner = completion.learner
     hold = mapping.hold_reason or held_by_moodle(completion, learner, completion.course)
-    if hold is None and completion.implausible:
-        hold = Outcome.IMPLAUSIBLE_DATE
     return Issuance(
         course=completion.course,
         learner=learner,
@@ -201,8 +205,13 @@ def _owed(completion: Completion, mapping: CourseBadgeMapping, now: datetime) ->
     )
 
 
-def held_by_moodle(completion: Completion, learner: Learner, course: Course) -> Outcome | None:
-    """Why the badge must wait for a change in Moodle, as far as is known, or None when it may be sent."""
+def held_by_moodle(
+    completion: Completion, learner: Learner, course: Course, *, date_accepted: bool = False
+) -> Outcome | None:
+    """Why the badge must wait for a change in Moodle, as far as is known, or None when it may be sent.
+
+    `date_accepted`: a person lets it go on although its date is implausible.
+    """
     if learner.deleted:
         return Outcome.LEARNER_DELETED
     if course.gone_at is not None:
@@ -211,19 +220,26 @@ def held_by_moodle(completion: Completion, learner: Learner, course: Course) -> 
         return Outcome.COMPLETION_UNDONE
     if learner.suspended and not course.site.send_suspended:
         return Outcome.LEARNER_SUSPENDED
+    if completion.implausible and not date_accepted:
+        return Outcome.IMPLAUSIBLE_DATE
     return None
 
 
 def let_go(rows: IssuanceQuerySet, *, now: datetime) -> int:
-    """Queue those of these that Moodle had held back and that it holds back no longer; returns how many."""
+    """Queue those of these that Moodle had held back and that it holds back no longer; returns how many.
+
+    Those that it holds back for another reason by now say so.
+    """
     held = rows.filter(state=State.HELD, reason__in=HELD_BY_MOODLE).select_related(
         "completion", "learner", "course__site"
     )
-    free = [
-        row.pk
-        for row in held
-        if held_by_moodle(row.completion, row.learner, row.course) is None and not row.completion.implausible
-    ]
+    free = []
+    for row in held:
+        reason = held_by_moodle(row.completion, row.learner, row.course, date_accepted=row.date_accepted)
+        if reason is None:
+            free.append(row.pk)
+        elif reason != row.reason:
+            Issuance.objects.filter(pk=row.pk, state=State.HELD).update(reason=reason)
     return requeue(Issuance.objects.filter(pk__in=free), now=now) if free else 0
 
 

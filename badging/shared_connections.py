@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from queue import Empty, LifoQueue
 
 from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import Error as DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 
@@ -57,12 +58,16 @@ class SharedConnections:
 
     def _take(self) -> None:
         connection = self._idle.get()
+        try:
+            if connection is not None:
+                connection.close_if_unusable_or_obsolete()
+        except DatabaseError:
+            # It could not even be closed, and a new one takes its place.
+            connection = None
         if connection is None:
             connection = connections.create_connection(DEFAULT_DB_ALIAS)
             # Threads have it one after the other, never at the same time.
             connection.inc_thread_sharing()
-        else:
-            connection.close_if_unusable_or_obsolete()
         connections[DEFAULT_DB_ALIAS] = connection
 
     def _give_back(self) -> None:

@@ -13,11 +13,12 @@ from moodle_sync import identity
 from moodle_sync.client.errors import MoodleError
 from moodle_sync.client.inspection import Inspection, inspect
 from moodle_sync.models import MoodleSite, MoodleSiteState
-from moodle_sync.polling import POLL_LEASE
-from moodle_sync.site_check import findings_of, keep_inspection, moodle_client_for, sync_courses
+from moodle_sync.polling import POLL_LEASE, look_at_courses
+from moodle_sync.site_check import findings_of, keep_inspection, moodle_client_for
 
 from . import audit
 from .models import AuditEntry
+from .queueing import wanted_courses
 
 
 class BeingPolled(Exception):
@@ -57,17 +58,18 @@ def save_when_readable(site: MoodleSite, *, actor: Any, now: datetime, same_mood
             audit.record(AuditEntry.Action.SITE_SAVED, site, actor=actor, feed=inspection.feed)
             if same_moodle and is_known:
                 confirm_same(site, actor=actor, now=now)
-        if doubt:
-            findings.append(
-                {"check": "same-moodle", "ok": False, "message": "{question}", "values": {"question": doubt}}
-            )
-            return SiteCheck(True, findings)
+                site.state.accepts_changes = True
         try:
-            sync_courses(site, client)
+            # Mapped courses that are others now would be found out too late once the list of all is stored.
+            doubt = doubt or look_at_courses(site, client, wanted_courses(site), now)
         except MoodleError as error:
             # The site is usable; the courses come with the next daily check.
             findings.append({"check": "courses", "ok": False, "message": error.advice, "values": {}})
             state.update(findings=findings)
+        if doubt:
+            findings.append(
+                {"check": "same-moodle", "ok": False, "message": "{question}", "values": {"question": doubt}}
+            )
     return SiteCheck(True, findings)
 
 

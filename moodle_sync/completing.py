@@ -5,7 +5,7 @@ score, and whether it is still so, Moodle tells of one learner at a time (FACTS-
 """
 
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from .client.errors import MoodleError
 from .client.functions import BATCH, COMPLETION, GRADES, USERS
@@ -17,11 +17,20 @@ from .times import MINUTE, exact_time, minute_of, shows_another_zone
 
 Key = tuple[int, int]
 
-# What is asked about a learner, and what is lost where the service lacks the function.
+# What is asked about a learner.
 ASKED = frozenset({COMPLETION, USERS, GRADES, BATCH})
 
 
-def complete_what_is_new(poll: Poll, batch: Batch) -> tuple[list[Seen], dict[Key, LearnerFacts]]:
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A batch with what Moodle said of it: `facts` by completion, and those about which everything was `asked`."""
+
+    seen: list[Seen]
+    facts: dict[Key, LearnerFacts]
+    asked: set[Key]
+
+
+def complete_what_is_new(poll: Poll, batch: Batch) -> Completed:
     """The batch's completions with their exact times, and what Moodle said of those that it was asked about.
 
     Asked about are those that count and are not on file, those that Moodle tells a later time of, and with
@@ -32,7 +41,9 @@ def complete_what_is_new(poll: Poll, batch: Batch) -> tuple[list[Seen], dict[Key
     known = _known(poll, seen)
     erased = _erased(poll, seen)
     news = [one for one in seen if one.user_id not in erased and (batch.ask_all or _is_new(poll, batch, one, known))]
-    facts = _ask(poll, batch, news)
+    # What a feed has asked itself is known of more than the news.
+    facts = {one.key: LearnerFacts(status=one.status) for one in seen if one.status is not None}
+    facts |= _ask(poll, news)
     _see_whether_the_zone_is_right(poll, news, facts)
     completed: list[Seen] = []
     for one in seen:
@@ -41,7 +52,7 @@ def complete_what_is_new(poll: Poll, batch: Batch) -> tuple[list[Seen], dict[Key
             completed.append(_as_far_as_known(one, known))
         elif one.key in known or not (isinstance(answers.status, CompletionStatus) and not answers.status.completed):
             completed.append(_exactly(poll, batch, one, answers))
-    return completed, facts
+    return Completed(completed, facts, {one.key for one in news})
 
 
 def _known(poll: Poll, seen: Collection[Seen]) -> dict[Key, Completion]:
@@ -77,7 +88,7 @@ def is_again(row: Completion, seen: Seen) -> bool:
     return row.last_completed_at is None or seen.completed_at >= minute_of(row.last_completed_at) + MINUTE
 
 
-def _ask(poll: Poll, batch: Batch, news: list[Seen]) -> dict[Key, LearnerFacts]:
+def _ask(poll: Poll, news: list[Seen]) -> dict[Key, LearnerFacts]:
     """Ask what is not known yet; feed B has asked for the status and has the names.
 
     Where the service lacks the functions to ask with, as the site's findings say, nothing more is known.

@@ -10,15 +10,17 @@ from urllib.parse import urlsplit
 
 from django.utils.translation import gettext as _
 
-from .client.records import LearnerFacts
-from .completing import Key
+from .client.functions import USERS
+from .client.records import User
+from .completing import Completed
 from .models import Course, Learner, MoodleSite, MoodleSiteState
-from .reading import Poll, Seen
-from .storing import profiles
+from .reading import Poll
+from .storing import names_of, profiles
 
-# So many known people whose name and address both changed in one poll, and this share of all known ones in it.
+# So many known people whose name and address both changed since the last full reading, and this share of all met since.
 CHANGED_AT_LEAST = 3
 CHANGED_SHARE = 0.3
+LEARNERS_TO_COMPARE = 20
 
 
 class AnotherMoodle(Exception):
@@ -55,28 +57,50 @@ def address_changed(before: str, after: str) -> str:
 
 def see_that_the_address_is_the_same(state: MoodleSiteState, siteurl: str) -> None:
     """Compare the address by which Moodle names itself with the one known. Raises AnotherMoodle."""
-    if not state.wwwroot or address_of(state.wwwroot) == address_of(siteurl) or _is_confirmed(state):
+    if not state.wwwroot or address_of(state.wwwroot) == address_of(siteurl) or state.accepts_changes:
         return
     if has_been_read(state.site):
         raise AnotherMoodle(address_changed(state.wwwroot, siteurl))
 
 
-def see_that_people_are_the_same(poll: Poll, seen: Sequence[Seen], facts: dict[Key, LearnerFacts]) -> None:
-    """Compare known learners with what is told of them now. Raises AnotherMoodle if many are somebody else."""
-    whole = {"firstname", "lastname", "email"}
-    people = {user_id: fields for user_id, fields in profiles(seen, facts).items() if whole <= fields.keys()}
-    if not people or _is_confirmed(poll.state):
+def see_that_people_are_the_same(poll: Poll, completed: Completed) -> None:
+    """Compare known learners with what Moodle says of them now. Raises AnotherMoodle if many are somebody else.
+
+    Counted are those met since the last full reading: a quiet site meets one or two in a poll.
+    """
+    if poll.state.accepts_changes:
         return
-    for row in poll.site.learners.filter(moodle_id__in=people, erased_at=None, deleted=False).exclude(email=""):
-        poll.people_known += 1
-        poll.people_changed += _is_somebody_else(row, people[row.moodle_id])
-    if poll.people_changed >= max(CHANGED_AT_LEAST, CHANGED_SHARE * poll.people_known):
+    known, strangers = compare_people(poll.site, completed)
+    if not known:
+        return
+    state = poll.state
+    state.people_known += len(known)
+    state.people_changed += len(strangers)
+    if strangers and state.people_changed >= max(CHANGED_AT_LEAST, CHANGED_SHARE * state.people_known):
         raise AnotherMoodle(
             question(
                 _("%(changed)d of %(known)d known learners have another name and another address at once.")
-                % {"changed": poll.people_changed, "known": poll.people_known}
+                % {"changed": state.people_changed, "known": state.people_known}
             )
         )
+    if strangers:
+        counted = {"people_known": state.people_known, "people_changed": state.people_changed}
+        MoodleSiteState.objects.filter(pk=state.pk).update(**counted)
+    else:
+        poll.unwritten |= {"people_known": state.people_known, "people_changed": state.people_changed}
+
+
+def compare_people(site: MoodleSite, completed: Completed) -> tuple[set[int], set[int]]:
+    """The Moodle ids of the known learners among these, and of those who seem to be somebody else now."""
+    whole = {"firstname", "lastname", "email"}
+    people = {
+        user_id: fields
+        for user_id, fields in profiles(completed.seen, completed.facts).items()
+        if whole <= fields.keys()
+    }
+    rows = site.learners.filter(moodle_id__in=people, erased_at=None, deleted=False).exclude(email="")
+    compared = {row.moodle_id: _is_somebody_else(row, people[row.moodle_id]) for row in rows}
+    return set(compared), {user_id for user_id, is_stranger in compared.items() if is_stranger}
 
 
 def _is_somebody_else(row: Learner, fields: dict[str, str | bool]) -> bool:
@@ -88,30 +112,47 @@ def _is_somebody_else(row: Learner, fields: dict[str, str | bool]) -> bool:
     )
 
 
-def see_that_courses_are_the_same(poll: Poll, renamed: Sequence[tuple[Course, str]], looked_at: int) -> None:
+def see_that_courses_are_the_same(poll: Poll, renamed: Sequence[tuple[Course, str]]) -> None:
     """Ask whether courses of which both names changed at once are other courses. Raises AnotherMoodle.
 
-    `renamed` are such courses with their new names. A single one may have been renamed by its teacher.
+    `renamed` are such courses with their new names. A few of many may have been renamed by their teachers; where it is
+    the only mapped one, its learners tell.
     """
-    if len(renamed) < 2 or len(renamed) * 2 < looked_at or _is_confirmed(poll.state):
+    if not renamed or len(renamed) * 2 < len(poll.wanted) or poll.state.accepts_changes:
+        return
+    if len(renamed) == 1 and not _learners_are_others(poll, renamed[0][0]):
         return
     examples = "; ".join(f"“{course}” → “{name}”" for course, name in renamed[:3])
     raise AnotherMoodle(
         question(
             _("%(changed)d of %(known)d mapped courses have other names: %(examples)s.")
-            % {"changed": len(renamed), "known": looked_at, "examples": examples}
+            % {"changed": len(renamed), "known": len(poll.wanted), "examples": examples}
         )
     )
 
 
-def _is_confirmed(state: MoodleSiteState) -> bool:
-    """Whether an admin has confirmed the site since it was last read whole: what is different now is accepted."""
-    confirmed = state.confirmed_at
-    return confirmed is not None and (state.read_whole_at is None or confirmed >= state.read_whole_at)
+def _learners_are_others(poll: Poll, course: Course) -> bool:
+    """Whether most of the course's last known learners are gone or somebody else in Moodle now."""
+    if USERS not in poll.functions:
+        return False
+    known = Learner.objects.filter(completions__course=course, erased_at=None, deleted=False).exclude(email="")
+    sample = {row.moodle_id: row for row in known.order_by("-completions__pk")[:LEARNERS_TO_COMPARE]}
+    if not sample:
+        return False
+    users = poll.client.users(sample)
+    others = 0
+    for user_id, row in sample.items():
+        user = users.get(user_id)
+        if not isinstance(user, User):
+            others += 1
+        elif None not in (user.firstname, user.lastname, user.email):
+            others += _is_somebody_else(row, names_of(user))
+    return others * 2 > len(sample)
 
 
 def confirm_same(site: MoodleSite, now: datetime) -> None:
     """An admin says that it is the same Moodle: everything is read again, and what has changed is accepted."""
     MoodleSiteState.objects.filter(site=site).update(
-        doubt="", error="", confirmed_at=now, read_whole_at=None, checked_at=None, next_poll_at=None, failures=0
-    )
+        doubt="", error="", confirmed_at=now, accepts_changes=True, people_known=0, people_changed=0,
+        read_whole_at=None, checked_at=None, next_poll_at=None, failures=0,
+    )  # fmt: skip

@@ -4,10 +4,11 @@ See WEB_SERVICES.md, section 5 B. Learners known to have completed are not asked
 track (teachers, suspended enrolments) are left alone until the next daily reading of the whole course.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import monotonic
+from typing import Any
 
 from django.conf import settings
 from django.utils.translation import gettext as _
@@ -24,7 +25,8 @@ from .client.errors import (
 from .client.functions import BATCH
 from .client.records import CompletionStatus, EnrolledUser
 from .models import Completion, Course
-from .reading import Batch, Poll, Seen, on_file
+from .reading import END_OF_A_FULL_READING, Batch, Poll, Seen, on_file
+from .times import from_criteria
 
 PER_PAGE = 100
 WHOLE_EVERY = timedelta(days=1)
@@ -54,9 +56,18 @@ def batches(poll: Poll) -> Iterator[Batch]:
     behind = None if unread else min((course.read_at for course in courses if course.read_at), default=now)
     if rounds.was_cut or unread:
         _say_that_it_takes_long(poll)
-    whole = {} if poll.state.read_whole_at and poll.state.read_whole_at > now - WHOLE_EVERY else {"read_whole_at": now}
     # A round that did not reach every course is behind by the one that it left longest.
-    yield Batch([], state={"read_up_to": behind or poll.state.read_up_to, **whole})
+    yield Batch([], state={"read_up_to": behind or poll.state.read_up_to, **_full_reading(poll, courses)})
+
+
+def _full_reading(poll: Poll, courses: Sequence[Course]) -> dict[str, Any]:
+    """What moves in the site's state once everybody in every course has been asked about since the last time."""
+    read = [course.past_read_at for course in courses]
+    oldest = min((at for at in read if at is not None), default=poll.now)
+    if None in read or (poll.state.read_whole_at is not None and oldest <= poll.state.read_whole_at):
+        return {}
+    accepted = poll.state.confirmed_at is None or oldest >= poll.state.confirmed_at
+    return {"read_whole_at": oldest, **(END_OF_A_FULL_READING if accepted else {})}
 
 
 @dataclass
@@ -92,8 +103,9 @@ def _read_course(poll: Poll, course: Course, rounds: _Round) -> Iterator[Batch]:
     """Read one course from where the last round stopped. Each course has its own daily reading of everybody."""
     past_is_due = poll.wanted[course.pk].past_is_due
     if course.next_offset == 0:
-        course.all_asked_since = poll.now if past_is_due or _is_old(course, poll.now) else None
-        if course.all_asked_since:
+        course.reading_since = poll.now
+        course.asks_everybody = past_is_due or _is_old(course, poll.now)
+        if course.asks_everybody:
             course.untracked = []
         if past_is_due:
             # Moodle no longer lists learners who have left the course.
@@ -106,8 +118,8 @@ def _read_course(poll: Poll, course: Course, rounds: _Round) -> Iterator[Batch]:
         course.error = ""
         course.next_offset = 0 if last else course.next_offset + places
         if last:
-            course.read_at = poll.now
-        yield Batch(seen, bookmarks=(course,), whole=(course,) if last and course.all_asked_since else (), gone=gone)
+            course.read_at = course.reading_since
+        yield Batch(seen, bookmarks=(course,), whole=(course,) if last and course.asks_everybody else (), gone=gone)
         if last:
             return
 
@@ -130,42 +142,37 @@ def _completions(
 ) -> tuple[list[Seen], frozenset[int]]:
     """Those of the page who completed, and the ids of accounts that are gone.
 
-    Known ones are taken from our rows, as their profile may have changed; about the others Moodle is asked.
+    About known ones Moodle is asked once a day; otherwise they are taken from our rows, as their profile may have
+    changed.
     """
+    ids = [user.id for user in users]
     known = {
         user_id: (completed_at, source)
         for user_id, completed_at, source in Completion.objects.filter(
-            course=course, undone_at=None, learner__moodle_id__in=[user.id for user in users]
+            course=course, undone_at=None, learner__moodle_id__in=ids
         ).values_list("learner__moodle_id", "completed_at", "time_source")
     }
-    untracked = set(course.untracked)
-    ask = [user.id for user in users if user.id not in known and user.id not in untracked]
-    answers: dict[int, CompletionStatus | MoodleError] = {}
-    for start in range(0, len(ask), STATUSES_AT_ONCE):
-        asked = ask[start : start + STATUSES_AT_ONCE]
-        answers |= poll.client.completion_statuses(course.moodle_id, asked, batch=BATCH in poll.functions)
-        poll.heartbeat()
-    for user_id, answer in answers.items():
-        if isinstance(answer, MoodleError):
-            poll.problem(course, answer, user_id)
-    untracked |= {user_id for user_id, answer in answers.items() if isinstance(answer, MoodleNotTracked)}
-    course.untracked = sorted(untracked)
+    erased = set(
+        poll.site.learners.filter(moodle_id__in=ids, erased_at__isnull=False).values_list("moodle_id", flat=True)
+    )
+    left_alone = set(course.untracked) | erased
+    if not course.asks_everybody:
+        left_alone |= known.keys()
+    answers = _ask(poll, course, [user_id for user_id in ids if user_id not in left_alone])
+    untracked = {user_id for user_id, answer in answers.items() if isinstance(answer, MoodleNotTracked)}
+    # Who has left the course after completing it is known all the same.
+    course.untracked = sorted({*course.untracked, *(untracked - known.keys())})
+    gone = frozenset(user_id for user_id, answer in answers.items() if isinstance(answer, MoodleLearnerGone))
     found = []
     for user in users:
-        answered = answers.get(user.id)
-        status = answered if isinstance(answered, CompletionStatus) else None
-        if user.id in known:
-            completed_at, source = known[user.id]
-        elif status is not None and status.completed:
-            completed_at, source = status.earliest, Completion.TimeSource.CRITERIA.value
-            if completed_at is None:
-                # Imported or set directly: Moodle has no time (trap 5). What is there at the first look is old.
-                completed_at, source = (
-                    (None, Completion.TimeSource.UNKNOWN.value)
-                    if past_is_due
-                    else (poll.now, Completion.TimeSource.SEEN.value)
-                )
-        else:
+        answer = answers.get(user.id)
+        status = answer if isinstance(answer, CompletionStatus) else None
+        completed_at, source = known.get(user.id, (None, ""))
+        if status is not None and status.completed:
+            completed_at, source = _completed_at(poll, course, status, past_is_due=past_is_due)
+            if completed_at is None and user.id in known:
+                completed_at, source = known[user.id]
+        elif user.id not in known:
             continue
         found.append(
             Seen(
@@ -177,8 +184,37 @@ def _completions(
                 completed_at=completed_at,
                 source=source,
                 status=status,
+                shown=status is not None and status.completed,
                 names_hidden=None in (user.firstname, user.lastname, user.email),
             )
         )
-    gone = frozenset(user_id for user_id, answer in answers.items() if isinstance(answer, MoodleLearnerGone))
     return found, gone
+
+
+def _ask(poll: Poll, course: Course, user_ids: Sequence[int]) -> dict[int, CompletionStatus | MoodleError]:
+    """What Moodle says of each of these learners."""
+    answers: dict[int, CompletionStatus | MoodleError] = {}
+    for start in range(0, len(user_ids), STATUSES_AT_ONCE):
+        asked = user_ids[start : start + STATUSES_AT_ONCE]
+        answers |= poll.client.completion_statuses(course.moodle_id, asked, batch=BATCH in poll.functions)
+        poll.heartbeat()
+    for user_id, answer in answers.items():
+        if isinstance(answer, MoodleError):
+            poll.problem(course, answer, user_id)
+    return answers
+
+
+def _completed_at(
+    poll: Poll, course: Course, status: CompletionStatus, *, past_is_due: bool
+) -> tuple[datetime | None, str]:
+    """When the course was completed, and where that comes from.
+
+    At the reading before this one the learner had not completed it; at the first reading nothing is known.
+    """
+    completed_at = from_criteria(status, incomplete_at=None if past_is_due else course.read_at)
+    if completed_at is not None:
+        return completed_at, Completion.TimeSource.CRITERIA.value
+    # Imported or set directly: Moodle has no time (trap 5). What is there at the first look is old.
+    if past_is_due:
+        return None, Completion.TimeSource.UNKNOWN.value
+    return poll.now, Completion.TimeSource.SEEN.value

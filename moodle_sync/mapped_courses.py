@@ -70,7 +70,7 @@ def _look(poll: Poll, courses: Sequence[Course]) -> dict[int, Course]:
         and course.fullname not in ("", in_moodle[number].fullname)
         and course.shortname not in ("", in_moodle[number].shortname)
     ]
-    see_that_courses_are_the_same(poll, others, len(in_moodle))
+    see_that_courses_are_the_same(poll, others)
     store_courses(poll.site, found)
     for number, course in by_id.items():
         if number in in_moodle:

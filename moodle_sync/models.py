@@ -132,6 +132,11 @@ class MoodleSiteState(models.Model):
     # Whether this is still the same Moodle: the question to an admin, whose answer everything waits for, or "".
     doubt = models.TextField(_("question"), blank=True)
     confirmed_at = models.DateTimeField(_("confirmed as the same Moodle"), null=True)
+    # From that answer until everything has been read once, whatever has changed is accepted.
+    accepts_changes = models.BooleanField(default=False)
+    # Known learners met since the last full reading, and those of them with another name and another address.
+    people_known = models.PositiveIntegerField(default=0)
+    people_changed = models.PositiveIntegerField(default=0)
     # How far it has been read. Each depth of `looked_back_at` looks further back, and less often (report_feed.py).
     read_up_to = models.DateTimeField(
         _("read up to"), null=True, help_text=_("Start of the last poll that was read to its end.")
@@ -174,9 +179,10 @@ class Course(models.Model):
         _("past completions read"), null=True, editable=False, help_text=_("When the whole course was last read.")
     )
     gone_at = models.DateTimeField(_("deleted in Moodle"), null=True, editable=False)
-    # Where feed B goes on in the list of participants; and, if it asks about everybody this time, since when.
+    # Where feed B goes on in the list of participants, when it began with it, and whether it asks about everybody.
     next_offset = models.PositiveIntegerField(default=0, editable=False)
-    all_asked_since = models.DateTimeField(null=True, editable=False)
+    reading_since = models.DateTimeField(null=True, editable=False)
+    asks_everybody = models.BooleanField(default=False, editable=False)
     untracked = models.JSONField(default=list, editable=False)
     read_at = models.DateTimeField(_("last read"), null=True, editable=False)
     error = models.TextField(_("what is wrong"), blank=True, editable=False)

@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
@@ -18,15 +18,22 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from vault.keys import WrongKey
 
 from . import learner_feed, mapped_courses, report_feed
+from .client import MoodleClient
 from .client.errors import MoodleError, MoodleNotAllowed, MoodleTokenRefused, MoodleUnavailable
 from .client.inspection import inspect
-from .completing import complete_what_is_new
-from .identity import AnotherMoodle, see_that_people_are_the_same, see_that_the_address_is_the_same
+from .completing import Completed, complete_what_is_new
+from .identity import (
+    AnotherMoodle,
+    compare_people,
+    see_that_people_are_the_same,
+    see_that_the_address_is_the_same,
+)
 from .models import Completion, Feed, MoodleSite, MoodleSiteState
 from .reading import Batch, OnStored, Poll, WantedCourse, seen_before
 from .site_check import WhileWaiting, check_is_due, keep_inspection, moodle_client_for, sync_courses
@@ -39,6 +46,8 @@ POLL_LEASE: timedelta = settings.LEASE
 # How old a sign of life gets before the next one is given.
 RENEW_EVERY = timedelta(seconds=5)
 ASKED_AT_ONCE = 25
+# How long, in seconds, a sender waits for a Moodle that is to confirm what waits.
+ASK_AGAIN_TIMEOUT = 10
 # What data that nobody has thought of makes a program raise.
 ODD_DATA = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
@@ -101,16 +110,55 @@ def read_site(
     return result
 
 
-def ask_again(site: MoodleSite, completions: Sequence[Completion], *, on_stored: OnStored, now: datetime) -> None:
-    """Ask Moodle about these completions, of one site, and store what it says. Raises MoodleError and WrongKey.
+def ask_again(
+    site: MoodleSite,
+    completions: Sequence[Completion],
+    *,
+    on_stored: OnStored,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Ask Moodle about these completions, of one site, and store what it says. False: it could not be asked.
 
-    The report is not touched, so a poll of the same site may run meanwhile.
+    Whoever seems to be another person now is left as they are: a poll finds out whether that is another Moodle. The
+    report is not touched, so a poll of the same site may run meanwhile. Never raises for what Moodle answers.
     """
-    with moodle_client_for(site) as client:
-        courses = {row.course_id: WantedCourse(row.course) for row in completions}
-        poll = Poll(site, site.state, client, courses, now, heartbeat=lambda: None)
-        for batch in _look_again(poll, lambda _poll: completions):
-            _take(poll, batch, on_stored)
+    try:
+        with moodle_client_for(site, timeout=ASK_AGAIN_TIMEOUT) as client:
+            courses = {row.course_id: WantedCourse(row.course) for row in completions}
+            poll = Poll(site, site.state, client, courses, timezone.now(), heartbeat=lambda: None)
+            for batch in _look_again(poll, lambda _poll: completions):
+                if should_stop():
+                    return False
+                # Each answer counts from when it was given.
+                poll.now = timezone.now()
+                _take_known_people(poll, batch, on_stored)
+    except (MoodleError, WrongKey, *ODD_DATA) as error:
+        log.warning("%s could not be asked about what waits to be sent: %s", site, type(error).__name__)
+        return False
+    return True
+
+
+def _take_known_people(poll: Poll, batch: Batch, on_stored: OnStored) -> None:
+    """Complete and store a batch, without those who seem to be somebody else."""
+    completed = complete_what_is_new(poll, batch)
+    _known, strangers = compare_people(poll.site, completed)
+    same = [one for one in completed.seen if one.user_id not in strangers]
+    _store(poll, batch, replace(completed, seen=same), on_stored)
+
+
+def look_at_courses(site: MoodleSite, client: MoodleClient, wanted: Sequence[WantedCourse], now: datetime) -> str:
+    """Bring the site's courses up to date; returns "", or the question to an admin if they are another Moodle's.
+
+    Nothing is stored then. Raises MoodleError.
+    """
+    poll = Poll(site, site.state, client, {row.course.pk: row for row in wanted}, now, heartbeat=lambda: None)
+    try:
+        mapped_courses.look_at(poll)
+        sync_courses(site, client)
+    except AnotherMoodle as doubt:
+        _note_doubt(site, str(doubt), now)
+        return str(doubt)
+    return ""
 
 
 def _why_not(site: MoodleSite, now: datetime) -> str:
@@ -196,13 +244,18 @@ def _take(poll: Poll, batch: Batch, on_stored: OnStored) -> None:
     if batch.is_empty:
         # Most polls: how far they came is written at their end, with all else.
         poll.move(batch.state)
-        poll.moved |= batch.state
+        poll.unwritten |= batch.state
         return
     mapped_courses.follow_renames(poll, batch)
-    seen, facts = complete_what_is_new(poll, batch)
-    see_that_people_are_the_same(poll, seen, facts)
+    completed = complete_what_is_new(poll, batch)
+    see_that_people_are_the_same(poll, completed)
+    _store(poll, batch, completed, on_stored)
+
+
+def _store(poll: Poll, batch: Batch, completed: Completed, on_stored: OnStored) -> None:
+    """Write a batch and tell the caller, in one transaction."""
     with transaction.atomic():
-        stored = store(poll, batch, seen, facts)
+        stored = store(poll, batch, completed)
         poll.new += stored.new
         if stored.is_worth_telling:
             poll.queued += on_stored(stored)
@@ -318,7 +371,7 @@ def _note_success(poll: Poll, lease: _Lease) -> None:
     # Without the report each poll costs hundreds of calls, so it is never hurried.
     pace = site.pace_after(state.pace, busy=poll.new > 0) if state.feed == Feed.REPORT else site.poll_interval
     lease.give_back(
-        **poll.moved,
+        **poll.unwritten,
         last_poll_at=poll.now,
         last_poll_took=lease.elapsed(),
         next_poll_at=poll.now + pace,

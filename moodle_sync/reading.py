@@ -1,6 +1,6 @@
 """What a feed hands over: who was seen, in which course, and how far that brings the reading."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -21,6 +21,8 @@ from .client.records import CompletionStatus
 from .models import Completion, Course, MoodleSite, MoodleSiteState
 
 ON_FILE_AT_ONCE = 500
+# What the end of a full reading sets: changes are no longer accepted unasked, and strangers are counted anew.
+END_OF_A_FULL_READING = {"accepts_changes": False, "people_known": 0, "people_changed": 0}
 # Errors about one learner that say that nothing is wrong with the site, and those that all of a course would meet.
 ABOUT_THE_LEARNER = (MoodleNotTracked, MoodleLearnerGone, MoodleSomethingGone)
 ABOUT_THE_COURSE = (MoodleGone, MoodleNotAllowed, MoodleNoCriteria)
@@ -57,7 +59,8 @@ class Seen:
 
     `completed_at` is to the minute in feed A; None: nothing is known of the time. `doubtful`: the time may be wrong,
     and only Moodle's exact answer is believed. `status`: that answer, where the feed has asked already. `course_name`:
-    how the feed writes it, which is not always how people see it. `names_hidden`: Moodle left out the name or the
+    how the feed writes it, which is not always how people see it. `shown`: Moodle shows the completion right now, so it
+    stands. `names_hidden`: Moodle left out the name or the
     address, which it does without a word for want of a right.
     """
 
@@ -71,6 +74,7 @@ class Seen:
     doubtful: bool = False
     status: CompletionStatus | None = None
     course_name: str = ""
+    shown: bool = False
     names_hidden: bool = False
 
     @property
@@ -110,7 +114,7 @@ class Poll:
     """One poll of one site under way, and what it has come to so far.
 
     `heartbeat` is called between calls to Moodle; it may raise to end the poll. `zone_doubted`: times were met that
-    cannot be in the zone that the site is believed to use. `moved`: values for the site's state that need not be
+    cannot be in the zone that the site is believed to use. `unwritten`: values for the site's state that need not be
     written before the end of the poll.
     """
 
@@ -123,12 +127,9 @@ class Poll:
     problems: list[str] = field(default_factory=list)
     new: int = 0
     queued: int = 0
-    people_known: int = 0
-    people_changed: int = 0
     zone_doubted: bool = False
     courses_looked_at: bool = False
-    # What has moved in the site's state and is written at the end of the poll.
-    moved: dict[str, Any] = field(default_factory=dict)
+    unwritten: dict[str, Any] = field(default_factory=dict)
 
     @property
     def functions(self) -> frozenset[str]:
@@ -210,8 +211,3 @@ class Stored:
     def is_worth_telling(self) -> bool:
         """Whether there is anything to act on."""
         return bool(self.wanted or self.changed_learners or self.changed_completions)
-
-
-def pairs_of(seen: Iterable[Seen]) -> list[tuple[int, int]]:
-    """(Moodle course id, Moodle user id) of each."""
-    return [(one.course.moodle_id, one.user_id) for one in seen]

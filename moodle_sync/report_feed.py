@@ -18,7 +18,7 @@ from .client.records import CompletionStatus
 from .client.report_cells import AGREED_NAME, ReportRow, parse_page
 from .client.zones import zone_named
 from .models import Completion, Course, MoodleSiteState
-from .reading import Batch, Poll, Seen, on_file
+from .reading import END_OF_A_FULL_READING, Batch, Poll, Seen, on_file
 from .times import from_clock
 
 
@@ -67,12 +67,14 @@ def batches(poll: Poll) -> Iterator[Batch]:
         yield from on_file(course)
     if whole_is_due(state, now):
         # Where a time cannot be read, only Moodle's filter tells what is new: that is asked for before everything else.
-        for since, courses in _beginnings(poll):
+        for since, courses in _beginnings(poll, poll.courses):
             yield from _read(poll, courses, since=since + state.clock_skew)
         moved = {"read_whole_at": now, "read_up_to": now, "looked_back_at": _looked_back(state, DEPTHS[-1], now)}
-        yield from _read(poll, poll.courses, since=None, moved=moved)
+        yield from _read(poll, poll.courses, since=None, moved=moved | END_OF_A_FULL_READING)
         return
     if past_due:
+        for since, courses in _beginnings(poll, past_due):
+            yield from _read(poll, courses, since=since + state.clock_skew)
         yield from _read(poll, past_due, since=None)
     depth = depth_due(state, now)
     # Moodle's clock may be ahead of or behind ours.
@@ -81,7 +83,7 @@ def batches(poll: Poll) -> Iterator[Batch]:
     yield from _read(poll, poll.courses, since=since, moved=moved)
 
 
-def _beginnings(poll: Poll) -> list[tuple[datetime, list[Course]]]:
+def _beginnings(poll: Poll, courses: Sequence[Course]) -> list[tuple[datetime, list[Course]]]:
     """From when on a full reading may meet something new, each time with its courses.
 
     What an earlier poll has read is known. Otherwise it is new from when the course was mapped on, of which each course
@@ -89,11 +91,12 @@ def _beginnings(poll: Poll) -> list[tuple[datetime, list[Course]]]:
     """
     if zone_named(poll.state.zone) is not None:
         read_up_to = poll.state.read_up_to
-        return [(read_up_to - DEPTHS[-1].back, poll.courses)] if read_up_to else []
+        return [(read_up_to - DEPTHS[-1].back, list(courses))] if read_up_to else []
     by_time: dict[datetime, list[Course]] = {}
-    for row in poll.wanted.values():
-        if row.since is not None:
-            by_time.setdefault(row.since, []).append(row.course)
+    for course in courses:
+        since = poll.wanted[course.pk].since
+        if since is not None:
+            by_time.setdefault(since, []).append(course)
     return sorted(by_time.items())
 
 
@@ -179,6 +182,7 @@ def _seen(row: ReportRow, course: Course, poll: Poll, since: datetime | None) ->
         source=Completion.TimeSource.REPORT,
         doubtful=doubtful,
         course_name=row.course_fullname,
+        shown=True,
     )
 
 

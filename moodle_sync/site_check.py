@@ -24,14 +24,23 @@ CHECK_AGAIN_EVERY = timedelta(hours=1)
 WhileWaiting = Callable[[], AbstractContextManager[object]]
 
 
-def moodle_client_for(site: MoodleSite, *, while_waiting: WhileWaiting = nullcontext) -> MoodleClient:
+def moodle_client_for(
+    site: MoodleSite, *, timeout: int | None = None, while_waiting: WhileWaiting = nullcontext
+) -> MoodleClient:
     """A client for the site's address and token. `while_waiting` surrounds each call to Moodle.
+
+    It waits for an answer as long as the settings say, but no longer than `timeout` seconds.
 
     Raises vault.keys.WrongKey, and ValueError with a text for people for an address that cannot be one.
     """
     language = settings.LANGUAGE_CODE.partition("-")[0]
+    seconds = min(timeout or settings.MOODLE_TIMEOUT, settings.MOODLE_TIMEOUT)
     return MoodleClient(
-        site.url, site.token, timeout=settings.MOODLE_TIMEOUT, language=language, while_waiting=while_waiting
+        site.url,
+        site.token,
+        timeout=min(timeout or settings.MOODLE_TIMEOUT, settings.MOODLE_TIMEOUT),
+        language=language,
+        while_waiting=while_waiting,
     )
 
 
@@ -56,12 +65,12 @@ def keep_inspection(state: MoodleSiteState, inspection: Inspection, now: datetim
         report = inspection.report
         kept |= {
             "checked_at": now,
-            "wwwroot": inspection.info.siteurl,
+            "wwwroot": fitting(inspection.info.siteurl, 500),
             "functions": sorted(inspection.info.functions),
             "feed": inspection.feed,
             "report_id": report.id if report else None,
             "report_modified_at": report.timemodified if report else None,
-            "zone": inspection.zone,
+            "zone": fitting(inspection.zone, 64),
             "clock_skew": inspection.clock_skew,
         }
         if inspection.feed != state.feed:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from .client.errors import MoodleGone, MoodleLearnerGone, MoodleNotTracked, MoodleSomethingGone
 from .client.records import CompletionStatus, Grade, LearnerFacts, User
-from .completing import Key, is_again
+from .completing import Completed, Key, is_again
 from .models import Completion, Course, Learner, MoodleSiteState
 from .reading import Batch, Poll, Seen, Stored
 from .times import is_implausible
@@ -17,26 +17,25 @@ DELETED_ADDRESS = re.compile(r"[0-9a-f]{32}")
 # A confirmation younger than this need not be written anew.
 CONFIRM_EVERY = timedelta(minutes=30)
 
+BOOKMARKS = ["error", "untracked", "next_offset", "reading_since", "asks_everybody", "read_at"]
 COMPLETION_FIELDS = [
     "completed_at", "time_source", "completed_again_at", "score", "score_hidden", "score_read_at", "confirmed_at",
     "undone_at", "implausible",
 ]  # fmt: skip
 
 
-def store(poll: Poll, batch: Batch, seen: Sequence[Seen], facts: dict[Key, LearnerFacts]) -> Stored:
+def store(poll: Poll, batch: Batch, completed: Completed) -> Stored:
     """Write one batch, with what moves the reading on; the caller's transaction holds it together."""
-    learners, changed_learners = _store_learners(poll, seen, facts)
-    stored = _store_completions(poll, batch, seen, facts, learners)
+    learners, changed_learners = _store_learners(poll, completed)
+    stored = _store_completions(poll, batch, completed, learners)
     stored.changed_learners.extend([*changed_learners, *_mark_gone(poll, batch)])
     _move_on(poll, batch)
     return stored
 
 
-def _store_learners(
-    poll: Poll, seen: Sequence[Seen], facts: dict[Key, LearnerFacts]
-) -> tuple[dict[int, Learner], list[int]]:
+def _store_learners(poll: Poll, completed: Completed) -> tuple[dict[int, Learner], list[int]]:
     """Make or update a row for each person; erased ones stay blank. Returns them by Moodle id, and the changed."""
-    people = profiles(seen, facts)
+    people = profiles(completed.seen, completed.facts)
     rows = poll.site.learners.select_for_update()
     known = {row.moodle_id: row for row in rows.filter(moodle_id__in=people)}
     new = [
@@ -76,19 +75,18 @@ def _is_same(kept: object, now: object) -> bool:
 def _store_completions(
     poll: Poll,
     batch: Batch,
-    seen: Sequence[Seen],
-    facts: dict[Key, LearnerFacts],
+    completed: Completed,
     learners: dict[int, Learner],
 ) -> Stored:
     """Make or update a row for each completion; returns those that count, and what became of the known ones."""
     known = {
         (row.course_id, row.learner.moodle_id): row
         for row in Completion.objects.filter(
-            course__in={one.course.pk for one in seen}, learner__in=[row.pk for row in learners.values()]
+            course__in={one.course.pk for one in completed.seen}, learner__in=[row.pk for row in learners.values()]
         ).select_related("learner")
     }
     new, updated, wanted, changed, again = [], [], [], [], []
-    for one in seen:
+    for one in completed.seen:
         learner = learners[one.user_id]
         if learner.erased_at is not None:
             continue
@@ -96,7 +94,7 @@ def _store_completions(
         if row is None:
             row = Completion(course=one.course, learner=learner, seen_at=poll.now, confirmed_at=poll.now)
             row.completed_at, row.time_source = one.completed_at, one.source
-            _note_facts(poll, row, facts.get(one.key))
+            _note_facts(poll, row, completed, one.key)
             new.append(row)
         else:
             # The caller asks for the course's site: without this, one query for each row.
@@ -108,18 +106,20 @@ def _store_completions(
                     again.append(row.pk)
             elif row.implausible and one.completed_at is not None and not one.doubtful:
                 row.completed_at, row.time_source = one.completed_at, one.source
-            if not batch.on_file and not batch.ask_all:
+            if one.shown:
                 _confirm(poll, row)
-            _note_facts(poll, row, facts.get(one.key))
+            _note_facts(poll, row, completed, one.key)
             if _values(row) != before:
                 updated.append(row)
             if batch.ask_all or _what_matters(row) != held_before:
                 changed.append(row.pk)
         if poll.wanted[one.course.pk].wants(row.last_completed_at) and row.undone_at is None:
             wanted.append(row)
+    # Whatever waits for one of those asked about is looked at again, in case it was missed when it changed.
+    people = [row.learner_id for row in known.values()] if batch.ask_all else []
     Completion.objects.bulk_create(new)
     Completion.objects.bulk_update(updated, COMPLETION_FIELDS)
-    return Stored(wanted, len(new), [], changed, again)
+    return Stored(wanted, len(new), people, changed, again)
 
 
 def _values(row: Completion) -> dict[str, object]:
@@ -140,15 +140,16 @@ def _note_time(row: Completion, seen: Seen) -> None:
 
 
 def _confirm(poll: Poll, row: Completion) -> None:
-    """Moodle's report shows it, so it is completed. Whether the account is suspended the report does not tell."""
+    """Moodle shows it, so it stands. Whether the account is suspended that does not tell."""
     row.undone_at = None
     if poll.site.send_suspended and row.confirmed_at <= poll.now - CONFIRM_EVERY:
         row.confirmed_at = poll.now
 
 
-def _note_facts(poll: Poll, row: Completion, facts: LearnerFacts | None) -> None:
+def _note_facts(poll: Poll, row: Completion, completed: Completed, key: Key) -> None:
     """What Moodle said when it was asked about this learner and course."""
-    row.implausible = is_implausible(row.last_completed_at, poll.now, poll.state.clock_skew)
+    row.implausible = is_implausible(row.completed_at, poll.now, poll.state.clock_skew)
+    facts = completed.facts.get(key)
     if facts is None:
         return
     status = facts.status
@@ -157,6 +158,8 @@ def _note_facts(poll: Poll, row: Completion, facts: LearnerFacts | None) -> None
     elif isinstance(status, CompletionStatus | MoodleNotTracked):
         # Who has left the course since, or is not confirmed yet, is owed the badge all the same.
         row.undone_at = None
+    if key not in completed.asked:
+        return
     row.confirmed_at = poll.now
     row.score_read_at = poll.now
     if facts.grade is not None:
@@ -182,11 +185,11 @@ def _move_on(poll: Poll, batch: Batch) -> None:
     """Move the bookmarks of courses and site, in the same transaction as what was read up to there."""
     for course in batch.whole:
         # Whoever asked for its past meanwhile has it read again.
-        course.past_read_at = course.all_asked_since or poll.now
-        course.read_at, course.error, course.all_asked_since = poll.now, "", None
-    Course.objects.bulk_update(batch.whole, ["past_read_at", "read_at", "error", "all_asked_since"])
+        course.past_read_at = course.read_at = course.reading_since or poll.now
+        course.error, course.reading_since = "", None
+    Course.objects.bulk_update(batch.whole, ["past_read_at", "read_at", "error", "reading_since"])
     if batch.bookmarks:
-        Course.objects.bulk_update(batch.bookmarks, ["error", "untracked", "next_offset", "all_asked_since", "read_at"])
+        Course.objects.bulk_update(batch.bookmarks, BOOKMARKS)
     if batch.state:
         poll.move(batch.state)
         MoodleSiteState.objects.filter(pk=poll.state.pk).update(**batch.state)
@@ -208,7 +211,7 @@ def profile(seen: Seen, facts: LearnerFacts | None) -> dict[str, str | bool]:
     user = facts.user if facts else None
     fields: dict[str, str | bool] = {}
     if isinstance(user, User):
-        fields |= _names(user.firstname, user.lastname, user.email)
+        fields |= names_of(user)
         fields["suspended"] = user.suspended
         fields["names_hidden"] = None in (user.firstname, user.lastname, user.email)
     else:
@@ -218,6 +221,11 @@ def profile(seen: Seen, facts: LearnerFacts | None) -> dict[str, str | bool]:
     if facts and _learner_is_gone(facts):
         fields["deleted"] = True
     return fields
+
+
+def names_of(user: User) -> dict[str, str | bool]:
+    """The learner's fields that an account tells."""
+    return _names(user.firstname, user.lastname, user.email)
 
 
 def _names(firstname: str | None, lastname: str | None, email: str | None) -> dict[str, str | bool]:

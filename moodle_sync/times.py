@@ -15,6 +15,8 @@ MINUTE = timedelta(minutes=1)
 FURTHEST_ZONE = timedelta(hours=26)
 # What clocks, Moodle's and ours, may differ by unnoticed.
 CLOCKS_DIFFER = timedelta(minutes=10)
+# How long after a criterion was met Moodle may still say that the course is not completed, if its cron runs.
+TASK_TAKES = timedelta(minutes=15)
 # Offsets of zones are multiples of this.
 QUARTER = timedelta(minutes=15)
 # Moodle 1.0 appeared in this month.
@@ -45,6 +47,19 @@ def from_clock(
     fitting = [time for time in dict.fromkeys((first, second)) if since is None or time >= since - MINUTE]
     ahead = now + CLOCKS_DIFFER < first <= now + FURTHEST_ZONE
     return (fitting or [first])[0], ahead or len(fitting) != 1
+
+
+def from_criteria(status: CompletionStatus, *, incomplete_at: datetime | None) -> datetime | None:
+    """When a course was completed by the times of its criteria alone; None where they have none.
+
+    `incomplete_at` is when Moodle last said that it was not completed; None where that is not known. Then the earliest
+    possible time is returned, so that doubt never makes an old completion new.
+    """
+    if status.earliest is None or status.is_exact or incomplete_at is None:
+        return status.earliest
+    # Moodle's task notices a completion some minutes after the criterion was met.
+    since_then = [time for time in status.times if time >= incomplete_at - TASK_TAKES]
+    return min(since_then, default=status.latest)
 
 
 def exact_time(

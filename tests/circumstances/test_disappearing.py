@@ -5,9 +5,11 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from badging import mapping
 from badging.meanings import Outcome
 from badging.models import Issuance
 from moodle_sync.models import Course, MoodleSite
+from tests.builders import make_completion, make_course, make_issuance, make_site
 
 from .college import DAY, HOUR, MINUTE, College
 
@@ -19,13 +21,21 @@ def owed_while_navigatr_is_down(college: College) -> int:
     college.navigatr_is_down()
     college.poll_and_send()
     assert college.row(learner).state == "queued"
-    college.clock.shift(2 * HOUR)
+    for _ in range(8):
+        college.poll(timedelta(minutes=15))
     return learner
+
+
+def undone_without_a_poll(college: College, learner: int) -> None:
+    """The completion is taken back, and nothing but time passes."""
+    college.moodle.uncomplete(college.mapping.course.moodle_id, learner)
+    college.clock.shift(2 * HOUR)
 
 
 def test_nothing_is_sent_for_an_account_that_was_deleted_meanwhile(any_college: College) -> None:
     learner = owed_while_navigatr_is_down(any_college)
     any_college.moodle.delete_user(learner, cleaned_up=True)
+    any_college.clock.shift(2 * HOUR)
     any_college.navigatr_is_back()
     any_college.send()
     row = any_college.row(learner)
@@ -52,7 +62,7 @@ def test_a_deleted_account_is_noticed_at_the_full_reading(college: College, vers
 
 def test_nothing_is_sent_for_a_completion_that_was_undone_meanwhile(any_college: College) -> None:
     learner = owed_while_navigatr_is_down(any_college)
-    any_college.moodle.uncomplete(any_college.mapping.course.moodle_id, learner)
+    undone_without_a_poll(any_college, learner)
     any_college.navigatr_is_back()
     any_college.send()
     row = any_college.row(learner)
@@ -63,6 +73,30 @@ def test_nothing_is_sent_for_a_completion_that_was_undone_meanwhile(any_college:
     for _ in range(2):
         any_college.poll_and_send()
     assert len(any_college.badges()) == 1
+
+
+def test_a_completion_that_is_undone_is_noticed_although_polls_go_on(any_college: College) -> None:
+    learner = owed_while_navigatr_is_down(any_college)
+    any_college.moodle.uncomplete(any_college.mapping.course.moodle_id, learner)
+    for _ in range(8):
+        any_college.poll(timedelta(minutes=15))
+    any_college.navigatr_is_back()
+    any_college.send()
+    assert any_college.badges() == []
+    assert any_college.row(learner).reason == Outcome.COMPLETION_UNDONE
+
+
+def test_completions_of_several_sites_are_confirmed_although_one_cannot_be_asked(any_college: College) -> None:
+    dead = make_site(url="http://127.0.0.1:9", failures=0)
+    course = make_course(dead)
+    waits = make_completion(course, confirmed_at=timezone.now())
+    make_issuance(any_college.map(course), waits)
+    learner = owed_while_navigatr_is_down(any_college)
+    any_college.clock.shift(2 * HOUR)
+    any_college.navigatr_is_back()
+    any_college.send()
+    assert any_college.row(learner).state == "issued"
+    assert Issuance.objects.get(completion=waits).reason == Outcome.AWAITS_MOODLE
 
 
 def test_who_left_the_course_after_completing_is_owed_the_badge(any_college: College) -> None:
@@ -77,6 +111,7 @@ def test_who_left_the_course_after_completing_is_owed_the_badge(any_college: Col
 def test_a_name_that_changed_meanwhile_is_the_one_that_is_sent(any_college: College) -> None:
     learner = owed_while_navigatr_is_down(any_college)
     any_college.moodle.set_name(learner, "Ana", "Newname")
+    any_college.clock.shift(2 * HOUR)
     any_college.navigatr_is_back()
     any_college.send()
     assert [badge.recipient_lastname for badge in any_college.badges()] == ["Newname"]
@@ -84,6 +119,7 @@ def test_a_name_that_changed_meanwhile_is_the_one_that_is_sent(any_college: Coll
 
 def test_what_has_waited_waits_on_while_moodle_cannot_be_asked(any_college: College) -> None:
     learner = owed_while_navigatr_is_down(any_college)
+    any_college.clock.shift(2 * HOUR)
     any_college.navigatr_is_back()
     any_college.sandbox.faults.on("down", side="moodle")
     any_college.send()
@@ -97,9 +133,8 @@ def test_what_has_waited_waits_on_while_moodle_cannot_be_asked(any_college: Coll
 
 
 def test_a_person_may_send_what_moodle_cannot_confirm(any_college: College) -> None:
-    from badging import mapping
-
     learner = owed_while_navigatr_is_down(any_college)
+    any_college.clock.shift(2 * HOUR)
     any_college.navigatr_is_back()
     MoodleSite.objects.update(token="")
     any_college.sandbox.faults.on("down", side="moodle")

@@ -108,6 +108,73 @@ def test_a_new_address_with_a_token_is_saved_and_asked_about(any_college: Colleg
         assert not any_college.poll().busy
 
 
+def test_a_confirmation_counts_once(any_college: College) -> None:
+    with_people(any_college)
+    sites.confirm_same(any_college.site, actor=None, now=timezone.now())
+    for _ in range(2):
+        any_college.poll_and_send(DAY)
+    # Long after, the feed changes as well.
+    any_college.moodle.set_report(2, shared=any_college.site.state.feed == "B")
+    any_college.moodle.rebuild(people="same")
+    before = people()
+    for _ in range(2):
+        any_college.poll_and_send(DAY)
+    assert any_college.site.state.doubt
+    assert people() == before
+
+
+def test_a_rebuilt_moodle_whose_people_come_one_by_one_is_noticed(college: College) -> None:
+    learners = with_people(college, 4)
+    for number, learner in enumerate(learners):
+        college.moodle.set_user(
+            learner, firstname=f"Other{number}", lastname=f"Person{number}", email=f"other{number}@example.org"
+        )
+        college.moodle.uncomplete(college.mapping.course.moodle_id, learner)
+        college.complete(learner)
+        college.poll_and_send()
+    assert college.site.state.doubt
+
+
+def test_the_only_mapped_course_that_becomes_another_one_stops_the_site(any_college: College) -> None:
+    with_people(any_college)
+    any_college.moodle.rebuild(people="new")
+    any_college.poll_and_send(DAY)
+    assert any_college.site.state.doubt
+
+
+def test_a_new_token_of_another_moodle_at_the_same_address_is_asked_about(any_college: College) -> None:
+    with_people(any_college)
+    names = any_college.mapping.course.full_label
+    any_college.moodle.rebuild(people="new")
+    any_college.moodle.set_course(any_college.mapping.course.moodle_id, shortname="WELD", fullname="Welding")
+    any_college.moodle.token = "new-token"
+    site = MoodleSite.objects.get()
+    site.token = "new-token"
+    check = sites.save_when_readable(site, actor=None, now=timezone.now())
+    assert check.saved
+    assert MoodleSite.objects.get().state.doubt
+    any_college.mapping.course.refresh_from_db()
+    assert any_college.mapping.course.full_label == names
+
+
+def test_what_waits_is_not_sent_to_somebody_else_when_moodle_is_asked_again(any_college: College) -> None:
+    learner = any_college.learner()
+    any_college.complete(learner)
+    any_college.navigatr_is_down()
+    any_college.poll_and_send()
+    any_college.moodle.set_user(learner, firstname="Other", lastname="Person", email="other@example.org")
+    any_college.clock.shift(7200)
+    any_college.navigatr_is_back()
+    any_college.send()
+    assert any_college.badges() == []
+    assert any_college.row(learner).reason == "awaits_moodle"
+    # It was the same person, married: the next full reading accepts one of many.
+    any_college.poll_and_send(DAY)
+    any_college.clock.shift(600)
+    any_college.send()
+    assert [badge.recipient_lastname for badge in any_college.badges()] == ["Person"]
+
+
 def test_a_first_connection_is_never_asked_about(any_college: College) -> None:
     moved = MoodleSite.objects.get()
     assert sites.save_when_readable(moved, actor=None, now=timezone.now()).saved

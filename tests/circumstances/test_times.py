@@ -130,6 +130,56 @@ def test_doubt_about_nested_criteria_makes_no_old_completion_new(slow_college: C
     assert slow_college.badges() == []
 
 
+def test_all_of_several_activities_count_from_the_last_one(any_college: College) -> None:
+    any_college.moodle.set_course(any_college.mapping.course.moodle_id, criteria="activities")
+    learner = any_college.learner()
+    any_college.poll()
+    last = timezone.now() + MINUTE
+    criteria = [(ACTIVITY, int(at.timestamp())) for at in (START - 9 * DAY, START - 2 * DAY, last)]
+    any_college.moodle.complete(any_college.mapping.course.moodle_id, learner, last.timestamp(), criteria=criteria)
+    any_college.poll_and_send(2 * MINUTE)
+    assert issue_date(any_college) == last
+
+
+def test_completed_again_after_a_reset_is_seen_within_a_day(any_college: College) -> None:
+    learner = any_college.learner()
+    any_college.complete(learner)
+    any_college.poll_and_send()
+    first = any_college.completion(learner).completed_at
+    any_college.clock.shift(timedelta(hours=20))
+    any_college.moodle.uncomplete(any_college.mapping.course.moodle_id, learner)
+    any_college.complete(learner)
+    again = timezone.now()
+    any_college.poll_and_send(DAY)
+    any_college.poll_and_send()
+    completion = any_college.completion(learner)
+    assert (completion.completed_at, completion.completed_again_at) == (first, again)
+    assert len(any_college.badges()) == 1
+
+
+def test_who_completed_before_the_mapping_and_again_after_it_is_owed_the_badge(any_college: College) -> None:
+    learner = any_college.learner()
+    any_college.complete(learner, ago=30 * DAY)
+    any_college.poll_and_send(DAY)
+    assert any_college.badges() == []
+    any_college.moodle.uncomplete(any_college.mapping.course.moodle_id, learner)
+    any_college.complete(learner)
+    any_college.poll_and_send(DAY)
+    any_college.poll_and_send()
+    assert len(any_college.badges()) == 1
+
+
+def test_a_course_that_is_mapped_while_no_zone_is_known_loses_nobody(college: College) -> None:
+    college.sandbox.faults.on("missing_function", side=MOODLE, call=CONFIG)
+    college.poll(DAY)
+    assert college.site.state.zone == ""
+    later = college.map(college.course("LATER", "Mapped later"))
+    learner = college.learner()
+    college.moodle.complete(later.course.moodle_id, learner, timezone.now().timestamp(), time_known=False)
+    college.poll_and_send()
+    assert len(college.badges()) == 1
+
+
 @pytest.mark.parametrize("at", [datetime(2028, 3, 1, 12, 0, tzinfo=UTC), datetime(1999, 3, 1, 12, 0, tzinfo=UTC)])
 def test_a_date_that_cannot_be_waits_for_a_person(any_college: College, at: datetime) -> None:
     any_college.mapping.past_wanted_at = timezone.now() + MINUTE

@@ -55,15 +55,18 @@ class Command(PortalCommand):
             provider, badge = mapping.find_badge(connection, provider_id=options["provider"], badge_id=options["badge"])
         except mapping.NotMapped as error:
             raise CommandError(str(error)) from error
-        saved = mapping.save_mapping(
-            course=course,
-            connection=connection,
-            provider=provider,
-            badge=badge,
-            min_score=options["min_score"],
-            include_past=options["include_past"],
-            now=timezone.now(),
-        )
+        try:
+            saved = mapping.save_mapping(
+                course=course,
+                connection=connection,
+                provider=provider,
+                badge=badge,
+                min_score=options["min_score"],
+                include_past=options["include_past"],
+                now=timezone.now(),
+            )
+        except mapping.NotMapped as error:
+            raise CommandError(str(error)) from error
         queued, trouble = 0, ""
         if options["include_past"]:
             before = Issuance.objects.filter(course=course).count()
@@ -130,7 +133,9 @@ def _ask_moodle(site: MoodleSite, number: int | None, name: str | None) -> list[
                 named = [course for course in asked if course.shortname.casefold() == name.casefold()]
             # One that is spelt exactly so comes before those that differ in case.
             found += [course for course in named if course.shortname == name] or named
-        store_courses(site, found)
+        # The names of mapped ones are for polls to change, which see whether this is still the same Moodle.
+        mapped = set(site.courses.filter(mapping__isnull=False).values_list("moodle_id", flat=True))
+        store_courses(site, [course for course in found if course.id not in mapped])
     return list(site.courses.filter(moodle_id__in={course.id for course in found}).order_by("moodle_id"))
 
 
