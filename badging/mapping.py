@@ -86,9 +86,7 @@ def save_mapping(
     """
     if course.site.state.doubt:
         raise NotMapped(
-            _(
-                "This Moodle site looks like another one than before. A site admin must say first whether it is the same."
-            )
+            _("This Moodle site looks like another one than before. A site admin must first say if it is the same.")
         )
     mapping = _locked(course)
     if mapping is None:

@@ -15,11 +15,12 @@ from .client.records import User
 from .completing import Completed
 from .models import Course, Learner, MoodleSite, MoodleSiteState
 from .reading import Poll
-from .storing import names_of, profiles
+from .storing import is_same, names_of, profiles
 
-# So many known people whose name and address both changed since the last full reading, and this share of all met since.
-CHANGED_AT_LEAST = 3
-CHANGED_SHARE = 0.3
+# So many known learners with another name and another address since the last full reading are another Moodle's, if they
+# are this share of all known ones.
+STRANGERS_AT_LEAST = 3
+STRANGERS_SHARE = 0.001
 LEARNERS_TO_COMPARE = 20
 
 
@@ -68,30 +69,32 @@ def see_that_people_are_the_same(poll: Poll, completed: Completed) -> None:
 
     Counted are those met since the last full reading: a quiet site meets one or two in a poll.
     """
-    if poll.state.accepts_changes:
-        return
-    known, strangers = compare_people(poll.site, completed)
-    if not known:
-        return
     state = poll.state
-    state.people_known += len(known)
-    state.people_changed += len(strangers)
-    if strangers and state.people_changed >= max(CHANGED_AT_LEAST, CHANGED_SHARE * state.people_known):
+    changed, strangers = compare_people(poll.site, completed)
+    if not changed or state.accepts_changes:
+        return
+    state.people_changed += len(changed)
+    state.strangers += len(strangers)
+    if strangers and _are_many(poll.site, state):
         raise AnotherMoodle(
             question(
-                _("%(changed)d of %(known)d known learners have another name and another address at once.")
-                % {"changed": state.people_changed, "known": state.people_known}
+                _("%(strangers)d known learners have another name and another address at once.")
+                % {"strangers": state.strangers}
             )
         )
-    if strangers:
-        counted = {"people_known": state.people_known, "people_changed": state.people_changed}
-        MoodleSiteState.objects.filter(pk=state.pk).update(**counted)
-    else:
-        poll.unwritten |= {"people_known": state.people_known, "people_changed": state.people_changed}
+    counted = {"people_changed": state.people_changed, "strangers": state.strangers}
+    MoodleSiteState.objects.filter(pk=state.pk).update(**counted)
+
+
+def _are_many(site: MoodleSite, state: MoodleSiteState) -> bool:
+    """Whether they are another Moodle's: a few at least, most of all who changed, and not a handful of many."""
+    if state.strangers < STRANGERS_AT_LEAST or state.strangers * 2 < state.people_changed:
+        return False
+    return state.strangers >= STRANGERS_SHARE * site.learners.count()
 
 
 def compare_people(site: MoodleSite, completed: Completed) -> tuple[set[int], set[int]]:
-    """The Moodle ids of the known learners among these, and of those who seem to be somebody else now."""
+    """The Moodle ids of the known learners whose profile changes, and of those who seem to be somebody else now."""
     whole = {"firstname", "lastname", "email"}
     people = {
         user_id: fields
@@ -99,8 +102,14 @@ def compare_people(site: MoodleSite, completed: Completed) -> tuple[set[int], se
         if whole <= fields.keys()
     }
     rows = site.learners.filter(moodle_id__in=people, erased_at=None, deleted=False).exclude(email="")
-    compared = {row.moodle_id: _is_somebody_else(row, people[row.moodle_id]) for row in rows}
-    return set(compared), {user_id for user_id, is_stranger in compared.items() if is_stranger}
+    changed, strangers = set(), set()
+    for row in rows:
+        fields = people[row.moodle_id]
+        if any(not is_same(getattr(row, name), fields[name]) for name in whole):
+            changed.add(row.moodle_id)
+        if _is_somebody_else(row, fields):
+            strangers.add(row.moodle_id)
+    return changed, strangers
 
 
 def _is_somebody_else(row: Learner, fields: dict[str, str | bool]) -> bool:
@@ -153,6 +162,6 @@ def _learners_are_others(poll: Poll, course: Course) -> bool:
 def confirm_same(site: MoodleSite, now: datetime) -> None:
     """An admin says that it is the same Moodle: everything is read again, and what has changed is accepted."""
     MoodleSiteState.objects.filter(site=site).update(
-        doubt="", error="", confirmed_at=now, accepts_changes=True, people_known=0, people_changed=0,
+        doubt="", error="", confirmed_at=now, accepts_changes=True, people_changed=0, strangers=0,
         read_whole_at=None, checked_at=None, next_poll_at=None, failures=0,
     )  # fmt: skip

@@ -134,9 +134,9 @@ class MoodleSiteState(models.Model):
     confirmed_at = models.DateTimeField(_("confirmed as the same Moodle"), null=True)
     # From that answer until everything has been read once, whatever has changed is accepted.
     accepts_changes = models.BooleanField(default=False)
-    # Known learners met since the last full reading, and those of them with another name and another address.
-    people_known = models.PositiveIntegerField(default=0)
+    # How many known learners changed since the last full reading, and how many of them in name and address at once.
     people_changed = models.PositiveIntegerField(default=0)
+    strangers = models.PositiveIntegerField(default=0)
     # How far it has been read. Each depth of `looked_back_at` looks further back, and less often (report_feed.py).
     read_up_to = models.DateTimeField(
         _("read up to"), null=True, help_text=_("Start of the last poll that was read to its end.")

@@ -22,7 +22,7 @@ from .models import Completion, Course, MoodleSite, MoodleSiteState
 
 ON_FILE_AT_ONCE = 500
 # What the end of a full reading sets: changes are no longer accepted unasked, and strangers are counted anew.
-END_OF_A_FULL_READING = {"accepts_changes": False, "people_known": 0, "people_changed": 0}
+END_OF_A_FULL_READING = {"accepts_changes": False, "people_changed": 0, "strangers": 0}
 # Errors about one learner that say that nothing is wrong with the site, and those that all of a course would meet.
 ABOUT_THE_LEARNER = (MoodleNotTracked, MoodleLearnerGone, MoodleSomethingGone)
 ABOUT_THE_COURSE = (MoodleGone, MoodleNotAllowed, MoodleNoCriteria)

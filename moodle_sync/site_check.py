@@ -30,7 +30,6 @@ def moodle_client_for(
     """A client for the site's address and token. `while_waiting` surrounds each call to Moodle.
 
     It waits for an answer as long as the settings say, but no longer than `timeout` seconds.
-
     Raises vault.keys.WrongKey, and ValueError with a text for people for an address that cannot be one.
     """
     language = settings.LANGUAGE_CODE.partition("-")[0]
@@ -38,7 +37,7 @@ def moodle_client_for(
     return MoodleClient(
         site.url,
         site.token,
-        timeout=min(timeout or settings.MOODLE_TIMEOUT, settings.MOODLE_TIMEOUT),
+        timeout=seconds,
         language=language,
         while_waiting=while_waiting,
     )

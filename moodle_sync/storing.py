@@ -45,7 +45,7 @@ def _store_learners(poll: Poll, completed: Completed) -> tuple[dict[int, Learner
     ]
     changed = []
     for user_id, row in known.items():
-        different = {name: value for name, value in people[user_id].items() if not _is_same(getattr(row, name), value)}
+        different = {name: value for name, value in people[user_id].items() if not is_same(getattr(row, name), value)}
         if row.erased_at is None and different:
             for name, value in different.items():
                 setattr(row, name, value)
@@ -65,7 +65,7 @@ def _mark_gone(poll: Poll, batch: Batch) -> list[int]:
     return numbers
 
 
-def _is_same(kept: object, now: object) -> bool:
+def is_same(kept: object, now: object) -> bool:
     """Whether a field is as it was. Of "&#039;" the report does not tell whether it was stored so."""
     if isinstance(kept, str) and isinstance(now, str):
         return kept.replace("&#039;", "'") == now.replace("&#039;", "'")

@@ -78,7 +78,7 @@ class College:
 
     def row(self, user_id: int) -> Issuance:
         """The learner's only issuance."""
-        return Issuance.objects.get(learner__moodle_id=user_id)
+        return Issuance.objects.get(learner__moodle_id=user_id, course__site=self.site)
 
     def completion(self, user_id: int) -> Completion:
         """The learner's only completion."""

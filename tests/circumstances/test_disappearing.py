@@ -87,7 +87,7 @@ def test_a_completion_that_is_undone_is_noticed_although_polls_go_on(any_college
 
 
 def test_completions_of_several_sites_are_confirmed_although_one_cannot_be_asked(any_college: College) -> None:
-    dead = make_site(url="http://127.0.0.1:9", failures=0)
+    dead = make_site(url="http://127.0.0.1:9", functions=["core_completion_get_course_completion_status"])
     course = make_course(dead)
     waits = make_completion(course, confirmed_at=timezone.now())
     make_issuance(any_college.map(course), waits)

@@ -121,12 +121,14 @@ def test_any_criterion_counts_from_the_one_that_the_report_shows(college: Colleg
 
 
 def test_doubt_about_nested_criteria_makes_no_old_completion_new(slow_college: College) -> None:
+    course = slow_college.course("LATER", "Mapped later")
     learner = slow_college.learner()
     old = START - 3 * DAY
     # Of two activities one is enough; the second was done after the course had long been completed.
-    criteria = [(ACTIVITY, int(old.timestamp())), (ACTIVITY, int((START + MINUTE).timestamp()))]
-    slow_college.moodle.complete(slow_college.mapping.course.moodle_id, learner, old.timestamp(), criteria=criteria)
-    slow_college.poll_and_send()
+    criteria = [(ACTIVITY, int(old.timestamp())), (ACTIVITY, int((timezone.now() + MINUTE).timestamp()))]
+    slow_college.moodle.complete(course.moodle_id, learner, old.timestamp(), criteria=criteria)
+    slow_college.map(course)
+    slow_college.poll_and_send(2 * MINUTE)
     assert slow_college.badges() == []
 
 

@@ -77,7 +77,8 @@ def test_newly_wanted_course_is_read_with_its_history(polled: Polled) -> None:
     polled.complete(later, old, ago=90 * DAY)
     polled.poll()
     assert polled.told == [old]
-    assert polled.called[:4] == [SET_FILTERS, RETRIEVE, MANY, SET_FILTERS]
+    # What is new of it, then all of it, then what is new of all courses.
+    assert polled.called == [*[SET_FILTERS, RETRIEVE] * 2, MANY, SET_FILTERS, RETRIEVE]
     polled.poll()
     assert polled.called == [SET_FILTERS, RETRIEVE]
 
