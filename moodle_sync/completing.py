@@ -66,13 +66,15 @@ def _erased(poll: Poll, seen: Collection[Seen]) -> set[int]:
 def _is_new(poll: Poll, batch: Batch, seen: Seen, known: dict[Key, Completion]) -> bool:
     """Whether Moodle is asked about it: it counts and is not on file, or is back, or completed a second time."""
     row = known.get(seen.key)
+    wanted = poll.wanted[seen.course.pk]
     if row is None:
-        wanted = poll.wanted[seen.course.pk]
         # What the feed knows no time of may count, if Moodle itself says that it is no older than `since`.
         return wanted.wants(seen.completed_at) or (seen.doubtful and batch.since is not None)
+    # Of what is too old to count nobody asks for the score.
+    never_asked = row.score_read_at is None and wanted.wants(row.completed_at)
     if batch.on_file:
-        return row.score_read_at is None and poll.wanted[seen.course.pk].wants(row.completed_at)
-    return row.undone_at is not None or row.score_read_at is None or is_again(row, seen)
+        return never_asked
+    return never_asked or row.undone_at is not None or is_again(row, seen)
 
 
 def is_again(row: Completion, seen: Seen) -> bool:
