@@ -34,22 +34,25 @@ COURSES = 101
 # issuances 930 are issued; the queue holds 1 % of today and 1 % of a back-fill. The second connection has one in 101.
 FILL = """
 SET session_replication_role = replica;
-INSERT INTO moodle_sync_course (site_id, moodle_id, shortname, fullname, visible, next_offset,
-        untracked, error, report_name)
-    SELECT {site}, i, 'C' || i, 'Course ' || i, true, 0, '[]', '', '' FROM generate_series(1, {courses}) i;
+INSERT INTO moodle_sync_course (site_id, moodle_id, shortname, fullname, report_name, visible, past_read_at,
+        next_offset, asks_everybody, untracked, error)
+    SELECT {site}, i, 'C' || i, 'Course ' || i, 'Course ' || i, true, now(), 0, false, '[]', ''
+    FROM generate_series(1, {courses}) i;
 INSERT INTO badging_coursebadgemapping (course_id, connection_id, provider_id, provider_name, badge_id, badge_name,
         badge_image_url, badge_url, badge_problem, active, removed_with_connection, since, past_wanted_at,
         created_at)
     SELECT id, CASE WHEN moodle_id = 2 THEN {second} ELSE {first} END, 11, 'Provider', 1000 + moodle_id,
         'Badge ' || moodle_id, '', '', '', true, false, now() - interval '300 days', now(), now()
     FROM moodle_sync_course;
-INSERT INTO moodle_sync_learner (site_id, moodle_id, firstname, lastname, email, email_key, deleted, suspended)
+INSERT INTO moodle_sync_learner (site_id, moodle_id, firstname, lastname, email, email_key, names_hidden, deleted,
+        suspended)
     SELECT {site}, i, 'First' || i % 5000, 'Last' || i, 'Learner' || i || '@example.org',
-        'learner' || i || '@example.org', false, false
+        'learner' || i || '@example.org', false, false, false
     FROM generate_series(1, {learners}) i;
 INSERT INTO moodle_sync_completion (course_id, learner_id, completed_at, time_source, score, score_hidden,
-        score_read_at, seen_at)
-    SELECT c.id, l.id, now() - ({count} - n) * interval '1 minute' / 4, 'report', n % 101, false, now(), now()
+        score_read_at, seen_at, confirmed_at, implausible)
+    SELECT c.id, l.id, now() - ({count} - n) * interval '1 minute' / 4, 'report', n % 101, false, now(), now(), now(),
+        false
     FROM (SELECT n, n % {learners} + 1 AS learner,
             CASE WHEN n < {learners} AND n % 2 = 0 THEN 1 ELSE 2 + n / {learners} * 20 + n % 20 END AS course
           FROM generate_series(0, {count} - 1) n) pairs
@@ -57,7 +60,8 @@ INSERT INTO moodle_sync_completion (course_id, learner_id, completed_at, time_so
     ORDER BY n;
 INSERT INTO badging_issuance (course_id, learner_id, completion_id, mapping_id, connection_id, environment, provider_id,
         badge_id, badge_name, state, reason, past, queued_at, next_attempt_at, failures, first_attempt_at, claim,
-        leased_until, maybe_sent, lookups_refused, score_tried, recipient_key, assertion_id, assertion_url, issued_at)
+        leased_until, maybe_sent, lookups_refused, date_accepted, score_tried, recipient_key, assertion_id,
+        assertion_url, issued_at)
     SELECT m.course_id, learner_id, completion, m.id, connection_id, 'staging', provider_id, badge_id, badge_name,
         state,
         CASE state WHEN 'not_met' THEN 'below_min_score' WHEN 'held' THEN 'learner_suspended'
@@ -67,7 +71,7 @@ INSERT INTO badging_issuance (course_id, learner_id, completion_id, mapping_id, 
         completion % 2 = 0, completed_at, CASE state WHEN 'queued' THEN now() END, 0, completed_at,
         CASE state WHEN 'sending' THEN gen_random_uuid() END,
         CASE state WHEN 'sending' THEN now() + interval '1 hour' END,
-        false, 0, score, encode(sha256(email_key::bytea), 'hex'),
+        false, 0, false, score, encode(sha256(email_key::bytea), 'hex'),
         CASE state WHEN 'issued' THEN completion::text ELSE '' END,
         '', CASE state WHEN 'issued' THEN completed_at END
     FROM (SELECT k.id AS completion, k.course_id, k.learner_id, k.completed_at, k.score, l.email_key,

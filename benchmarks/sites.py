@@ -50,6 +50,7 @@ INSERT INTO badging_coursebadgemapping SELECT (jsonb_populate_record(mapping, js
     FROM badging_coursebadgemapping mapping, generate_series(0, {sites} - 1) n;
 ANALYZE;
 """
+# Of the quick ones.
 AGES = """
 SELECT site_id, last_poll_at, extract(epoch FROM now() - last_poll_at)
 FROM moodle_sync_moodlesitestate state JOIN moodle_sync_moodlesite site ON site.id = site_id
@@ -107,9 +108,8 @@ def _measure(row: Row, info: dict[str, Any], variables: dict[str, str], options:
         slow = stack.enter_context(stage.sandbox())
         stage.control(info["url"], "faults", kind="slow", side="moodle", seconds=row.latency)
         stage.control(slow["url"], "faults", kind="slow", side="moodle", seconds=SLOW_SECONDS)
-        many: dict[str, object] = {"interval": INTERVAL_SECONDS, "first": FIRST, "sites": row.sites, "dead": row.dead}
-        many |= {"slow": row.dead + row.slow, "dead_url": dead, "slow_url": slow["moodle_url"]}
-        database.execute(MULTIPLY.format(**many))
+        kinds = {"dead": row.dead, "slow": row.dead + row.slow, "dead_url": dead, "slow_url": slow["moodle_url"]}
+        database.execute(MULTIPLY.format(interval=INTERVAL_SECONDS, first=FIRST, sites=row.sites, **kinds))
         supervisor = stack.enter_context(running.portal(variables))
         time.sleep(options.settle)
         [(server,)] = database.execute("SELECT pg_backend_pid()").fetchall()

@@ -77,6 +77,7 @@ def _is_new(poll: Poll, batch: Batch, seen: Seen, known: dict[Key, Completion]) 
     if row is None:
         # What the feed knows no time of may count, if Moodle itself says that it is no older than `since`.
         return wanted.wants(seen.completed_at) or (seen.doubtful and batch.since is not None)
+    # Of what is too old to count nobody asks for the score.
     never_asked = row.score_read_at is None and wanted.wants(row.last_completed_at)
     return never_asked or (not batch.on_file and (row.undone_at is not None or is_again(row, seen)))
 

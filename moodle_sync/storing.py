@@ -51,9 +51,7 @@ def _store_learners(poll: Poll, completed: Completed) -> tuple[dict[int, Learner
                 setattr(row, name, value)
             row.save(update_fields=list(different))
             changed.append(row.pk)
-    if new:
-        Learner.objects.bulk_create(new)
-        known |= {row.moodle_id: row for row in rows.filter(moodle_id__in=[row.moodle_id for row in new])}
+    known |= {row.moodle_id: row for row in Learner.objects.bulk_create(new)}
     return known, changed
 
 
