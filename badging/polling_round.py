@@ -153,7 +153,8 @@ class Poller:
         failed = False
         try:
             with self._database.lent():
-                site = MoodleSite.objects.select_related("state").filter(pk=pk).first()
+                # None where another process has polled it since the look, or begun to.
+                site = MoodleSite.objects.due(timezone.now()).select_related("state").filter(pk=pk).first()
                 if site is not None:
                     poll_and_queue(
                         site,
@@ -165,7 +166,7 @@ class Poller:
                     )
         except Exception:
             failed = True
-            log.exception("polling the Moodle site %d ended in an error of the portal", pk)
+            log.exception("polling the Moodle site %d failed in the portal itself", pk)
         finally:
             self._news.put(partial(self._ended, pk, failed=failed))
 

@@ -14,7 +14,7 @@ DATA_PROTECTION_OFFICERS = gettext_noop("Data protection officers")
 
 VIEW_ALL = ("moodle_sync", "badging")
 
-# Name, task, seconds. The polling tick looks which sites are due by their own interval.
+# Name, task, seconds. The polling tick wakes a round in which each site is polled by its own interval.
 SCHEDULE = [
     ("Poll Moodle sites that are due", "badging.tasks.poll_due", 5),
     ("Send what is due", "badging.tasks.send_sweep", 5),

@@ -6,8 +6,8 @@ Runs the whole portal (`manage.py portal`, PostgreSQL, embedded Valkey) with man
 of them due at the start, and looks once a second when each was polled last. The sites are the sandbox's Moodle under
 many names, and each answer takes as long as the row says. Dead sites never take a connection; slow ones need five
 seconds for each answer. Limits: time since the last poll p95 35 s, over the sites that are neither; worker and
-scheduler together one core. Over them the exit code is 1. The processor time of the sandbox and of PostgreSQL is told
-beside.
+scheduler together one core. Over them the exit code is 1. The processor time of the sandbox and of PostgreSQL
+is told beside, and the most connections that the portal had to PostgreSQL.
 """
 
 import argparse
@@ -57,6 +57,9 @@ FROM moodle_sync_moodlesitestate state JOIN moodle_sync_moodlesite site ON site.
 WHERE site_id >= 1000 AND url = (SELECT url FROM moodle_sync_moodlesite WHERE id < 1000)
 """
 
+# Of the whole portal, with the one that asks.
+CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -83,7 +86,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=list(range(len(ROWS))), help="which of the rows")
     options = parser.parse_args()
     print(f"polled every {INTERVAL_SECONDS} s, over {options.seconds} s; processor time in cores")
-    print(f"{'':36}{'p50':>8}{'p95':>8}{'longest':>9}{'polls/s':>9}{'worker':>8}{'sandbox':>9}{'PostgreSQL':>12}")
+    print(
+        f"{'':36}{'p50':>8}{'p95':>8}{'longest':>9}{'polls/s':>9}{'worker':>8}{'sandbox':>9}{'PostgreSQL':>12}{'connections':>13}"
+    )
     ok = True
     for row in [ROWS[number] for number in options.rows]:
         with stage.sandbox() as info, stage.environment("postgres", info) as variables:
@@ -123,10 +128,12 @@ def _measure(row: Row, info: dict[str, Any], variables: dict[str, str], options:
         started = time.monotonic()
         ages: list[float] = []
         polls: set[tuple[int, datetime]] = set()
+        connections = 0
         while time.monotonic() - started < options.seconds:
             found = database.execute(AGES).fetchall()
             ages += [float(age) for _site, _polled_at, age in found]
             polls |= {(site, polled_at) for site, polled_at, _age in found}
+            connections = max(connections, *database.execute(CONNECTIONS).fetchall()[0])
             time.sleep(1)
         took = time.monotonic() - started
         cores = {
@@ -137,7 +144,7 @@ def _measure(row: Row, info: dict[str, Any], variables: dict[str, str], options:
     rate = (len(polls) - len(found)) / took
     print(
         f"{row!s:36}{statistics.median(ages):6.1f} s{p95:6.1f} s{max(ages):7.1f} s{rate:9.1f}"
-        f"{cores['worker']:8.2f}{cores['sandbox']:9.2f}{cores['PostgreSQL']:12.2f}",
+        f"{cores['worker']:8.2f}{cores['sandbox']:9.2f}{cores['PostgreSQL']:12.2f}{connections:13}",
         flush=True,
     )
     return p95 <= LIMIT_SECONDS and cores["worker"] <= LIMIT_CORES

@@ -235,7 +235,7 @@ def test_a_poll_that_fails_in_the_portal_itself_is_logged_and_rests(
     [site] = make_sites(sandbox, 1)
     ours = poller()
     run(ours)
-    assert f"polling the Moodle site {site.pk} ended in an error of the portal" in caplog.text
+    assert f"polling the Moodle site {site.pk} failed in the portal itself" in caplog.text
     assert len(caplog.records) == 1
     assert site.pk in ours._resting
 
