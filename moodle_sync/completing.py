@@ -19,6 +19,8 @@ Key = tuple[int, int]
 
 # What is asked about a learner.
 ASKED = frozenset({COMPLETION, USERS, GRADES, BATCH})
+# Completions of a part of a full reading whose exact times are asked for: as many as go into one call.
+SAMPLE = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,7 @@ def complete_what_is_new(poll: Poll, batch: Batch) -> Completed:
     news = [one for one in seen if one.user_id not in erased and (batch.ask_all or _is_new(poll, batch, one, known))]
     # What a feed has asked itself is known of more than the news.
     facts = {one.key: LearnerFacts(status=one.status) for one in seen if one.status is not None}
-    facts |= _ask(poll, news)
-    _see_whether_the_zone_is_right(poll, news, facts)
+    facts |= _ask(poll, batch, news, known)
     completed: list[Seen] = []
     for one in seen:
         answers = facts.get(one.key)
@@ -89,36 +90,51 @@ def is_again(row: Completion, seen: Seen) -> bool:
     return row.last_completed_at is None or seen.completed_at >= minute_of(row.last_completed_at) + MINUTE
 
 
-def _ask(poll: Poll, news: list[Seen]) -> dict[Key, LearnerFacts]:
+def _ask(poll: Poll, batch: Batch, news: list[Seen], known: dict[Key, Completion]) -> dict[Key, LearnerFacts]:
     """Ask what is not known yet; feed B has asked for the status and has the names.
 
-    Where the service lacks the functions to ask with, as the site's findings say, nothing more is known.
+    Of a full reading's rows, which go back years, the report's minute will do. Some are asked for the exact time even
+    so, which shows whether the minutes are those of the zone. Where the service lacks the functions to ask with, as
+    the site's findings say, nothing more is known.
     """
-    facts_of = {one.key: LearnerFacts(status=one.status) for one in news}
-    for with_status in (False, True):
-        asked = {(one.course.moodle_id, one.user_id): one for one in news if (one.status is not None) is with_status}
-        needed = ASKED - {COMPLETION} if with_status else ASKED
-        if with_status and poll.site.send_suspended:
-            needed -= {USERS}
-        available = poll.functions & needed
-        if not asked or not available - {BATCH}:
-            continue
-        for answers in poll.client.learner_facts(asked, available=available, grades=GRADES in available):
-            for pair, facts in answers.items():
-                one = asked[pair]
-                facts_of[one.key] = facts if one.status is None else replace(facts, status=one.status)
-                for answer in (facts.status, facts.user, facts.grade):
-                    if isinstance(answer, MoodleError):
-                        poll.problem(one.course, answer, one.user_id)
-            poll.heartbeat()
+    told = [one for one in news if one.status is not None]
+    enough = [one for one in news if one.status is None and _minute_is_enough(batch, one, known)][SAMPLE:]
+    spared = {one.key for one in enough}
+    exact = [one for one in news if one.status is None and one.key not in spared]
+    facts = _ask_about(poll, exact, ASKED)
+    _see_whether_the_zone_is_right(poll, exact, facts)
+    facts |= _ask_about(poll, enough, ASKED if poll.zone_doubted else ASKED - {COMPLETION})
+    facts |= _ask_about(poll, told, ASKED - {COMPLETION} - ({USERS} if poll.site.send_suspended else set()))
+    return facts
+
+
+def _minute_is_enough(batch: Batch, one: Seen, known: dict[Key, Completion]) -> bool:
+    """Whether the exact time of a completion decides nothing."""
+    return batch.since is None and not (batch.ask_all or batch.on_file or one.doubtful or one.key in known)
+
+
+def _ask_about(poll: Poll, several: list[Seen], needed: frozenset[str]) -> dict[Key, LearnerFacts]:
+    facts_of = {one.key: LearnerFacts(status=one.status) for one in several}
+    asked = {(one.course.moodle_id, one.user_id): one for one in several}
+    available = poll.functions & needed
+    if not asked or not available - {BATCH}:
+        return facts_of
+    for answers in poll.client.learner_facts(asked, available=available, grades=GRADES in available):
+        for pair, facts in answers.items():
+            one = asked[pair]
+            facts_of[one.key] = facts if one.status is None else replace(facts, status=one.status)
+            for answer in (facts.status, facts.user, facts.grade):
+                if isinstance(answer, MoodleError):
+                    poll.problem(one.course, answer, one.user_id)
+        poll.heartbeat()
     return facts_of
 
 
-def _see_whether_the_zone_is_right(poll: Poll, news: list[Seen], facts: dict[Key, LearnerFacts]) -> None:
+def _see_whether_the_zone_is_right(poll: Poll, asked: list[Seen], facts: dict[Key, LearnerFacts]) -> None:
     """A report's time that differs from the exact one as two zones do says that the site's zone was changed."""
     zone = zone_named(poll.state.zone)
-    for one in news:
-        status = facts[one.key].status if one.key in facts else None
+    for one in asked:
+        status = facts[one.key].status
         if one.source == Completion.TimeSource.REPORT and isinstance(status, CompletionStatus):
             poll.zone_doubted = poll.zone_doubted or shows_another_zone(one, status, zone)
 

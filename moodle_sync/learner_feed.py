@@ -14,7 +14,6 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 
 from .client import BATCH as STATUSES_AT_ONCE
-from .client import ODD_NAME, ODD_ROW
 from .client.errors import (
     MoodleError,
     MoodleLearnerGone,
@@ -131,9 +130,9 @@ def _is_old(course: Course, now: datetime) -> bool:
 
 def _participants(poll: Poll, course: Course) -> tuple[list[EnrolledUser], int]:
     """The next page of participants, and how many places of the list it took, those that cannot be read included."""
-    before = len(poll.client.oddities)
+    before = poll.client.passed_over
     users = poll.client.enrolled_users(course.moodle_id, offset=course.next_offset, limit=PER_PAGE)
-    odd = sum(text in (ODD_ROW, ODD_NAME) for text, _values in poll.client.oddities[before:])
+    odd = poll.client.passed_over - before
     return users, len(users) + odd
 
 

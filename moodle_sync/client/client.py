@@ -54,10 +54,8 @@ Item = TypeVar("Item")
 
 LARGEST_ANSWER = 20 * 1024 * 1024
 LONGEST_TIMEOUT = 300
+# Questions in one call: about a second of Moodle's time (FACTS-2.md, section 9).
 BATCH = 50
-# Learners asked about in one call by `learner_facts`: three requests each, about a second of Moodle's time
-# (FACTS-2.md, section 9).
-LEARNERS_AT_ONCE = 25
 # PHP's max_input_vars bounds the number of form fields (WEB_SERVICES.md, trap 12).
 MOST_VALUES = 200
 REPORTS_PER_PAGE = 100
@@ -87,12 +85,12 @@ _PHP_PRINTS = gettext_noop(
     "Moodle (PHP) printed a message before its answer. Switch off the display of PHP errors (Site administration, "
     "Development, Debugging: Display debug messages)."
 )
-ODD_ROW = gettext_noop("Moodle sent something odd for the {what} {id}, which was passed over: {reason}.")
+_ODD_ROW = gettext_noop("Moodle sent something odd for the {what} {id}, which was passed over: {reason}.")
 _ODD_ANSWER = gettext_noop(
     "Moodle answered with something that the portal cannot read. Look at this learner's profile, completion and grades "
     "in Moodle; if they are in order, report it with Moodle's version."
 )
-ODD_NAME = gettext_noop(
+_ODD_NAME = gettext_noop(
     "Moodle cannot list participant number {number} of the course {id}, counted by id. Mostly the name holds something "
     "like <Test> that Moodle does not let pass: correct it in the learner's profile."
 )
@@ -173,8 +171,8 @@ class Question:
 
     @property
     def key(self) -> tuple[str, int | None, Any]:
-        """The question among those of one call: the function, the course and the user."""
-        return self.function, self.course_id, self.params.get("userid") or self.params["values"][0]
+        """The question among those of one call about learners: the function, the course and the user."""
+        return self.function, self.course_id, self.params["userid"]
 
 
 class MoodleClient:
@@ -187,8 +185,8 @@ class MoodleClient:
 
     `calls` counts the requests made; `server_time` is the Date header of the last answer, None if it had none.
     `oddities` are texts for people, with their values, on what was odd and passed over: rows of lists, messages before
-    an answer. `language` is the one in which names in several languages are read. The context of
-    `while_waiting` is entered for as long as an answer is waited for.
+    an answer; `passed_over` counts the rows. `language` is the one in which names in several languages are read. The
+    context of `while_waiting` is entered for as long as an answer is waited for.
     """
 
     def __init__(
@@ -207,6 +205,7 @@ class MoodleClient:
         self.base_url = normalise_url(base_url)
         self.calls = 0
         self.oddities: list[tuple[str, dict[str, str | int]]] = []
+        self.passed_over = 0
         self._language = language
         self._while_waiting = while_waiting
         self.server_time: datetime | None = None
@@ -292,7 +291,7 @@ class MoodleClient:
                     "id": question.params["value"],
                     "reason": answer.failure or answer.errorcode,
                 }
-                self.oddities.append((ODD_ROW, values))
+                self._pass_over(_ODD_ROW, values)
             elif isinstance(answer, MoodleError):
                 raise answer
             else:
@@ -316,7 +315,7 @@ class MoodleClient:
                 if not _spoils_list(error):
                     raise
                 if number == 1:
-                    self.oddities.append((ODD_NAME, {"id": course_id, "number": first + 1}))
+                    self._pass_over(_ODD_NAME, {"id": course_id, "number": first + 1})
                 else:
                     half = number // 2
                     waiting += [(first + half, number - half), (first, half)]
@@ -387,45 +386,60 @@ class MoodleClient:
     ) -> Iterator[dict[tuple[int, int], LearnerFacts]]:
         """All that Moodle knows now of each (course id, user id): status, account and, with `grades`, the total.
 
-        Yields the answers of 25 learners at a time, which is one call where Moodle has its batch function
-        (FACTS-2.md, section 9). What is not among the functions `available` is not asked and stays None. An error
-        that concerns one learner or course stands in the answer's place; one that concerns the whole site is raised.
+        Yields the answers of 25 learners at a time, or of 50 where only one of status and total is asked for: one call
+        where Moodle has its batch function (FACTS-2.md, section 9). What is not among the functions `available` is not
+        asked and stays None. An error that concerns one learner or course stands in the answer's place; one that
+        concerns the whole site is raised.
         """
-        for asked in _chunks(pairs, LEARNERS_AT_ONCE):
-            questions: list[Question] = []
-            for course_id, user_id in asked:
-                questions.append(
-                    Question(functions.COMPLETION, _pair(course_id, user_id), CompletionStatus.from_json, course_id)
-                )
-                # Of one account at a time, so that a failure names it.
-                one = {"field": "id", "values": [user_id]}
-                questions.append(Question(functions.USERS, one, partial(_only_user, user_id=user_id)))
-                if grades:
-                    parse = partial(Grade.from_json, user_id=user_id)
-                    questions.append(Question(functions.GRADES, _pair(course_id, user_id), parse, course_id))
-            questions = [question for question in questions if question.function in available]
-            answers = self._each(questions, size=len(questions) if functions.BATCH in available else 1)
-            by_question: dict[tuple[str, Any, Any], Any] = {
-                question.key: answer for question, answer in zip(questions, answers, strict=True)
-            }
+        per_learner = [functions.COMPLETION, *([functions.GRADES] if grades else [])]
+        number = sum(function in available for function in per_learner)
+        for asked in _chunks(pairs, BATCH // max(number, 1)):
+            questions = [
+                _about(function, course_id, user_id)
+                for course_id, user_id in asked
+                for function in per_learner
+                if function in available
+            ]
+            ids = list(dict.fromkeys(user_id for _, user_id in asked))
+            # Last, since a batch ends with the first failure, and one account may spoil the list.
+            accounts = [_accounts(ids)] if functions.USERS in available else []
+            several = [*questions, *accounts]
+            size = BATCH + len(accounts) if functions.BATCH in available else 1
+            answers = self._each(several, size=min(size, len(several)))
+            users = self._each_account(ids, answers.pop(), size=size) if accounts else {}
+            by_question = {question.key: answer for question, answer in zip(questions, answers, strict=True)}
             yield {
                 (course_id, user_id): LearnerFacts(
                     status=by_question.get((functions.COMPLETION, course_id, user_id)),
-                    user=by_question.get((functions.USERS, None, user_id)),
+                    user=users.get(user_id),
                     grade=by_question.get((functions.GRADES, course_id, user_id)),
                 )
                 for course_id, user_id in asked
             }
+
+    def _each_account(
+        self, ids: Sequence[int], together: dict[int, User] | MoodleError, *, size: int
+    ) -> Mapping[int, User | MoodleError | None]:
+        """The account of each id, from the answer to the list of them or, if one of them spoilt it, one by one."""
+        if isinstance(together, dict):
+            return together
+        if len(ids) == 1 or _concerns_course(together):
+            return dict.fromkeys(ids, together)
+        answers = self._each([_accounts([user_id]) for user_id in ids], size=size)
+        return {
+            user_id: answer if isinstance(answer, MoodleError) else answer.get(user_id)
+            for user_id, answer in zip(ids, answers, strict=True)
+        }
 
     def list_reports(self) -> list[Report]:
         """All custom reports that the account is in the audience of."""
         reports: dict[int, Report] = {}
         read = self._tolerant("reports", "report", Report.from_json)
         for page in range(MOST_REPORT_PAGES):
-            known, odd = len(reports), len(self.oddities)
+            known, odd = len(reports), self.passed_over
             found = self._ask(functions.LIST_REPORTS, {"page": page, "perpage": REPORTS_PER_PAGE}, read)
             reports.update((report.id, report) for report in found)
-            received = len(found) + len(self.oddities) - odd
+            received = len(found) + self.passed_over - odd
             if received < REPORTS_PER_PAGE or len(reports) == known:
                 break
         return list(reports.values())
@@ -511,6 +525,10 @@ class MoodleClient:
                 raise answers[-1]
         return answers
 
+    def _pass_over(self, text: str, values: dict[str, str | int]) -> None:
+        self.oddities.append((text, values))
+        self.passed_over += 1
+
     def _tolerant(self, key: str | None, what: str, parse: Callable[[Any], T]) -> Callable[[Any], list[T]]:
         """Read a list; a row that cannot be read costs only itself, and is named in `oddities`."""
 
@@ -524,7 +542,7 @@ class MoodleClient:
                     named = row.get("id") if isinstance(row, dict) else None
                     values: dict[str, str | int] = {"what": what, "reason": str(error)}
                     values["id"] = named if isinstance(named, int) and not isinstance(named, bool) else "?"
-                    self.oddities.append((ODD_ROW, values))
+                    self._pass_over(_ODD_ROW, values)
             return found
 
         return read
@@ -643,10 +661,22 @@ def _pair(course_id: int, user_id: int) -> dict[str, int]:
     return {"courseid": course_id, "userid": user_id}
 
 
-def _only_user(data: Any, *, user_id: int) -> User | None:
-    """The account asked for, or None where this token may not see it."""
+def _about(function: str, course_id: int, user_id: int) -> Question:
+    """What is asked about one learner of one course: the status or the total."""
+    parse = (
+        CompletionStatus.from_json if function == functions.COMPLETION else partial(Grade.from_json, user_id=user_id)
+    )
+    return Question(function, _pair(course_id, user_id), parse, course_id)
+
+
+def _accounts(ids: Sequence[int]) -> Question:
+    """The accounts with these ids. The answer lacks those that this token may not see."""
+    return Question(functions.USERS, {"field": "id", "values": ids}, partial(_users_among, ids=frozenset(ids)))
+
+
+def _users_among(data: Any, *, ids: Collection[int]) -> dict[int, User]:
     users = [User.from_json(item) for item in as_list(data, "the answer")]
-    return next((user for user in users if user.id == user_id), None)
+    return {user.id: user for user in users if user.id in ids}
 
 
 def _concerns_all(error: MoodleError) -> bool:

@@ -95,7 +95,7 @@ def inspect(client: MoodleClient, *, now: datetime) -> Inspection:
 
     `now` is our time at the start. Raises no MoodleError: each becomes a finding. Sets and clears the report's
     filters, so it must not run while a poll of the same site does. Over a hundred reports cost a call more for each
-    further hundred.
+    further hundred, and names that Moodle does not let pass up to 20, since lists are then asked for in halves.
     """
     findings = [_address(client)]
     started = time.monotonic()

@@ -139,21 +139,24 @@ class PeopleCheck:
         self.usable = True
         most_seen = -1
         for course in courses:
+            odd = self._client.passed_over
             try:
                 users = self._client.enrolled_users(course.id, 0, SAMPLE_USERS)
             except MoodleError as error:
                 self._tell(self._refused("participants", self._cause(error, course.id), course.id))
                 self.usable = False
                 return None
+            # Those whose names Moodle does not let pass are no matter of rights.
+            odd = self._client.passed_over - odd
             learners = [user for user in users if user.id not in course.contact_ids | {self._info.userid}]
             if learners:
-                self._tell(_participants(course, len(users), self._missing(course, users)))
+                self._tell(_participants(course, len(users), self._missing(course, users) - odd))
                 self._tell(_emails(users))
                 self._tell(_names(users))
                 return course.id, learners[0].id
             if course.separate_groups and not users:
                 self._groups(course.id)
-            else:
+            elif not odd:
                 most_seen = max(most_seen, len(users))
         if most_seen >= 0:
             message = gettext_noop(
@@ -293,7 +296,7 @@ class PeopleCheck:
 
 def _participants(course: Course, seen: int, missing: int) -> MoodleFinding:
     """Whether the list of a course's participants holds all the learners that the report shows."""
-    if not missing:
+    if missing <= 0:
         return MoodleFinding("participants", True, gettext_noop("Participants can be listed."))
     message = gettext_noop(
         "Only {count} participants of the course {id} can be seen, and learners are missing. Give the role of the "

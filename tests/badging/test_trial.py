@@ -67,7 +67,7 @@ def test_a_filter_with_a_zero_byte_is_answered_as_any_made_up_filter(admin_clien
 def test_courses_of_the_same_name_are_told_apart_wherever_a_manager_is_given_one(admin_client: Client) -> None:
     site = make_site(name="Sandbox Moodle")
     course = make_course(site, fullname="Data Protection 2026", shortname="GDPR26")
-    label = "Data Protection 2026 (GDPR26 · Sandbox Moodle)"
+    label = f"Data Protection 2026 (GDPR26 · id {course.moodle_id} · Sandbox Moodle)"
     query = {"app_label": "badging", "model_name": "coursemanager", "field_name": "course", "term": "Data"}
     found = admin_client.get(reverse("admin:autocomplete"), query).json()
     assert [row["text"] for row in found["results"]] == [label]

@@ -194,13 +194,16 @@ def test_a_name_with_a_tag_hides_account_and_grade_but_not_the_completion(
 
 
 @pytest.mark.parametrize(
-    ("name", "good", "bad", "kind"),
+    ("spoilt", "name", "good", "bad", "kind"),
     [
-        ("mobile_batch_tag_in_a_name", 3404, 3407, MoodleUnreadable),
-        ("mobile_batch_users_one_by_one", 3416, 3415, MoodleLearnerGone),
+        ("error_users_by_id_tag_in_a_name", "mobile_batch_tag_in_a_name", 3404, 3407, MoodleUnreadable),
+        ("error_users_by_id_tag_in_a_name_50", "mobile_batch_tag_in_a_name", 3404, 3407, MoodleUnreadable),
+        ("error_users_by_id_deleted_account", "mobile_batch_users_one_by_one", 3416, 3415, MoodleLearnerGone),
+        ("error_users_by_id_deleted_account_50", "mobile_batch_users_one_by_one", 3416, 3415, MoodleLearnerGone),
     ],
 )
-def test_in_a_batch_the_culprit_is_named_and_the_rest_asked_for_anew(
+def test_of_a_list_that_moodle_refuses_the_culprit_is_named_and_the_rest_asked_for_anew(
+    spoilt: str,
     name: str,
     good: int,
     bad: int,
@@ -211,13 +214,14 @@ def test_in_a_batch_the_culprit_is_named_and_the_rest_asked_for_anew(
     recorded = recording(name)
     asked = [json.loads(one["arguments"])["values"] for one in recorded["request"]["params"]["requests"]]
     last = asked[2][0]
+    answer_with(moodle, spoilt)
     answer_with(moodle, name)
     answer_json(moodle, {"responses": [{"error": False, "data": json.dumps([{"id": last, "firstname": "Ana"}])}]})
     [told] = client.learner_facts([(2, number) for [number] in asked], available={USERS, BATCH}, grades=False)
     assert isinstance(told[2, good].user, User)
     assert type(told[2, bad].user) is kind
     assert isinstance(told[2, last].user, User)
-    assert client.calls == 2
+    assert client.calls == 3
 
 
 # 3. Report cells are not plain text.
