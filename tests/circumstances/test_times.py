@@ -55,6 +55,19 @@ def test_a_zone_that_changes_between_two_checks_is_noticed_and_dates_stay_right(
     assert college.site.state.zone == "Australia/Sydney"
 
 
+def test_the_past_of_a_large_course_shows_that_the_zone_was_changed(college: College) -> None:
+    college.moodle.set_site(force_timezone="Australia/Sydney")
+    completed_at = timezone.now() - 3 * DAY
+    for number in range(60):
+        college.complete(college.learner(email=f"learner{number}@example.org"), ago=3 * DAY)
+    college.mapping.past_wanted_at = timezone.now() + MINUTE
+    college.mapping.save()
+    college.poll_and_send(2 * MINUTE)
+    dates = [datetime.fromisoformat(badge.issue_date) for badge in college.badges()]
+    assert len(dates) == 60
+    assert set(dates) == {completed_at}
+
+
 def test_the_hour_that_autumn_repeats_is_told_apart(college: College) -> None:
     college.moodle.set_site(force_timezone="Europe/London")
     college.clock.move_to(datetime(2027, 10, 31, 0, 20, tzinfo=UTC))
