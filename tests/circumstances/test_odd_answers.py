@@ -43,7 +43,7 @@ def test_a_php_notice_before_the_answer_is_read_past_and_said(any_college: Colle
     assert any("Display debug messages" in problem for problem in result.problems)
 
 
-@pytest.mark.parametrize(("key", "value"), [("firstname", None), ("email", 17), ("id", 2**63), ("id", "x")])
+@pytest.mark.parametrize(("key", "value"), [("email", 17), ("lastname", []), ("id", 2**63), ("id", "x")])
 def test_an_odd_account_is_named_by_its_id_and_costs_only_itself(
     slow_college: College, key: str, value: object
 ) -> None:
@@ -51,8 +51,10 @@ def test_an_odd_account_is_named_by_its_id_and_costs_only_itself(
     for learner in (odd, good):
         slow_college.complete(learner)
     slow_college.moodle.distort(ENROLLED, key, value, id=odd)
-    slow_college.poll_and_send()
+    result = slow_college.poll_and_send()
     assert [badge.recipient_email for badge in slow_college.badges()] == ["good@example.org"]
+    named = f"participant {odd}" if key != "id" else "participant"
+    assert any(named in problem for problem in result.problems)
 
 
 @pytest.mark.parametrize(
