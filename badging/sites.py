@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext, gettext_noop
 
 from moodle_sync import identity
 from moodle_sync.client.errors import MoodleError
@@ -19,6 +19,15 @@ from moodle_sync.site_check import findings_of, keep_inspection, moodle_client_f
 from . import audit
 from .models import AuditEntry
 from .queueing import wanted_courses
+
+_CONNECTED_AGAIN = gettext_noop(
+    "The same Moodle is already connected as “{name}”, and its learners would be known twice. Change that site's "
+    "name, address or token instead of adding another one."
+)
+
+
+class ConnectedAgain(ValueError):
+    """The Moodle is connected as another site by now, and its people must not be known twice; a text for people."""
 
 
 class BeingPolled(Exception):
@@ -75,9 +84,19 @@ def save_when_readable(site: MoodleSite, *, actor: Any, now: datetime, same_mood
 
 @transaction.atomic
 def confirm_same(site: MoodleSite, *, actor: Any, now: datetime) -> None:
-    """An admin says that it is still the same Moodle: it is read and sent from again, and what changed is accepted."""
+    """An admin says that it is still the same Moodle: it is read and sent from again, and what changed is accepted.
+
+    Raises ConnectedAgain.
+    """
+    see_that_nobody_else_reads(site)
     identity.confirm_same(site, now)
     audit.record(AuditEntry.Action.SITE_CONFIRMED, site, actor=actor)
+
+
+def see_that_nobody_else_reads(site: MoodleSite) -> None:
+    """Raises ConnectedAgain if a stopped site has been connected anew as another one."""
+    if site.state.wwwroot and (twin := twin_of(site, site.state.wwwroot)):
+        raise ConnectedAgain(gettext(_CONNECTED_AGAIN).format(name=twin.name))
 
 
 def _doubt(site: MoodleSite, inspection: Inspection) -> str:
@@ -105,29 +124,28 @@ def _unpolled(site: MoodleSite, now: datetime) -> Iterator[None]:
         state.filter(polling_until=until).update(polling_until=None)
 
 
-def _twin(site: MoodleSite, inspection: Inspection) -> dict[str, Any] | None:
-    """The finding that the same Moodle is connected already, or None.
+def twin_of(site: MoodleSite, siteurl: str) -> MoodleSite | None:
+    """Another site that reads the Moodle at this address. Those that are disabled or stopped by a question do not.
 
-    Its people would be known twice: they would get badges twice, and come back after they were erased.
+    Its people would be known twice: they would get badges twice, and come back after they were erased. But behind an
+    address where a question stands, there may be another Moodle now.
     """
-    if inspection.info is None:
-        return None
-    here = identity.address_of(inspection.info.siteurl)
-    others = (
-        MoodleSiteState.objects.exclude(site=site.pk).exclude(wwwroot="").select_related("site").defer("site__token")
-    )
-    twin = next((other for other in others if identity.address_of(other.wwwroot) == here), None)
+    here = identity.address_of(siteurl)
+    others = MoodleSiteState.objects.filter(site__enabled=True, doubt="").exclude(site=site.pk).exclude(wwwroot="")
+    reads = others.select_related("site").defer("site__token")
+    return next((other.site for other in reads if identity.address_of(other.wwwroot) == here), None)
+
+
+def _twin(site: MoodleSite, inspection: Inspection) -> dict[str, Any] | None:
+    """The finding that the same Moodle is connected already, or None."""
+    twin = twin_of(site, inspection.info.siteurl) if inspection.info is not None else None
     if twin is None:
         return None
-    text = gettext_noop(
-        "The same Moodle is already connected as “{name}”, and its learners would be known twice. Change that "
-        "site's name, address or token instead of adding another one."
-    )
-    return {"check": "twin", "ok": False, "message": text, "values": {"name": twin.site.name}}
+    return {"check": "twin", "ok": False, "message": _CONNECTED_AGAIN, "values": {"name": twin.name}}
 
 
 def _has_moved(site: MoodleSite, inspection: Inspection) -> bool:
-    """Whether the site is new, or at another address than before. Two that have always been twins may stay so."""
-    before = MoodleSiteState.objects.filter(site=site.pk).first()
+    """Whether the site is new, was stopped, or is at another address. Two that have always been twins may stay so."""
+    before = MoodleSiteState.objects.filter(site=site.pk, site__enabled=True, doubt="").first()
     siteurl = inspection.info.siteurl if inspection.info else ""
     return before is None or identity.address_of(before.wwwroot) != identity.address_of(siteurl)

@@ -45,7 +45,8 @@ def question(reason: str) -> str:
     return _(
         "Is this still the same Moodle? %(reason)s Until you say so, nothing is read from it and nothing is sent. If "
         "it is the same, confirm it on the site's page (“It is the same Moodle”). If it is another one, connect that "
-        "as a new site, so that nobody takes over another person's badges."
+        "as a new site under another name, and untick “enabled” of this one, so that nobody takes over another "
+        "person's badges."
     ) % {"reason": reason}
 
 

@@ -19,6 +19,7 @@ from .storing import fitting
 
 CHECK_EVERY = timedelta(days=1)
 CHECK_AGAIN_EVERY = timedelta(hours=1)
+ZONE_CHANGED = "zone-changed"
 
 
 WhileWaiting = Callable[[], AbstractContextManager[object]]
@@ -74,6 +75,9 @@ def keep_inspection(state: MoodleSiteState, inspection: Inspection, now: datetim
         }
         if inspection.feed != state.feed:
             kept["read_whole_at"] = None
+    else:
+        # The first poll that reaches the site checks it again.
+        kept["checked_at"] = None
     for name, value in kept.items():
         setattr(state, name, value)
     state.save(update_fields=list(kept))
@@ -84,7 +88,7 @@ def _zone_changed(before: str, now: str) -> MoodleFinding:
         "The time zone of the report's times was {before} and is now {now}. Completions that were read from the report "
         "in between may be dated some hours off: look at the latest ones."
     )
-    return MoodleFinding("zone-changed", False, message, {"before": before, "now": now}, needed=False)
+    return MoodleFinding(ZONE_CHANGED, False, message, {"before": before, "now": now}, needed=False)
 
 
 def finding_text(finding: dict[str, Any]) -> str:
@@ -110,15 +114,20 @@ def _is_about_report(finding: dict[str, Any]) -> bool:
 def check_is_due(state: MoodleSiteState, client: MoodleClient, now: datetime) -> bool:
     """Whether the site is to be checked: never done, no usable feed, or done a day ago.
 
-    Every hour while the zone of the report's times is doubted, and on the slower feed, as the report may have been
-    mended since; there also at once when the report has been changed. Raises MoodleError.
+    Every hour while the zone of the report's times is doubted, and while something is wrong, as it may have been mended
+    since. On the slower feed also at once when the report has been changed. Raises MoodleError.
     """
     if not state.feed or state.checked_at is None or state.checked_at <= now - CHECK_EVERY:
         return True
-    an_hour_ago = state.checked_at <= now - CHECK_AGAIN_EVERY
-    if state.feed == Feed.REPORT:
-        return an_hour_ago and not state.zone and CONFIG in state.functions
-    return an_hour_ago or _report_has_changed(state, client)
+    if state.checked_at <= now - CHECK_AGAIN_EVERY:
+        doubted = not state.zone and CONFIG in state.functions
+        return doubted or state.feed != Feed.REPORT or any(map(_may_be_mended, state.findings))
+    return state.feed != Feed.REPORT and _report_has_changed(state, client)
+
+
+def _may_be_mended(finding: dict[str, Any]) -> bool:
+    """Whether a finding is wrong until somebody acts in Moodle. That the zone was changed stays said for a day."""
+    return not finding["ok"] and finding["check"] != ZONE_CHANGED
 
 
 def _report_has_changed(state: MoodleSiteState, client: MoodleClient) -> bool:

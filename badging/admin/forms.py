@@ -119,6 +119,11 @@ class SiteForm(_SiteForm):
         known = self.instance.url
         if self.instance.pk and cleaned.get("url", known) != known and not cleaned.get("new_token"):
             self.add_error("new_token", gettext("Enter the token again, as the address has changed."))
+        if self.instance.pk and cleaned.get("enabled") and not self.instance.enabled:
+            try:
+                sites.see_that_nobody_else_reads(self.instance)
+            except sites.ConnectedAgain as error:
+                self.add_error("enabled", str(error))
         return cleaned
 
     def full_clean(self) -> None:

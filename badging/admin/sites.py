@@ -218,7 +218,8 @@ class SiteAdmin(TokenAdmin):
                 self._tell(request, site)
                 continue
             if check is not None:
-                MoodleSiteState.objects.filter(site=site).update(findings=check.findings)
+                # The next poll that reaches the site checks it again.
+                MoodleSiteState.objects.filter(site=site).update(findings=check.findings, checked_at=None)
             self.message_user(request, " ".join([f"{site}:", *problems]), messages.ERROR)
 
     @admin.action(description=gettext_lazy("Poll now"), permissions=["change"])
@@ -256,7 +257,11 @@ class SiteAdmin(TokenAdmin):
         ):
             return page
         for site in doubted:
-            sites.confirm_same(site, actor=request.user, now=timezone.now())
+            try:
+                sites.confirm_same(site, actor=request.user, now=timezone.now())
+            except sites.ConnectedAgain as error:
+                self.message_user(request, f"{site}: {error}", messages.ERROR)
+                continue
             tasks.nudge_poll(site.pk)
             self.message_user(request, _("%(site)s is read again, and what waits is sent.") % {"site": site})
         return None

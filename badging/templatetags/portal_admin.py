@@ -53,7 +53,8 @@ def what_needs_a_person(user: Any) -> list[Trouble] | None:
 
 def _questions() -> list[Trouble]:
     """Sites that wait for an admin to say whether they are still the same; nothing of them is read or sent."""
-    doubted = MoodleSite.objects.select_related("state").defer("token").exclude(state__doubt="")[:MOST_LISTED]
+    stopped = MoodleSite.objects.filter(enabled=True).exclude(state__doubt="")
+    doubted = stopped.select_related("state").defer("token")[:MOST_LISTED]
     return [
         Trouble(_("%(site)s waits for your answer") % {"site": site}, site.state.doubt, _page_of(site))
         for site in doubted
@@ -82,8 +83,9 @@ def _sites(now: datetime) -> list[Trouble]:
         if is_overdue(site, now):
             found.append(Trouble(_("%(site)s: not polled") % {"site": site}, f"{OVERDUE}.", url))
         if site.state.error or not site.state.feed:
-            what = _("%(site)s: cannot be read, or not all of it") % {"site": site}
-            found.append(Trouble(what, _("What to do stands on its page."), url))
+            fails = site.state.failures or not site.state.feed
+            what = _("%(site)s: cannot be read") if fails else _("%(site)s: is read, but something is wrong")
+            found.append(Trouble(what % {"site": site}, _("What to do stands on its page."), url))
         if reason := slow_feed(site):
             found.append(Trouble(_("%(site)s: read by the slower feed B") % {"site": site}, reason, url))
     return found

@@ -850,7 +850,7 @@ def test_the_first_page_tells_what_needs_a_person(site_admin: Client) -> None:
         "1 · Held: Connection paused",
         "Tired (Staging)",
         "Resting (Staging)",
-        "cannot be read, or not all of it",
+        "cannot be read",
         "Left alone: not polled",
         "The badge is Draft in Navigatr.",
     ):
@@ -883,6 +883,14 @@ def test_falling_back_to_the_slower_feed_is_told_with_the_reason(site_admin: Cli
     assert "Quick" not in page
 
 
+def test_the_first_page_tells_a_site_that_fails_from_one_that_works_with_something_wrong(site_admin: Client) -> None:
+    make_site(name="Down", feed="A", failures=2, error="No answer.")
+    make_site(name="Untidy", feed="A", error="The report lacks its condition.")
+    page = site_admin.get(reverse("admin:index")).content.decode()
+    assert "Down: cannot be read" in page
+    assert "Untidy: is read, but something is wrong" in page
+
+
 def test_a_deleted_course_is_told_with_its_successor_and_a_link_to_map_it(site_admin: Client) -> None:
     site = make_site(feed="A")
     gone = make_course(site, shortname="GDPR26", fullname="Data Protection", gone_at=NOW)
@@ -901,7 +909,7 @@ def test_a_deleted_course_is_told_with_its_successor_and_a_link_to_map_it(site_a
 def test_trouble_is_found_behind_many_sites_that_are_well_and_the_queries_stay_few(site_admin: Client) -> None:
     for number in range(25):
         make_site(name=f"Fine {number:02}", feed="A")
-    make_site(name="Zed", feed="A", error="Something is wrong.")
+    make_site(name="Zed", feed="A", failures=1, error="Something is wrong.")
 
     def asked() -> int:
         with CaptureQueriesContext(database) as seen:

@@ -42,6 +42,22 @@ def test_a_moodle_that_was_rebuilt_stops_the_site_and_overwrites_nobody(any_coll
     assert "still the same Moodle" in result.error
 
 
+def test_another_moodle_at_the_same_address_is_connected_as_a_new_site(any_college: College) -> None:
+    with_people(any_college)
+    any_college.moodle.rebuild(people="same")
+    for _ in range(2):
+        any_college.poll_and_send(DAY)
+    before, old = people(), any_college.site
+    new = MoodleSite(name="The new one", url=old.url, token=old.token)
+    assert sites.save_when_readable(new, actor=None, now=timezone.now()).saved
+    assert people() == before
+    # The old one is not read any more: its people would be known twice.
+    with pytest.raises(sites.ConnectedAgain, match="The new one"):
+        sites.confirm_same(old, actor=None, now=timezone.now())
+    assert not sites.save_when_readable(old, actor=None, now=timezone.now(), same_moodle=True).saved
+    assert MoodleSite.objects.get(pk=old.pk).state.doubt
+
+
 def test_nothing_is_sent_while_the_question_is_open(any_college: College) -> None:
     learners = with_people(any_college)
     waits = any_college.learner(email="waits@example.org")

@@ -176,14 +176,17 @@ def test_a_known_site_at_a_new_address_is_a_question_until_somebody_says_it_is_t
     before = "https://old.example"
     make_learner(make_site(name="Moodle", url=before, wwwroot=before, read_whole_at=NOW))
     arguments = (*CONNECT_MOODLE, "--url", sandbox.moodle_url)
-    asked = succeed("connect_moodle", *arguments, stdin=sandbox.moodle_token)
-    [told] = [finding["message"] for finding in asked["findings"] if finding["check"] == "same-moodle"]
+    asked = manage("connect_moodle", *arguments, "--json", stdin=sandbox.moodle_token)
+    assert asked.code == 1
+    assert "nothing is read from it until the question above is answered" in asked.err
+    findings = asked.json["findings"]
+    [told] = [finding["message"] for finding in findings if finding["check"] == "same-moodle"]
     assert "Is this still the same Moodle? It was old.example, and now it is 127.0.0.1" in told
     state = MoodleSiteState.objects.get()
     assert state.doubt
     assert state.confirmed_at is None
     # Asking again answers nothing.
-    succeed("connect_moodle", *arguments, stdin=sandbox.moodle_token)
+    assert manage("connect_moodle", *arguments, stdin=sandbox.moodle_token).code == 1
     assert MoodleSiteState.objects.get().doubt
 
 
@@ -204,7 +207,7 @@ def test_same_moodle_answers_a_question_that_was_left_open(sandbox: Sandbox) -> 
     before = "https://old.example"
     make_learner(make_site(name="Moodle", url=before, wwwroot=before))
     arguments = (*CONNECT_MOODLE, "--url", sandbox.moodle_url)
-    succeed("connect_moodle", *arguments, stdin=sandbox.moodle_token)
+    assert manage("connect_moodle", *arguments, stdin=sandbox.moodle_token).code == 1
     assert MoodleSiteState.objects.get().doubt
     succeed("connect_moodle", *arguments, "--same-moodle", stdin=sandbox.moodle_token)
     assert MoodleSiteState.objects.get().doubt == ""

@@ -117,16 +117,35 @@ def test_findings_are_shown_in_the_readers_language(polled: Polled, settings: Se
 
 def test_site_that_cannot_be_reached_keeps_what_was_known(polled: Polled) -> None:
     check(polled)
-    checked_at = polled.site.state.checked_at
     polled.sandbox.faults.on("down", side=MOODLE)
     polled.now += DAY
     assert check(polled).failure is not None
-    assert (polled.site.state.feed, polled.site.state.report_id, polled.site.state.checked_at) == (
-        "A",
-        REPORT,
-        checked_at,
-    )
+    assert (polled.site.state.feed, polled.site.state.report_id) == ("A", REPORT)
     assert not any(finding["ok"] for finding in polled.site.state.findings)
+
+
+def test_what_a_check_found_wrong_is_gone_soon_after_it_was_mended(polled: Polled) -> None:
+    polled.course(learners=1)
+    polled.sandbox.faults.on("down", side=MOODLE)
+    polled.poll()
+    assert wrong(polled)
+    polled.sandbox.faults.clear()
+    polled.poll()
+    assert wrong(polled) == []
+    polled.sandbox.faults.on("missing_function", side=MOODLE, call=COURSES)
+    check(polled)
+    polled.sandbox.faults.clear()
+    polled.poll()
+    assert wrong(polled) == [f"function-{COURSES}"]
+    polled.now += timedelta(hours=1)
+    polled.poll()
+    assert wrong(polled) == []
+
+
+def wrong(polled: Polled) -> list[str]:
+    """What the last check of the site found wrong."""
+    findings = MoodleSiteState.objects.get(site=polled.site).findings
+    return [finding["check"] for finding in findings if not finding["ok"]]
 
 
 def test_change_of_feed_asks_for_a_full_reading_and_no_change_does_not(polled: Polled) -> None:

@@ -52,6 +52,8 @@ class Command(PortalCommand):
         if check.saved:
             lines += [_("Saved. Feed: %s.") % site.state.get_feed_display()]
             self.say(options, result, *lines)
+            if any(finding["check"] == "same-moodle" for finding in findings):
+                raise CommandError(_("Saved, but nothing is read from it until the question above is answered."))
             return
         if options["json"]:
             self.say(options, result)
