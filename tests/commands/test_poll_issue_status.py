@@ -62,6 +62,7 @@ def test_a_site_that_fails_does_not_keep_the_other_from_being_polled(connected: 
 
 def test_polling_a_site_that_is_unknown_or_switched_off_fails(connected: Connected) -> None:
     assert "There is no Moodle site “Nowhere”" in manage("poll", "--site", "Nowhere").err
+    assert "There is no Moodle site “”" in manage("poll", "--site", "").err
     MoodleSite.objects.update(enabled=False)
     done = manage("poll", "--site", "Moodle")
     assert done.code == 1

@@ -247,6 +247,22 @@ def test_the_question_stands_first_on_the_sites_page_and_is_answered_there(site_
     assert "there is no open question" in said(run(site_admin, "moodlesite", "same_moodle", site.pk))
 
 
+def test_a_site_that_was_connected_anew_stays_stopped(site_admin: Client) -> None:
+    address = "https://moodle.example.org"
+    old = make_site(name="Old", feed="A", doubt=DOUBT, error=DOUBT, wwwroot=address)
+    make_site(name="The new one", feed="A", wwwroot=address)
+    done = run(site_admin, "moodlesite", "same_moodle", old.pk, confirmed="yes")
+    assert "already connected as “The new one”" in said(done)
+    assert MoodleSiteState.objects.get(site=old).doubt == DOUBT
+    fields = {"name": "Old", "url": old.url, "poll_interval": "00:01:00", "busy_interval": "00:00:05"}
+    site_admin.post(page_of("moodlesite", old.pk), fields)
+    assert not MoodleSite.objects.get(pk=old.pk).enabled
+    assert DOUBT not in site_admin.get(reverse("admin:index")).content.decode()
+    refused = site_admin.post(page_of("moodlesite", old.pk), {**fields, "enabled": "on"})
+    assert "already connected as “The new one”" in refused.content.decode()
+    assert not MoodleSite.objects.get(pk=old.pk).enabled
+
+
 def test_confirming_a_site_while_it_is_saved_is_audited_as_well(sandbox: Sandbox) -> None:
     site = connected(sandbox, doubt=DOUBT, error=DOUBT)
     assert sites.save_when_readable(site, actor=None, now=timezone.now(), same_moodle=True).saved

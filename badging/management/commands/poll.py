@@ -23,7 +23,11 @@ class Command(PortalCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Poll, print, and fail when a site could not be read."""
-        sites = [site_named(options["site"])] if options["site"] else list(MoodleSite.objects.filter(enabled=True))
+        sites = (
+            [site_named(options["site"])]
+            if options["site"] is not None
+            else list(MoodleSite.objects.filter(enabled=True))
+        )
         results = [poll_when_free(site) for site in sites]
         self.say(
             options,
