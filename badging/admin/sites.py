@@ -11,6 +11,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from moodle_sync.client.findings import NOTES
 from moodle_sync.models import Completion, Course, Feed, Learner, MoodleSite, MoodleSiteState
 from moodle_sync.site_check import feed_reason, finding_text
 
@@ -177,7 +178,11 @@ class SiteAdmin(TokenAdmin):
         """What the last check found, each with what the Moodle administrator must do."""
         good = format_html('<span aria-hidden="true">✓</span><span class="visually-hidden">{}</span>', _("In order:"))
         bad = format_html('<span aria-hidden="true">✗</span><span class="visually-hidden">{}</span>', _("Wrong:"))
-        lines = [(good if finding["ok"] else bad, finding_text(finding)) for finding in obj.state.findings]
+        note = format_html('<span aria-hidden="true">ⓘ</span><span class="visually-hidden">{}</span>', _("Note:"))
+        lines = [
+            (note if finding["check"] in NOTES else good if finding["ok"] else bad, finding_text(finding))
+            for finding in obj.state.findings
+        ]
         return format_html("<ul>{}</ul>", format_html_join("", "<li>{} {}</li>", lines)) if lines else "-"
 
     @admin.display(description=gettext_lazy("deleting"))

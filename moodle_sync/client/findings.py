@@ -7,6 +7,8 @@ from .errors import MoodleError, gettext_noop
 
 # The values of findings that are texts of the portal's own, to be translated like the text around them.
 OWN_TEXTS = frozenset({"advice", "lost", "kind"})
+# Findings that are advice: nothing was looked at, so they are never wrong.
+NOTES = frozenset({"token-validity", "service-page"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,7 @@ def test_a_site_is_saved_with_its_courses_after_the_check_passed(site_admin: Cli
     assert AuditEntry.objects.get().actor is not None
     page = site_admin.get(page_of("moodlesite", site.pk)).content.decode()
     assert '<span class="visually-hidden">In order:</span> The token is accepted.' in page
+    assert '<span class="visually-hidden">Note:</span> Moodle does not tell when a token expires' in page
     assert sandbox.moodle_token not in page
 
 

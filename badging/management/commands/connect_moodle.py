@@ -8,6 +8,7 @@ from django.utils.translation import gettext as _
 
 from badging.management.base import PortalCommand, check_fields, check_when_free, read_secret
 from moodle_sync.client import normalise_url
+from moodle_sync.client.findings import NOTES
 from moodle_sync.models import MoodleSite
 from moodle_sync.site_check import finding_text
 
@@ -48,7 +49,7 @@ class Command(PortalCommand):
         ]
         feed = site.state.feed if check.saved else ""
         result = {"ok": check.saved, "strategy": feed, "feed": feed, "findings": findings}
-        lines = [f"{'✓' if finding['ok'] else '✗'} {finding['message']}" for finding in findings]
+        lines = [f"{_sign(finding)} {finding['message']}" for finding in findings]
         if check.saved:
             lines += [_("Saved. Feed: %s.") % site.state.get_feed_display()]
             self.say(options, result, *lines)
@@ -59,3 +60,9 @@ class Command(PortalCommand):
             self.say(options, result)
         wrong = [finding["message"] for finding in findings if not finding["ok"]]
         raise CommandError("\n".join([_("Not saved. What is in the way:"), *wrong]))
+
+
+def _sign(finding: dict[str, Any]) -> str:
+    if finding["check"] in NOTES:
+        return "ⓘ"
+    return "✓" if finding["ok"] else "✗"
