@@ -1,9 +1,8 @@
 """Issuances that may belong to one person with two Moodle accounts: merged, or made twice."""
 
-import unicodedata
-from datetime import timedelta
-
+from moodle_sync.addresses import folded
 from moodle_sync.models import Learner
+from moodle_sync.times import MINUTE, minute_of
 
 from .models import Issuance
 
@@ -20,11 +19,11 @@ def possible_doubles(issuance: Issuance) -> list[Issuance]:
     completed_at, name = issuance.completion.completed_at, _name_of(issuance.learner)
     if completed_at is None or not name:
         return []
-    minute = completed_at.replace(second=0, microsecond=0)
+    minute = minute_of(completed_at)
     others = Issuance.objects.filter(
         course=issuance.course_id,
         completion__completed_at__gte=minute,
-        completion__completed_at__lt=minute + timedelta(minutes=1),
+        completion__completed_at__lt=minute + MINUTE,
     ).exclude(learner=issuance.learner_id)
     # In no order: the minute's index finds them, and sorting would read more than the few that are looked at.
     people = others.order_by().select_related("learner")[:MOST_COMPARED]
@@ -33,5 +32,4 @@ def possible_doubles(issuance: Issuance) -> list[Issuance]:
 
 def _name_of(learner: Learner) -> str:
     """First and last name to be compared, whatever the case and the way accents are written; "" without one."""
-    named = " ".join(f"{learner.firstname} {learner.lastname}".split())
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", named).casefold())
+    return folded(" ".join(f"{learner.firstname} {learner.lastname}".split()))

@@ -26,7 +26,7 @@ def recipient_address(email: str) -> str:
     Punycode. The result has the domain in letters, so that the beginning of an address finds it too.
     """
     local, at, domain = email.strip().rpartition("@")
-    return f"{_folded(local)}{at}{_domain(domain) if at else _folded(domain)}"
+    return f"{folded(local)}{at}{_domain(domain) if at else folded(domain)}"
 
 
 def is_possible_address(email: str) -> bool:
@@ -50,8 +50,8 @@ def has_visible_character(text: str) -> bool:
     return any(_is_visible(character) for character in text)
 
 
-def _folded(text: str) -> str:
-    """Without case, in Unicode's composed form (NFC)."""
+def folded(text: str) -> str:
+    """The text as it is compared: without case, in Unicode's composed form (NFC)."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).casefold())
 
 
@@ -67,14 +67,14 @@ def _letters(label: str) -> str:
         return idna.decode(idna.encode(label, uts46=True))
     except UnicodeError:
         pass
-    folded = _folded(label)
-    if not folded.startswith(_PUNYCODE):
-        return folded
+    plain = folded(label)
+    if not plain.startswith(_PUNYCODE):
+        return plain
     try:
-        decoded = _folded(folded.removeprefix(_PUNYCODE).encode("ascii").decode("punycode"))
+        decoded = folded(plain.removeprefix(_PUNYCODE).encode("ascii").decode("punycode"))
     except UnicodeError:
-        return folded
-    return decoded if decoded and not decoded.isascii() else folded
+        return plain
+    return decoded if decoded and not decoded.isascii() else plain
 
 
 def _is_possible_label(label: str) -> bool:

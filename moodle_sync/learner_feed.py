@@ -13,7 +13,6 @@ from typing import Any
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from .client import BATCH as STATUSES_AT_ONCE
 from .client.errors import (
     MoodleError,
     MoodleLearnerGone,
@@ -151,10 +150,7 @@ def _completions(
             course=course, undone_at=None, learner__moodle_id__in=ids
         ).values_list("learner__moodle_id", "completed_at", "time_source")
     }
-    erased = set(
-        poll.site.learners.filter(moodle_id__in=ids, erased_at__isnull=False).values_list("moodle_id", flat=True)
-    )
-    left_alone = set(course.untracked) | erased
+    left_alone = set(course.untracked) | poll.erased_among(ids)
     if not course.asks_everybody:
         left_alone |= known.keys()
     answers = _ask(poll, course, [user_id for user_id in ids if user_id not in left_alone])
@@ -192,11 +188,7 @@ def _completions(
 
 def _ask(poll: Poll, course: Course, user_ids: Sequence[int]) -> dict[int, CompletionStatus | MoodleError]:
     """What Moodle says of each of these learners."""
-    answers: dict[int, CompletionStatus | MoodleError] = {}
-    for start in range(0, len(user_ids), STATUSES_AT_ONCE):
-        asked = user_ids[start : start + STATUSES_AT_ONCE]
-        answers |= poll.client.completion_statuses(course.moodle_id, asked, batch=BATCH in poll.functions)
-        poll.heartbeat()
+    answers = poll.client.completion_statuses(course.moodle_id, user_ids, batch=BATCH in poll.functions)
     for user_id, answer in answers.items():
         if isinstance(answer, MoodleError):
             poll.problem(course, answer, user_id)

@@ -125,7 +125,7 @@ def ask_again(
     try:
         with moodle_client_for(site, timeout=ASK_AGAIN_TIMEOUT) as client:
             courses = {row.course_id: WantedCourse(row.course) for row in completions}
-            poll = Poll(site, site.state, client, courses, timezone.now(), heartbeat=lambda: None)
+            poll = Poll(site, site.state, client, courses, timezone.now())
             for batch in _look_again(poll, lambda _poll: completions):
                 if should_stop():
                     return False
@@ -151,7 +151,7 @@ def look_at_courses(site: MoodleSite, client: MoodleClient, wanted: Sequence[Wan
 
     Nothing is stored then. Raises MoodleError.
     """
-    poll = Poll(site, site.state, client, {row.course.pk: row for row in wanted}, now, heartbeat=lambda: None)
+    poll = Poll(site, site.state, client, {row.course.pk: row for row in wanted}, now)
     try:
         mapped_courses.look_at(poll)
         sync_courses(site, client)
@@ -201,9 +201,9 @@ def _poll(
         return
     with client:
         courses = {row.course.pk: row for row in wanted}
-        poll = Poll(site, site.state, client, courses, lease.now, heartbeat, problems=result.problems)
+        poll = Poll(site, site.state, client, courses, lease.now, problems=result.problems)
         try:
-            _read(poll, on_stored, waiting)
+            _read(poll, on_stored, waiting, heartbeat)
             _note_success(poll, lease)
         except MoodleError as error:
             result.error = f"{error}. {_(error.advice)}"
@@ -225,17 +225,18 @@ def _poll(
             result.feed = poll.state.feed
 
 
-def _read(poll: Poll, on_stored: OnStored, waiting: Waiting) -> None:
+def _read(poll: Poll, on_stored: OnStored, waiting: Waiting, heartbeat: Callable[[], None]) -> None:
     """The story of one poll. Raises MoodleError, and AnotherMoodle.
 
     The site is checked when that is due. The feed hands over batch after batch of who has completed; who waits for
     Moodle's word is looked at again in the same way. Of each batch, what is new is completed: exact names, times and
     scores. Then it is stored and queued, and the reading moves on, in one transaction.
+    `heartbeat` may raise to end the poll.
     """
     _check(poll)
     for batch in chain(_feed(poll), _look_again(poll, waiting)):
         _take(poll, batch, on_stored)
-        poll.heartbeat()
+        heartbeat()
     _doubt_the_zone(poll)
 
 

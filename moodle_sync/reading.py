@@ -1,6 +1,6 @@
 """What a feed hands over: who was seen, in which course, and how far that brings the reading."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -60,8 +60,7 @@ class Seen:
     `completed_at` is to the minute in feed A; None: nothing is known of the time. `doubtful`: the time may be wrong,
     and only Moodle's exact answer is believed. `status`: that answer, where the feed has asked already. `course_name`:
     how the feed writes it, which is not always how people see it. `shown`: Moodle shows the completion right now, so it
-    stands. `names_hidden`: Moodle left out the name or the
-    address, which it does without a word for want of a right.
+    stands. `names_hidden`: Moodle left out the name or the address, as it does where the account lacks a right.
     """
 
     course: Course
@@ -113,9 +112,8 @@ class Batch:
 class Poll:
     """One poll of one site under way, and what it has come to so far.
 
-    `heartbeat` is called between calls to Moodle; it may raise to end the poll. `zone_doubted`: times were met that
-    cannot be in the zone that the site is believed to use. `unwritten`: values for the site's state that need not be
-    written before the end of the poll.
+    `zone_doubted`: times were met that cannot be in the zone that the site is believed to use. `unwritten`: values for
+    the site's state that need not be written before the end of the poll.
     """
 
     site: MoodleSite
@@ -123,7 +121,6 @@ class Poll:
     client: MoodleClient
     wanted: dict[int, WantedCourse]
     now: datetime
-    heartbeat: Callable[[], None]
     problems: list[str] = field(default_factory=list)
     new: int = 0
     queued: int = 0
@@ -167,6 +164,11 @@ class Poll:
     def note(self, *lines: str) -> None:
         """Note, once, what is wrong and stops nothing else."""
         self.problems += [line for line in lines if line not in self.problems]
+
+    def erased_among(self, user_ids: Collection[int]) -> set[int]:
+        """The Moodle ids of those who were erased. Of them nothing is asked."""
+        erased = self.site.learners.filter(moodle_id__in=user_ids, erased_at__isnull=False)
+        return set(erased.values_list("moodle_id", flat=True))
 
     def note_oddities(self) -> None:
         """Note what was odd in Moodle's answers and was passed over."""

@@ -108,7 +108,7 @@ def test_a_suspended_learner_waits_until_the_account_is_active_or_the_site_allow
 def poll_of(site: MoodleSite, now: datetime) -> Poll:
     """A poll of the site under way."""
     wanted = {row.course.pk: row for row in queueing.wanted_courses(site)}
-    return Poll(site, site.state, moodle_client_for(site), wanted, now, heartbeat=lambda: None)
+    return Poll(site, site.state, moodle_client_for(site), wanted, now)
 
 
 def test_moodle_is_asked_about_those_who_wait_for_it_the_longest_first() -> None:
