@@ -313,7 +313,7 @@ class Issuance(models.Model):
             ),
         ]
         indexes = [
-            # What a worker asks: this connection's due ones, today's completions before a past ones.
+            # What a worker asks: this connection's due ones, today's completions before past ones.
             models.Index(
                 fields=["connection", "past", "next_attempt_at"], condition=Q(state="queued"), name="due_first"
             ),

@@ -15,6 +15,7 @@ from .meanings import AWAITS_ANSWER, MEANINGS, Meaning, Outcome
 from .models import CourseBadgeMapping, Issuance
 
 ASK_AN_ADMIN = _("Tell a site admin.")
+DELETED = _("This course was deleted in Moodle, so nobody can complete it any more.")
 SAY_THAT_IT_IS_THE_SAME = _("A site admin must say whether it is still the same Moodle; then it goes on by itself.")
 
 # What has to be done about these is done in the admin, or by whoever looks after Moodle's roles.
@@ -94,25 +95,23 @@ def notes_on(
 
     Without a mapping only what matters to whoever chooses a badge is told.
     """
-    gone = [_gone(mapping, successor)] if course.gone_at is not None else []
+    gone = course.gone_at is not None
     if mapping is None:
-        return gone
-    return [*gone, *_on_mapping(mapping, now), *_on_course(course), *_on_site(course.site)]
+        return [Note(DELETED, _("Choose a badge for the course that took its place."))] if gone else []
+    deleted = [deletion_note(successor)] if gone else []
+    return [*deleted, *_on_mapping(mapping, now), *_on_course(course), *_on_site(course.site)]
 
 
-def _gone(mapping: CourseBadgeMapping | None, successor: Successor | None) -> Note:
-    """What to do about a course that was deleted in Moodle."""
-    what = _("This course was deleted in Moodle, so nobody can complete it any more.")
-    if mapping is None:
-        return Note(what, _("Choose a badge for the course that took its place."))
+def deletion_note(successor: Successor | None) -> Note:
+    """What to do about a mapped course that was deleted in Moodle."""
     if successor is None:
-        return Note(what, _("If another course took its place, map that one. Then remove the badge here."))
+        return Note(DELETED, _("If another course took its place, map that one. Then remove the badge here."))
     name = {"course": successor.course.full_label}
     if not successor.url:
         todo = gettext("Its successor seems to be “%(course)s”. Ask a site admin to assign that course to you.") % name
-        return Note(what, todo)
+        return Note(DELETED, todo)
     todo = gettext("Its successor seems to be “%(course)s”. Choose the badge there, then remove it here.") % name
-    return Note(what, todo, successor.url, gettext("Choose a badge for “%(course)s”") % {"course": successor.course})
+    return Note(DELETED, todo, successor.url, gettext("Choose a badge for “%(course)s”") % {"course": successor.course})
 
 
 def _on_mapping(mapping: CourseBadgeMapping, now: datetime) -> Iterator[Note]:

@@ -15,6 +15,7 @@ from moodle_sync.models import Course, Feed, MoodleSite
 
 from ..meanings import MEANINGS, NOTHING, Outcome
 from ..models import CourseBadgeMapping, Issuance, NavigatrConnection
+from ..notes import Successor, deletion_note
 from ..status import OVERDUE, OVERDUE_AFTER, connection_reason, is_overdue, slow_feed
 from ..successors import likely_successors
 
@@ -100,14 +101,9 @@ def _gone_courses() -> list[Trouble]:
     for course in courses:
         what = _("%(course)s: deleted in Moodle") % {"course": course.full_label}
         url = reverse("admin:moodle_sync_course_change", args=[course.pk])
-        if successor := successors.get(course.pk):
-            todo = _("Its successor seems to be “%(course)s”. Choose the badge there, then remove it here.")
-            link = _("Choose a badge for “%(course)s”") % {"course": successor}
-            there = reverse("choose-provider", args=[successor.pk])
-            found.append(Trouble(what, todo % {"course": successor.full_label}, url, link, there))
-        else:
-            todo = _("If another course took its place, map that one. Then remove the badge here.")
-            found.append(Trouble(what, todo, url))
+        other = successors.get(course.pk)
+        note = deletion_note(Successor(other, reverse("choose-provider", args=[other.pk])) if other else None)
+        found.append(Trouble(what, str(note.todo), url, str(note.link), note.url))
     return found
 
 

@@ -53,9 +53,6 @@ class Command(PortalCommand):
         course = find_course(site, options["course"])
         try:
             provider, badge = mapping.find_badge(connection, provider_id=options["provider"], badge_id=options["badge"])
-        except mapping.NotMapped as error:
-            raise CommandError(str(error)) from error
-        try:
             saved = mapping.save_mapping(
                 course=course,
                 connection=connection,
