@@ -19,7 +19,7 @@ from django.db import connection
 from django.db.models import F, Q
 from django.utils import timezone
 
-from moodle_sync.models import MoodleSite
+from moodle_sync.models import MoodleSite, MoodleSiteState
 
 from .queueing import poll_and_queue
 from .shared_connections import SharedConnections
@@ -114,13 +114,13 @@ class Poller:
     def _look(self) -> None:
         """See which sites are due, or will be soon, the one that waits longest first."""
         now = timezone.now()
-        soon = Q(state__next_poll_at=None) | Q(state__next_poll_at__lte=now + LOOK_AHEAD)
+        soon = Q(next_poll_at=None) | Q(next_poll_at__lte=now + LOOK_AHEAD)
         with self._database.lent():
             rows = list(
-                MoodleSite.objects.free(now)
+                MoodleSiteState.objects.free(now)
                 .filter(soon)
-                .order_by(F("state__next_poll_at").asc(nulls_first=True), "pk")
-                .values_list("pk", "state__next_poll_at", "state__failures", "state__last_poll_took")
+                .order_by(F("next_poll_at").asc(nulls_first=True), "pk")
+                .values_list("pk", "next_poll_at", "failures", "last_poll_took")
             )
         self._resting = {pk: until for pk, until in self._resting.items() if until > monotonic()}
         sites = [

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.utils.translation import gettext_lazy as _
 
 from vault.fields import EncryptedTextField
@@ -29,12 +29,7 @@ class MoodleSiteQuerySet(models.QuerySet["MoodleSite"]):
 
     def due(self, now: datetime) -> "MoodleSiteQuerySet":
         """Sites whose next poll has come and that nobody is polling."""
-        return self.free(now).filter(Q(state__next_poll_at=None) | Q(state__next_poll_at__lte=now))
-
-    def free(self, now: datetime) -> "MoodleSiteQuerySet":
-        """Enabled sites that nobody is polling right now, and that do not wait for an admin's answer."""
-        free = Q(state__polling_until=None) | Q(state__polling_until__lte=now)
-        return self.filter(free, enabled=True, state__doubt="").exclude(token="")
+        return self.filter(pk__in=MoodleSiteState.objects.due(now).values("site"))
 
 
 class MoodleSite(models.Model):
@@ -107,6 +102,23 @@ class MoodleSite(models.Model):
         return min(max(2 * pace, shortest), self.poll_interval)
 
 
+class MoodleSiteStateQuerySet(models.QuerySet["MoodleSiteState"]):
+    """Questions about whether a site may be polled.
+
+    They ask for columns of the row itself, so that an UPDATE of these rows asks again if another poll has changed the
+    row since the statement began. PostgreSQL does not do that for what is joined.
+    """
+
+    def due(self, now: datetime) -> "MoodleSiteStateQuerySet":
+        """Those of sites whose next poll has come and that nobody is polling."""
+        return self.free(now).filter(Q(next_poll_at=None) | Q(next_poll_at__lte=now))
+
+    def free(self, now: datetime) -> "MoodleSiteStateQuerySet":
+        """Those of enabled sites that nobody is polling right now, and that do not wait for an admin's answer."""
+        readable = MoodleSite.objects.filter(pk=OuterRef("site"), enabled=True).exclude(token="")
+        return self.filter(Q(polling_until=None) | Q(polling_until__lte=now), Exists(readable), doubt="")
+
+
 class MoodleSiteState(models.Model):
     """What the portal found out about a site, and how far it has read it. Written by checks and polls only.
 
@@ -151,6 +163,8 @@ class MoodleSiteState(models.Model):
     pace = models.DurationField(_("present poll interval"), null=True)
     failures = models.PositiveIntegerField(_("polls failed in a row"), default=0)
     error = models.TextField(_("what is wrong"), blank=True)
+
+    objects = MoodleSiteStateQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("state of a Moodle site")

@@ -339,10 +339,10 @@ class _Lease:
 
     @classmethod
     def take(cls, site: MoodleSite, now: datetime, *, if_due: bool) -> "_Lease | None":
-        """One conditional update: whoever's row count is 1 may poll."""
+        """Take it with one conditional update; None if somebody else polls the site, or it may not be polled."""
         lease = cls(site, now, now + POLL_LEASE)
-        free = (MoodleSite.objects.due(now) if if_due else MoodleSite.objects.free(now)).filter(pk=site.pk)
-        taken = MoodleSiteState.objects.filter(site__in=free).update(polling_until=lease.until) == 1
+        states = MoodleSiteState.objects.due(now) if if_due else MoodleSiteState.objects.free(now)
+        taken = states.filter(pk=site.pk).update(polling_until=lease.until) == 1
         return lease if taken else None
 
     def elapsed(self) -> timedelta:

@@ -16,9 +16,10 @@ from badging import mapping as mappings
 from badging.meanings import Outcome
 from badging.models import AuditEntry, Issuance, NavigatrConnection
 from badging.queueing import requeue
+from moodle_sync import polling
 from sandbox import Sandbox
 from tests.badging.world import connect, map_course, owe, send
-from tests.builders import make_course
+from tests.builders import make_course, make_site
 from tests.services import wait_until
 from vault.fields import Sealed
 from vault.keys import WrongKey
@@ -26,21 +27,20 @@ from vault.keys import WrongKey
 State = Issuance.State
 
 
-def while_a_worker_takes(row: Issuance, act: Callable[[], object]) -> None:
-    """Begin `act` in another session after a worker took the row and before its transaction ended."""
+def while_another_transaction(acts: Callable[[], object], other: Callable[[], object]) -> None:
+    """Begin `other` in another session after `acts` changed a row and before its transaction ended."""
 
     def in_a_session_of_its_own() -> None:
         try:
-            act()
+            other()
         finally:
             databases.close_all()
 
-    other = threading.Thread(target=in_a_session_of_its_own)
+    thread = threading.Thread(target=in_a_session_of_its_own)
     with transaction.atomic():
-        taken = claiming.claim(row.connection, uuid.uuid4(), limit=1, now=timezone.now())
-        assert [sent.pk for sent in taken.send] == [row.pk]
+        acts()
         if database.vendor == "postgresql":
-            other.start()
+            thread.start()
 
             def waits() -> bool:
                 with database.cursor() as cursor:
@@ -52,8 +52,31 @@ def while_a_worker_takes(row: Issuance, act: Callable[[], object]) -> None:
             wait_until(waits, what="the other session's wait for the row")
     if database.vendor == "sqlite":
         # One writer at a time: there the other can only come after.
-        other.start()
-    other.join()
+        thread.start()
+    thread.join()
+
+
+def while_a_worker_takes(row: Issuance, act: Callable[[], object]) -> None:
+    """Begin `act` in another session after a worker took the row and before its transaction ended."""
+
+    def claim() -> None:
+        taken = claiming.claim(row.connection, uuid.uuid4(), limit=1, now=timezone.now())
+        assert [sent.pk for sent in taken.send] == [row.pk]
+
+    while_another_transaction(claim, act)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("if_due", [True, False])
+def test_two_polls_never_take_the_same_site(*, if_due: bool) -> None:
+    site = make_site()
+    leases = []
+
+    def take() -> None:
+        leases.append(polling._Lease.take(site, timezone.now(), if_due=if_due))
+
+    while_another_transaction(take, take)
+    assert [lease is not None for lease in leases] == [True, False]
 
 
 @pytest.mark.django_db(transaction=True)
