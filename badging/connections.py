@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.db import transaction
@@ -18,7 +18,6 @@ from navigatr_client import (
 )
 
 from . import audit
-from .backoff import circuit_pause
 from .meanings import Outcome
 from .models import AuditEntry, CourseBadgeMapping, Issuance, NavigatrConnection
 from .queueing import release_held
@@ -204,36 +203,3 @@ def remove(connection: NavigatrConnection, *, actor: Any) -> int:
     )
     audit.record(AuditEntry.Action.CONNECTION_REMOVED, connection, actor=actor)
     return hold_queued(connection, Outcome.CONNECTION_REMOVED)
-
-
-def rest(connection: NavigatrConnection, pause_for: timedelta, why: Outcome, *, now: datetime) -> None:
-    """Send nothing with it for a while. A longer rest that stands already is kept."""
-    until = now + pause_for
-    resting = NavigatrConnection.objects.filter(pk=connection.pk).exclude(not_before__gt=until)
-    if resting.update(not_before=until, last_outcome=why):
-        log.warning("%s rests for %d s: %s", connection, pause_for.total_seconds(), why)
-
-
-def may_send(connection: NavigatrConnection, now: datetime) -> bool:
-    """Whether it is active and not resting, as the database has it now: another worker may have been told to wait."""
-    return NavigatrConnection.objects.sendable(now).filter(pk=connection.pk).exists()
-
-
-def take_probe(connection: NavigatrConnection, failures: int, *, now: datetime) -> datetime | None:
-    """Take the right to try whether Navigatr is back; until the time returned nobody else may send.
-
-    None: another worker has it.
-    """
-    until = now + circuit_pause(failures)
-    taken = NavigatrConnection.objects.sendable(now).filter(pk=connection.pk).update(not_before=until)
-    return until if taken else None
-
-
-def count_failures(connection: NavigatrConnection, failures: int, *, probe: datetime | None) -> None:
-    """Keep where every worker sees it how many calls failed in a row. After none, a probe's rest is over."""
-    own = NavigatrConnection.objects.filter(pk=connection.pk)
-    if failures == 0:
-        own.update(failures=0, last_outcome="")
-        own.filter(not_before=probe).update(not_before=None)
-    else:
-        own.update(failures=failures)

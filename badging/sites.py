@@ -17,8 +17,8 @@ from moodle_sync.polling import POLL_LEASE, look_at_courses
 from moodle_sync.site_check import findings_of, keep_inspection, moodle_client_for
 
 from . import audit
+from .mapping import wanted_courses
 from .models import AuditEntry
-from .queueing import wanted_courses
 
 _CONNECTED_AGAIN = gettext_noop(
     "The same Moodle is already connected as “{name}”, and its learners would be known twice. Change that site's "

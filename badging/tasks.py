@@ -22,14 +22,15 @@ from moodle_sync.models import MoodleSiteState
 from navigatr_client import NavigatrError
 from vault.keys import WrongKey
 
-from . import connections, issuing, mapping, sweeping
+from . import connections, mapping
 from .models import NavigatrConnection
-from .polling_round import Poller
+from .polling.rounds import Poller
+from .sending import rounds, sweeping
 
 log = logging.getLogger(__name__)
 
 # How long one connection may send in one go before its sender goes to the end of the line: a worker has fewer threads
-# (supervisor/programs.py) than there may be connections with a long queue. Polling takes one of them, by turns as well.
+# (launcher/programs.py) than there may be connections with a long queue. Polling takes one of them, by turns as well.
 TURN_SECONDS = 30.0
 
 stopping = threading.Event()
@@ -93,7 +94,7 @@ def send_sweep() -> None:
             return
         now = timezone.now()
         sweeping.sweep(now=now)
-        for connection in issuing.due_connections(now):
+        for connection in rounds.due_connections(now):
             send_due.apply_async((connection.pk,), expires=30)
 
 
@@ -105,7 +106,7 @@ def send_due(connection_id: int) -> None:
         connection = NavigatrConnection.objects.filter(pk=connection_id).first()
         if not nobody_else or connection is None:
             return
-        issuing.send_due(connection, should_stop=lambda: stopping.is_set() or monotonic() >= until)
+        rounds.send_due(connection, should_stop=lambda: stopping.is_set() or monotonic() >= until)
     if monotonic() >= until and not stopping.is_set():
         nudge()
 

@@ -83,12 +83,12 @@ def send() -> None:
     django.setup()
     from django.db import connection
 
-    from badging import issuing
+    from badging.sending import rounds
 
     connection.ensure_connection()
     print("ready", flush=True)
     sys.stdin.readline()
-    tally = issuing.send_all_due()
+    tally = rounds.send_all_due()
     print(json.dumps({"issued": tally.issued, "ended": time.monotonic()}))
 
 

@@ -173,8 +173,10 @@ def _questions() -> Iterator[tuple[str, Callable[[], Any]]]:
     """What the portal asks all the time, by name."""
     from django.utils import timezone
 
-    from badging import claiming, issuing, queueing, sweeping
+    from badging import queueing
     from badging.models import NavigatrConnection
+    from badging.polling import poll
+    from badging.sending import claiming, rounds, sweeping
     from badging.status import status
     from moodle_sync.models import Completion, MoodleSite
 
@@ -183,9 +185,9 @@ def _questions() -> Iterator[tuple[str, Callable[[], Any]]]:
     newest = list(Completion.objects.select_related("learner", "course__site").order_by("-pk")[:500])
     yield "status", lambda: status(now)
     yield "sweep", lambda: sweeping.sweep(now=now)
-    yield "due connections", lambda: issuing.due_connections(now)
+    yield "due connections", lambda: rounds.due_connections(now)
     yield "claim of 500", lambda: claiming.claim(connection, uuid.uuid4(), limit=500, now=now)
-    yield "poll, before Moodle is asked", lambda: queueing.poll_and_queue(site, now=now)
+    yield "poll, before Moodle is asked", lambda: poll.poll_and_queue(site, now=now)
     yield "poll, 500 known completions", lambda: queueing.queue_completions(newest, now=now)
     yield from _admin_pages()
     yield from _manager_pages()

@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.views import defaults
 
-from badging.settling import DATABASE_AWAY
+from badging.sending.settling import DATABASE_AWAY
 
 RETRY_AFTER_SECONDS = "10"
 

@@ -16,7 +16,7 @@ from csp.constants import NONE as CSP_NONE
 from csp.constants import SELF as CSP_SELF
 from django.core.exceptions import ImproperlyConfigured
 
-from supervisor import embedded
+from launcher import embedded
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -104,7 +104,8 @@ INSTALLED_APPS = [
     "vault",
     "moodle_sync",
     "badging",
-    "supervisor",
+    "badging.pages",
+    "launcher",
     "config.apps.PortalAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",

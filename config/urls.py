@@ -7,7 +7,7 @@ from django.urls import include, path, reverse_lazy
 handler500 = "config.errors.server_error"
 
 urlpatterns = [
-    path("", include("badging.urls")),
+    path("", include("badging.pages.urls")),
     path(
         "sign-in/",
         auth.LoginView.as_view(template_name="account/sign_in.html", redirect_authenticated_user=True),

@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 import redis
 
-from supervisor import embedded
+from launcher import embedded
 
 
 def wait_until(condition: Callable[[], bool], *, seconds: float = 15, what: str = "the condition") -> None:

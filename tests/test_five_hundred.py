@@ -10,9 +10,10 @@ import time_machine
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from badging import issuing, queueing
 from badging.meanings import Outcome
 from badging.models import Issuance, IssuanceAttempt, NavigatrConnection
+from badging.polling.poll import poll_and_queue
+from badging.sending import rounds
 from moodle_sync.models import MoodleSite
 from sandbox import Sandbox
 
@@ -74,7 +75,7 @@ def completed_course(sandbox: Sandbox, shortname: str, badge: int, learners: int
 
 def poll() -> int:
     """One round of polling; returns how many were queued."""
-    result = queueing.poll_and_queue(MoodleSite.objects.get(), now=timezone.now())
+    result = poll_and_queue(MoodleSite.objects.get(), now=timezone.now())
     assert (result.error, result.problems) == ("", [])
     return result.queued
 
@@ -82,7 +83,7 @@ def poll() -> int:
 def send_until_nothing_waits(clock: time_machine.Traveller) -> None:
     """Rounds of sending; between them the clock moves on to when the next one has something to do."""
     for _round in range(1000):
-        issuing.send_all_due()
+        rounds.send_all_due()
         waiting = Issuance.objects.filter(state=State.QUEUED).order_by("next_attempt_at")
         soonest = waiting.values_list("next_attempt_at", flat=True).first()
         if soonest is None:

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 
 from moodle_sync.models import Feed
 
-from .. import mapping
+from .. import by_hand
 from ..doubles import possible_doubles
 from ..meanings import AWAITS_ANSWER
 from ..models import AuditEntry, Issuance, IssuanceAttempt
@@ -187,7 +187,7 @@ class IssuanceAdmin(ReadOnlyAdmin):
         ):
             return page
         chosen = Issuance.objects.filter(pk__in=[row.pk for row in rows])
-        count = mapping.send_again(chosen, actor=request.user, now=timezone.now())
+        count = by_hand.send_again(chosen, actor=request.user, now=timezone.now())
         left = len(rows) - count
         told = _("%(count)d queued, %(left)d left alone.") % {"count": count, "left": left}
         self.message_user(request, told)
@@ -210,7 +210,7 @@ class IssuanceAdmin(ReadOnlyAdmin):
             request, rows, title=title, effects=effects, label=_("Yes, cancel them"), told=what_and_for_whom
         ):
             return page
-        count = mapping.cancel(Issuance.objects.filter(pk__in=[row.pk for row in rows]), actor=request.user)
+        count = by_hand.cancel(Issuance.objects.filter(pk__in=[row.pk for row in rows]), actor=request.user)
         left = len(rows) - count
         self.message_user(request, _("%(count)d cancelled, %(left)d left alone.") % {"count": count, "left": left})
         return None

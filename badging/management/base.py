@@ -16,10 +16,12 @@ from django.db.models import Model
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from badging import queueing, sites
 from moodle_sync.models import MoodleSite, MoodleSiteState
 from moodle_sync.polling import PollResult
 from vault.keys import WrongKey
+
+from .. import sites
+from ..polling import poll
 
 # Where argparse repeats what was typed, which may be a token.
 _REPEATED = re.compile(
@@ -142,7 +144,7 @@ def check_when_free(site: MoodleSite, *, same_moodle: bool) -> sites.SiteCheck:
 def poll_when_free(site: MoodleSite) -> PollResult:
     """Poll the site in the foreground; a poll that a worker has under way is waited for first."""
     until = time.monotonic() + LONGEST_WAIT
-    while (result := queueing.poll_and_queue(site, now=timezone.now())).busy and time.monotonic() < until:
+    while (result := poll.poll_and_queue(site, now=timezone.now())).busy and time.monotonic() < until:
         if not MoodleSiteState.objects.filter(site=site, polling_until__gt=timezone.now()).exists():
             break
         time.sleep(0.2)

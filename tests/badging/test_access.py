@@ -4,8 +4,8 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, Group, User
 from django.http import Http404
 
-from badging import access
 from badging.models import CourseManager
+from badging.pages import access
 from badging.setup import COURSE_MANAGERS, DATA_PROTECTION_OFFICERS, SITE_ADMINS
 from tests.builders import make_course, make_site
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from badging.backoff import circuit_pause, given_up, next_attempt_at
+from badging.sending.backoff import given_up, next_attempt_at
+from badging.sending.circuit import circuit_pause
 from tests.builders import NOW
 
 

@@ -9,6 +9,7 @@ from badging import connections
 from badging.connections import EnvironmentIsFixed
 from badging.meanings import Outcome
 from badging.models import AuditEntry, CourseBadgeMapping, Issuance, NavigatrConnection
+from badging.sending import circuit
 from sandbox import Sandbox
 from tests.badging.world import connect
 from tests.builders import NOW, make_connection, make_issuance, make_mapping
@@ -151,12 +152,12 @@ def test_what_may_have_been_sent_under_another_connection_resumes_with_its_mappi
 
 def test_a_longer_rest_is_kept() -> None:
     connection = make_connection()
-    connections.rest(connection, timedelta(minutes=10), Outcome.RATE_LIMITED, now=NOW)
-    connections.rest(connection, timedelta(minutes=1), Outcome.UNAVAILABLE, now=NOW)
+    circuit.rest(connection, timedelta(minutes=10), Outcome.RATE_LIMITED, now=NOW)
+    circuit.rest(connection, timedelta(minutes=1), Outcome.UNAVAILABLE, now=NOW)
     connection.refresh_from_db()
     assert (connection.not_before, connection.last_outcome) == (NOW + timedelta(minutes=10), Outcome.RATE_LIMITED)
-    assert not connections.may_send(connection, NOW + timedelta(minutes=9))
-    assert connections.may_send(connection, NOW + timedelta(minutes=10))
+    assert not circuit.may_send(connection, NOW + timedelta(minutes=9))
+    assert circuit.may_send(connection, NOW + timedelta(minutes=10))
 
 
 def test_a_pause_that_is_told_twice_is_written_once() -> None:

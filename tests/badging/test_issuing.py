@@ -16,11 +16,12 @@ from django.db import connections as databases
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
-from badging import claiming, connections, issuing, privacy, sending, settling, sweeping, tally
+from badging import by_hand, connections, privacy
 from badging import mapping as mappings
 from badging.meanings import Outcome
 from badging.models import AuditEntry, Issuance, IssuanceAttempt, NavigatrConnection, recipient_key
 from badging.queueing import queue_completions, requeue_changed_learners
+from badging.sending import calls, circuit, claiming, rounds, settling, sweeping, tally
 from moodle_sync.models import Completion, Course, Learner
 from navigatr_client import Badge, NavigatrClient, Provider
 from sandbox import Sandbox
@@ -173,7 +174,7 @@ def test_a_token_replaced_meanwhile_is_not_paused_by_the_old_ones_refusal(sandbo
     fresh = NavigatrConnection.objects.get()
     fresh.pat = sandbox.pat
     fresh.save()
-    issuing.send_due(old)
+    rounds.send_due(old)
     row.refresh_from_db()
     assert NavigatrConnection.objects.get().state == "active"
     assert row.state == State.QUEUED
@@ -212,12 +213,12 @@ def test_too_many_requests_rests_the_connection_as_long_as_asked(
     assert connection.not_before is not None
     assert connection.not_before >= started + timedelta(seconds=least)
     assert connection.last_outcome == Outcome.RATE_LIMITED
-    assert issuing.due_connections(timezone.now()) == []
+    assert rounds.due_connections(timezone.now()) == []
     # A message that comes too late finds the rest in the database.
     calls = len(sandbox.navigatr.puts)
     assert send(rows[0]).attempts == 0
     assert len(sandbox.navigatr.puts) == calls
-    assert issuing.due_connections(connection.not_before) == [connection]
+    assert rounds.due_connections(connection.not_before) == [connection]
 
 
 @pytest.mark.parametrize(
@@ -358,7 +359,7 @@ def test_a_kill_between_the_call_and_the_audit_row_never_issues_twice(sandbox: S
     row = owe(map_course(sandbox))
     kill_while_sending(row)
     with connections.navigatr_client_for(row.connection) as client:
-        client.issue(row.badge_id, **sending.payload(row, now=timezone.now()))
+        client.issue(row.badge_id, **calls.payload(row, now=timezone.now()))
     assert sweeping.sweep(now=timezone.now()) == 1
     row.refresh_from_db()
     assert (row.state, row.reason, row.maybe_sent) == (State.QUEUED, Outcome.LEASE_RAN_OUT, True)
@@ -371,7 +372,7 @@ def test_a_kill_between_the_call_and_the_audit_row_never_issues_twice(sandbox: S
 def test_a_kill_before_the_call_is_sent_after_the_look_up(sandbox: Sandbox) -> None:
     row = owe(map_course(sandbox))
     kill_while_sending(row)
-    tally = issuing.send_all_due()
+    tally = rounds.send_all_due()
     row.refresh_from_db()
     assert told(row) == [("send", "lease_ran_out"), ("lookup", "not_there"), ("send", "issued")]
     assert tally.issued == 1
@@ -396,7 +397,7 @@ def test_an_answer_after_the_lease_ran_out_is_told_and_only_a_success_is_taken(
     if fault:
         sandbox.faults.on(fault)
     with connections.navigatr_client_for(row.connection) as client:
-        late = sending.send(taken, sending.payload(taken, now=timezone.now()), client)
+        late = calls.send(taken, calls.payload(taken, now=timezone.now()), client)
     attempt = settling.settle_sent(late, timezone.now())
     settling.write_settled([taken], [attempt], claim_id, timezone.now())
     row.refresh_from_db()
@@ -411,7 +412,7 @@ def test_a_late_look_up_does_not_undo_what_was_issued(sandbox: Sandbox) -> None:
     [[taken]] = claiming.claim(row.connection, claim_id, limit=1, now=timezone.now()).look_up
     Issuance.objects.filter(pk=row.pk).update(state="issued", assertion_id="7", claim=None, maybe_sent=False)
     with connections.navigatr_client_for(row.connection) as client:
-        found = sending.look_up_rows([taken], client, ended=threading.Event())
+        found = calls.look_up_rows([taken], client, ended=threading.Event())
     attempt = settling.settle_looked_up(taken, found, timezone.now())
     settling.write_settled([taken], [attempt], claim_id, timezone.now())
     row.refresh_from_db()
@@ -424,7 +425,7 @@ def test_retries_end_after_a_week_and_a_person_can_start_them_anew(sandbox: Sand
     sandbox.faults.plan(row.learner.email, "500_before", times=2)
     assert send(row).failed == 1
     assert (row.state, row.reason, row.maybe_sent) == (State.FAILED, Outcome.GAVE_UP, True)
-    assert mappings.send_again(Issuance.objects.all(), now=timezone.now()) == 1
+    assert by_hand.send_again(Issuance.objects.all(), now=timezone.now()) == 1
     send(row)
     # Looked up, sent, and failed again: but the week starts anew.
     assert (row.state, row.reason, row.failures) == (State.QUEUED, Outcome.UNCLEAR, 1)
@@ -686,7 +687,7 @@ def test_a_refusal_under_a_mapping_changed_meanwhile_goes_on_under_the_new_one(s
     remap(row)
     sandbox.faults.on("404", count=1)
     with connections.navigatr_client_for(row.connection) as client:
-        result = sending.send(taken, sending.payload(taken, now=timezone.now()), client)
+        result = calls.send(taken, calls.payload(taken, now=timezone.now()), client)
     attempt = settling.settle_sent(result, timezone.now())
     settling.write_settled([taken], [attempt], claim_id, timezone.now())
     row.refresh_from_db()
@@ -745,8 +746,8 @@ def test_a_run_of_failures_opens_the_circuit_and_one_probe_closes_it(sandbox: Sa
 def test_only_one_worker_probes(sandbox: Sandbox, settings: Any) -> None:
     row = owe(map_course(sandbox, connect(sandbox, failures=settings.CIRCUIT_THRESHOLD)))
     now = timezone.now()
-    assert connections.take_probe(row.connection, 10, now=now) == now + timedelta(seconds=30)
-    assert connections.take_probe(row.connection, 10, now=now) is None
+    assert circuit.take_probe(row.connection, 10, now=now) == now + timedelta(seconds=30)
+    assert circuit.take_probe(row.connection, 10, now=now) is None
     assert send(row).attempts == 0
     assert row.state == State.QUEUED
 
@@ -759,7 +760,7 @@ def test_a_worker_that_loses_the_race_for_the_probe_hands_its_row_back(sandbox: 
         # Between the question whether it may send and its own probe.
         if not taken and sql.startswith('UPDATE "badging_navigatrconnection" SET "not_before"'):
             taken.append(sql)
-            assert connections.take_probe(row.connection, settings.CIRCUIT_THRESHOLD, now=timezone.now())
+            assert circuit.take_probe(row.connection, settings.CIRCUIT_THRESHOLD, now=timezone.now())
         return execute(sql, *arguments)
 
     with database.execute_wrapper(other_worker_is_faster):
@@ -780,7 +781,7 @@ def test_a_request_to_stop_hands_back_what_was_not_begun(sandbox: Sandbox, setti
     mapping = map_course(sandbox)
     rows = [owe(mapping) for _ in range(30)]
     sandbox.faults.on("slow", seconds=0.1)
-    tally = issuing.send_due(rows[0].connection, should_stop=lambda: len(sandbox.navigatr.puts) > 0)
+    tally = rounds.send_due(rows[0].connection, should_stop=lambda: len(sandbox.navigatr.puts) > 0)
     done = len(sandbox.navigatr.assertions)
     assert 0 < done < 30
     assert tally.issued == done == Issuance.objects.filter(state=State.ISSUED).count()
@@ -789,7 +790,7 @@ def test_a_request_to_stop_hands_back_what_was_not_begun(sandbox: Sandbox, setti
 
 def test_a_stop_that_comes_first_begins_nothing(sandbox: Sandbox) -> None:
     row = owe(map_course(sandbox))
-    assert issuing.send_all_due(should_stop=lambda: True) == tally.Tally()
+    assert rounds.send_all_due(should_stop=lambda: True) == tally.Tally()
     row.refresh_from_db()
     assert row.state == State.QUEUED
 
@@ -806,7 +807,7 @@ def test_leases_are_renewed_while_navigatr_is_slow(sandbox: Sandbox, settings: A
                 clock.shift(settings.LEASE / 2)
             return False
 
-        issuing.send_due(row.connection, should_stop=watch)
+        rounds.send_due(row.connection, should_stop=watch)
     row.refresh_from_db()
     assert row.state == State.ISSUED
     assert max(seen) - min(seen) >= settings.LEASE / 2
@@ -836,7 +837,7 @@ def test_a_worker_that_stood_still_begins_nothing_that_may_be_anothers_by_now(sa
                 stood_still.append(True)
             return False
 
-        issuing.send_due(mapping.connection, should_stop=stand_still_once)
+        rounds.send_due(mapping.connection, should_stop=stand_still_once)
     begun = len(sandbox.navigatr.puts)
     assert 0 < begun < 5
     assert Issuance.objects.filter(state=State.ISSUED).count() == begun
@@ -857,7 +858,7 @@ def test_few_are_in_hand_at_once_however_many_one_call_is_about(sandbox: Sandbox
         in_hand.append(Issuance.objects.filter(state=State.SENDING).count())
         return False
 
-    assert issuing.send_due(mapping.connection, should_stop=count).issued == 48
+    assert rounds.send_due(mapping.connection, should_stop=count).issued == 48
     assert max(in_hand) < 3 * settings.SEND_BATCH
 
 
@@ -879,7 +880,7 @@ def test_all_connections_are_sent_in_the_foreground(sandbox: Sandbox) -> None:
         sandbox, production, provider_id=min(sandbox.production.providers), badge_id=min(sandbox.production.badges)
     )
     other = owe(mapping)
-    assert issuing.send_all_due().issued == 2
+    assert rounds.send_all_due().issued == 2
     assert len(sandbox.navigatr.assertions_for(staging.learner.email)) == 1
     assert len(sandbox.production.assertions_for(other.learner.email)) == 1
 
@@ -974,7 +975,7 @@ def test_a_learner_erased_while_sending_does_not_come_back(
     if fault:
         sandbox.faults.on(fault)
     with connections.navigatr_client_for(row.connection) as client:
-        result = sending.send(taken, sending.payload(taken, now=timezone.now()), client)
+        result = calls.send(taken, calls.payload(taken, now=timezone.now()), client)
     attempt = settling.settle_sent(result, timezone.now())
     settling.write_settled([taken], [attempt], claim_id, timezone.now())
     row.refresh_from_db()
@@ -987,7 +988,7 @@ def test_a_learner_erased_while_a_worker_died_is_not_sent(sandbox: Sandbox) -> N
     row = owe(map_course(sandbox))
     kill_while_sending(row)
     privacy.erase_learner(row.learner, now=timezone.now())
-    issuing.send_all_due()
+    rounds.send_all_due()
     row.refresh_from_db()
     assert (row.state, row.reason, row.recipient_key) == (State.CANCELLED, Outcome.ERASED, "")
     assert sandbox.navigatr.puts == []
@@ -1029,7 +1030,7 @@ def test_rounds_at_the_same_time_never_send_one_twice(sandbox: Sandbox, settings
     def one_round(_number: int) -> None:
         close_old_connections()
         try:
-            issuing.send_due(NavigatrConnection.objects.get())
+            rounds.send_due(NavigatrConnection.objects.get())
         finally:
             databases.close_all()
 

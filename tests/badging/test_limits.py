@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from badging import claiming, issuing
 from badging.models import Issuance, IssuanceAttempt, NavigatrConnection
+from badging.sending import claiming, rounds
 from sandbox import Sandbox
 from tests.badging.world import connect, map_course, owe
 
@@ -48,7 +48,7 @@ def test_a_limited_connection_sends_all_that_is_due_in_one_round(sandbox: Sandbo
     for _ in range(20):
         owe(mapping)
     before, space = timezone.now(), timedelta(seconds=0.02)
-    assert issuing.send_due(mapping.connection).issued == 20
+    assert rounds.send_due(mapping.connection).issued == 20
     assert len(sandbox.navigatr.puts) == 20
     begun = IssuanceAttempt.objects.order_by("at").values_list("at", flat=True)
     # One each 20 ms, and none before its time.
@@ -59,7 +59,7 @@ def test_a_stop_hands_back_what_waits_for_its_moment(sandbox: Sandbox) -> None:
     mapping = map_course(sandbox, connect(sandbox, calls_per_second=1))
     rows = [owe(mapping) for _ in range(3)]
     stops = iter([False, False, True])
-    tally = issuing.send_due(mapping.connection, should_stop=lambda: next(stops, True))
+    tally = rounds.send_due(mapping.connection, should_stop=lambda: next(stops, True))
     assert tally.issued <= 1
     assert not Issuance.objects.filter(state=State.SENDING).exists()
     assert Issuance.objects.filter(state=State.QUEUED).count() == len(rows) - tally.issued

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from badging.lookup import Question, look_up
 from badging.meanings import Outcome
 from badging.models import recipient_key
+from badging.sending.lookup import Question, look_up
 from navigatr_client import NavigatrClient
 from sandbox import NAVIGATR, Navigatr, Sandbox
 from tests.badging.world import BADGE, PROVIDER

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from badging import by_hand
 from badging import mapping as mappings
-from badging.mapping import NotMapped
+from badging.mapping import NotMapped, wanted_courses
 from badging.meanings import Outcome
 from badging.models import AuditEntry, CourseBadgeMapping, Issuance, IssuanceAttempt, NavigatrConnection
-from badging.queueing import wanted_courses
 from moodle_sync.models import Course
 from navigatr_client import Badge, NavigatrError, Provider
 from sandbox import Sandbox
@@ -233,7 +233,7 @@ def test_sending_again_takes_all_but_what_is_issued_held_or_on_its_way() -> None
     mapping = make_mapping()
     for state in ("failed", "not_met", "cancelled", "queued", "held", "issued"):
         make_issuance(mapping, state=state, assertion_id="1")
-    assert mappings.send_again(Issuance.objects.all(), now=LATER) == 4
+    assert by_hand.send_again(Issuance.objects.all(), now=LATER) == 4
     assert set(Issuance.objects.filter(next_attempt_at=LATER).values_list("state", flat=True)) == {"queued"}
     again = list(Issuance.objects.filter(next_attempt_at=LATER).order_by("pk").values_list("pk", flat=True))
     assert AuditEntry.objects.get().details == {"count": 4, "issuances": again}
@@ -241,14 +241,14 @@ def test_sending_again_takes_all_but_what_is_issued_held_or_on_its_way() -> None
 
 def test_a_press_that_changes_nothing_leaves_no_entry() -> None:
     make_issuance(state="issued", assertion_id="1")
-    assert mappings.send_again(Issuance.objects.all(), now=LATER) == mappings.cancel(Issuance.objects.all()) == 0
+    assert by_hand.send_again(Issuance.objects.all(), now=LATER) == by_hand.cancel(Issuance.objects.all()) == 0
     assert not AuditEntry.objects.exists()
 
 
 def test_cancelling_by_hand_leaves_what_may_have_been_sent() -> None:
     mapping = make_mapping()
     row, unknown = make_issuance(mapping), make_issuance(mapping, maybe_sent=True)
-    assert mappings.cancel(Issuance.objects.all()) == 1
+    assert by_hand.cancel(Issuance.objects.all()) == 1
     row.refresh_from_db()
     unknown.refresh_from_db()
     assert (row.state, row.reason, row.next_attempt_at) == (State.CANCELLED, Outcome.BY_HAND, None)

@@ -11,14 +11,7 @@ from django.db import connection as database
 from django.db.models import Model, QuerySet
 
 from badging import audit
-from badging.models import (
-    AppendOnly,
-    AuditEntry,
-    CourseManager,
-    IssuanceAttempt,
-    NavigatrConnection,
-    recipient_key,
-)
+from badging.models import AppendOnly, AuditEntry, CourseManager, IssuanceAttempt, NavigatrConnection, recipient_key
 from moodle_sync.models import Learner
 from tests.builders import NOW, make_completion, make_connection, make_course, make_issuance, make_mapping
 

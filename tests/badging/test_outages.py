@@ -13,8 +13,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from badging import issuing, settling, sweeping
 from badging.models import Issuance, IssuanceAttempt
+from badging.sending import rounds, settling, sweeping
 from sandbox import Sandbox
 from tests.badging.world import map_course, owe, send, told
 
@@ -103,7 +103,7 @@ def test_what_stays_unwritten_counts_as_unknown_and_is_found(sandbox: Sandbox, s
     # The call is begun within its lease; from its answer on the database is gone.
     settings.LEASE = timedelta(seconds=1)
     with database.execute_wrapper(stays_away), pytest.raises(OperationalError):
-        issuing.send_due(row.connection)
+        rounds.send_due(row.connection)
     sweeping.sweep(now=timezone.now() + timedelta(minutes=10))
     Issuance.objects.update(next_attempt_at=timezone.now())
     send(row)
@@ -132,7 +132,7 @@ def test_a_thread_that_ends_before_its_time_ends_the_round_and_its_issuance_is_l
     with monkeypatch.context() as patch:
         patch.setattr(requests.adapters.HTTPAdapter, "send", end)
         with pytest.raises(Ended):
-            issuing.send_due(row.connection)
+            rounds.send_due(row.connection)
     sweeping.sweep(now=timezone.now() + timedelta(minutes=10))
     Issuance.objects.update(next_attempt_at=timezone.now())
     send(row)

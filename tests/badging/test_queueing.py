@@ -7,8 +7,10 @@ import pytest
 
 from badging import mapping as mappings
 from badging import queueing
+from badging.mapping import wanted_courses
 from badging.meanings import Outcome
 from badging.models import Issuance
+from badging.polling import poll
 from moodle_sync.models import Completion, Learner, MoodleSite
 from moodle_sync.reading import Poll
 from moodle_sync.site_check import moodle_client_for
@@ -107,7 +109,7 @@ def test_a_suspended_learner_waits_until_the_account_is_active_or_the_site_allow
 
 def poll_of(site: MoodleSite, now: datetime) -> Poll:
     """A poll of the site under way."""
-    wanted = {row.course.pk: row for row in queueing.wanted_courses(site)}
+    wanted = {row.course.pk: row for row in wanted_courses(site)}
     return Poll(site, site.state, moodle_client_for(site), wanted, now)
 
 
@@ -127,7 +129,7 @@ def test_moodle_is_asked_about_those_who_wait_for_it_the_longest_first() -> None
         make_issuance(mapping, make_completion(mapping.course, confirmed_at=NOW - timedelta(minutes=number)), **fields)
         for number, fields in enumerate(told)
     ]
-    waiting = queueing.waiting_for_moodle(poll_of(site, NOW))
+    waiting = poll.waiting_for_moodle(poll_of(site, NOW))
     # The newest one was asked about within the poll interval.
     assert [row.pk for row in waiting] == [rows[number].completion_id for number in (3, 2, 1)]
 
@@ -138,7 +140,7 @@ def test_a_full_reading_is_followed_by_questions_about_those_it_did_not_show() -
     shown, missing = (make_completion(mapping.course, confirmed_at=at) for at in (NOW, NOW - timedelta(hours=2)))
     for completion in (shown, missing):
         make_issuance(mapping, completion, state="failed", reason="rejected")
-    assert queueing.waiting_for_moodle(poll_of(site, NOW + timedelta(minutes=5))) == [missing]
+    assert poll.waiting_for_moodle(poll_of(site, NOW + timedelta(minutes=5))) == [missing]
 
 
 @pytest.mark.parametrize(("score", "again"), [(70, 1), (60, 0), (None, 1)])
@@ -262,6 +264,6 @@ def test_disabled_courses_are_read_too_and_past_ones_where_they_count() -> None:
     only_new = make_mapping(make_course(site), active=False)
     all_of_it = make_mapping(make_course(site), past_wanted_at=NOW)
     make_mapping()
-    wanted = {row.course: row.since for row in queueing.wanted_courses(site)}
+    wanted = {row.course: row.since for row in wanted_courses(site)}
     # A clock behind ours stamps a completion of this minute with an earlier time.
     assert wanted == {only_new.course: NOW - timedelta(minutes=3), all_of_it.course: None}

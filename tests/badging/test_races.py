@@ -11,11 +11,11 @@ from django.db import connections as databases
 from django.db import transaction
 from django.utils import timezone
 
-from badging import claiming, connections, issuing, sending, settling
-from badging import mapping as mappings
+from badging import by_hand, connections
 from badging.meanings import Outcome
 from badging.models import AuditEntry, Issuance, NavigatrConnection
 from badging.queueing import requeue
+from badging.sending import calls, circuit, claiming, rounds, settling
 from moodle_sync import polling
 from sandbox import Sandbox
 from tests.badging.world import connect, map_course, owe, send
@@ -82,7 +82,7 @@ def test_two_polls_never_take_the_same_site(*, if_due: bool) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_send_again_never_takes_a_row_out_of_a_workers_hands(sandbox: Sandbox) -> None:
     row = owe(map_course(sandbox))
-    while_a_worker_takes(row, lambda: mappings.send_again(Issuance.objects.all(), now=timezone.now()))
+    while_a_worker_takes(row, lambda: by_hand.send_again(Issuance.objects.all(), now=timezone.now()))
     row.refresh_from_db()
     assert row.state == State.SENDING
 
@@ -109,12 +109,12 @@ def test_a_connection_removed_while_it_is_tested_stays_removed(sandbox: Sandbox)
 @pytest.mark.django_db
 def test_a_passing_test_keeps_the_pause_that_navigatr_asked_for_and_ends_the_circuits(sandbox: Sandbox) -> None:
     connection, later = connect(sandbox), timezone.now() + timedelta(hours=1)
-    connections.rest(connection, timedelta(hours=1), Outcome.RATE_LIMITED, now=timezone.now())
+    circuit.rest(connection, timedelta(hours=1), Outcome.RATE_LIMITED, now=timezone.now())
     connections.retest(NavigatrConnection.objects.get(), actor=None, now=timezone.now())
-    assert not connections.may_send(connection, timezone.now())
+    assert not circuit.may_send(connection, timezone.now())
     NavigatrConnection.objects.update(last_outcome=Outcome.UNAVAILABLE, not_before=later, failures=12)
     connections.retest(NavigatrConnection.objects.get(), actor=None, now=timezone.now())
-    assert connections.may_send(connection, timezone.now())
+    assert circuit.may_send(connection, timezone.now())
 
 
 @pytest.mark.django_db
@@ -131,7 +131,7 @@ def test_a_refused_token_of_the_old_connection_holds_nothing_that_moved_to_a_new
     mapping.connection = connect(sandbox)
     mapping.save()
     with connections.navigatr_client_for(row.connection) as client:
-        result = sending.send(taken.send[0], sending.payload(taken.send[0], now=timezone.now()), client)
+        result = calls.send(taken.send[0], calls.payload(taken.send[0], now=timezone.now()), client)
     attempt = settling.settle_sent(result, timezone.now())
     settling.write_settled([taken.send[0]], [attempt], claim_id, timezone.now())
     row.refresh_from_db()
@@ -145,7 +145,7 @@ def test_what_is_handed_back_unbegun_has_not_begun_its_week(sandbox: Sandbox) ->
     for _ in range(3):
         owe(mapping)
     stops = iter([False, False, True])
-    issuing.send_due(mapping.connection, should_stop=lambda: next(stops, True))
+    rounds.send_due(mapping.connection, should_stop=lambda: next(stops, True))
     waiting = Issuance.objects.filter(state=State.QUEUED)
     assert waiting
     assert set(waiting.values_list("first_attempt_at", flat=True)) == {None}
@@ -157,7 +157,7 @@ def test_one_unreadable_token_stops_no_other_connection(sandbox: Sandbox) -> Non
     NavigatrConnection.objects.filter(pk=lost.connection_id).update(pat=Sealed("not readable"))
     fine = owe(map_course(sandbox, course=make_course(lost.course.site)))
     with pytest.raises(WrongKey):
-        issuing.send_all_due()
+        rounds.send_all_due()
     fine.refresh_from_db()
     assert fine.state == State.ISSUED
 

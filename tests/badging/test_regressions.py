@@ -5,9 +5,10 @@ import uuid
 import pytest
 from django.utils import timezone
 
-from badging import claiming, connections, mapping, privacy, sending, settling
+from badging import connections, mapping, privacy
 from badging.meanings import Outcome
 from badging.models import Issuance
+from badging.sending import calls, claiming, settling
 from sandbox import Sandbox
 
 from .world import BADGE, OTHER_BADGE, bring_forward, map_anew, map_course, owe, send
@@ -29,7 +30,7 @@ def test_what_was_on_its_way_while_its_course_was_mapped_anew_goes_on_under_the_
     current = map_anew(row, badge_id)
     sandbox.faults.on(fault, count=1)
     with connections.navigatr_client_for(row.connection) as client:
-        result = sending.send(taken, sending.payload(taken, now=timezone.now()), client)
+        result = calls.send(taken, calls.payload(taken, now=timezone.now()), client)
     attempt = settling.settle_sent(result, timezone.now())
     settling.write_settled([taken], [attempt], claim_id, timezone.now())
     connections.resume(row.connection, now=timezone.now())

@@ -12,10 +12,10 @@ from django.db import connection as database
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from badging import claiming, connections, issuing, tasks
-from badging import mapping as mappings
+from badging import by_hand, connections, tasks
 from badging.meanings import Outcome
 from badging.models import Issuance, IssuanceAttempt, NavigatrConnection, recipient_key
+from badging.sending import circuit, claiming, rounds
 from moodle_sync.models import Learner
 from sandbox import Sandbox
 from tests.badging.world import (
@@ -40,7 +40,7 @@ State = Issuance.State
 @pytest.fixture
 def looks_around_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The round looks around after each write, and not once a second."""
-    monkeypatch.setattr(issuing, "LOOK_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(rounds, "LOOK_EVERY_SECONDS", 0.0)
 
 
 def lookups(sandbox: Sandbox) -> list[Any]:
@@ -62,7 +62,7 @@ def test_a_call_that_hangs_holds_up_no_new_completion(
             fresh.append(owe(mapping))
         return False
 
-    assert issuing.send_due(mapping.connection, should_stop=completes_meanwhile).issued == 2
+    assert rounds.send_due(mapping.connection, should_stop=completes_meanwhile).issued == 2
     [first], [second] = attempts(slow), attempts(fresh[0])
     assert first.duration is not None
     assert second.at < first.at + first.duration
@@ -85,10 +85,10 @@ def test_a_round_ends_where_its_connection_was_told_to_wait_or_was_removed(
             if what == "removed":
                 connections.remove(NavigatrConnection.objects.get(), actor=None)
             else:
-                connections.rest(mapping.connection, timedelta(minutes=2), Outcome.RATE_LIMITED, now=timezone.now())
+                circuit.rest(mapping.connection, timedelta(minutes=2), Outcome.RATE_LIMITED, now=timezone.now())
         return False
 
-    issuing.send_due(mapping.connection, should_stop=somebody_else)
+    rounds.send_due(mapping.connection, should_stop=somebody_else)
     assert done
     assert len(sandbox.navigatr.puts) < 8
     assert Issuance.objects.filter(state=State.ISSUED).count() == len(sandbox.navigatr.puts)
@@ -104,7 +104,7 @@ def test_no_thread_begins_a_call_after_it_was_told_what_concerns_all(
     for _ in range(100):
         owe(mapping)
     sandbox.faults.on(fault, retry_after=60)
-    issuing.send_due(mapping.connection)
+    rounds.send_due(mapping.connection)
     assert 1 <= len(sandbox.navigatr.puts) <= settings.SEND_THREADS
     states = set(Issuance.objects.values_list("state", flat=True))
     assert states == ({State.HELD} if fault == "401" else {State.QUEUED})
@@ -141,7 +141,7 @@ def test_a_refused_look_up_is_never_forgotten_however_its_repeat_ends(sandbox: S
     assert told(row) == [("send", "unclear"), ("lookup", "lookup_refused"), ("send", "unpublished")]
     assert (row.state, row.maybe_sent) == (State.FAILED, True)
     sandbox.faults.clear()
-    mappings.send_again(Issuance.objects.all(), now=timezone.now())
+    by_hand.send_again(Issuance.objects.all(), now=timezone.now())
     send(row)
     assert (row.state, row.reason) == (State.ISSUED, Outcome.FOUND)
     assert len(sandbox.navigatr.assertions) == 1
@@ -154,7 +154,7 @@ def stopped_between_a_refused_look_up_and_its_repeat(sandbox: Sandbox) -> Issuan
     send(row)
     sandbox.faults.on("lookup_403")
     bring_forward(row)
-    issuing.send_due(row.connection, should_stop=lambda: bool(lookups(sandbox)))
+    rounds.send_due(row.connection, should_stop=lambda: bool(lookups(sandbox)))
     row.refresh_from_db()
     assert (row.state, row.reason, row.maybe_sent) == (State.QUEUED, Outcome.LOOKUP_REFUSED, True)
     return row
@@ -162,7 +162,7 @@ def stopped_between_a_refused_look_up_and_its_repeat(sandbox: Sandbox) -> Issuan
 
 def test_between_a_refused_look_up_and_its_repeat_it_cannot_be_cancelled(sandbox: Sandbox) -> None:
     row = stopped_between_a_refused_look_up_and_its_repeat(sandbox)
-    assert mappings.cancel(Issuance.objects.all()) == 0
+    assert by_hand.cancel(Issuance.objects.all()) == 0
     send(row)
     assert (row.state, row.reason) == (State.ISSUED, Outcome.PERHAPS_TWICE)
 
@@ -316,11 +316,11 @@ def test_where_nobody_could_look_a_person_has_the_last_word(sandbox: Sandbox) ->
     bring_forward(row)
     send(row)
     assert row.state == State.FAILED
-    assert mappings.cancel(Issuance.objects.all()) == 1
-    assert mappings.send_again(Issuance.objects.all(), now=timezone.now()) == 1
+    assert by_hand.cancel(Issuance.objects.all()) == 1
+    assert by_hand.send_again(Issuance.objects.all(), now=timezone.now()) == 1
     send(row)
     assert row.state == State.FAILED
-    assert mappings.send_again(Issuance.objects.all(), now=timezone.now()) == 1
+    assert by_hand.send_again(Issuance.objects.all(), now=timezone.now()) == 1
     send(row)
     assert (row.state, row.badge_id) == (State.ISSUED, OTHER_BADGE)
 
@@ -369,7 +369,7 @@ def test_calls_that_time_out_at_the_end_of_a_turn_count_as_failures_too(sandbox:
     for _ in range(6):
         owe(mapping)
     sandbox.faults.on("slow", seconds=3)
-    issuing.send_due(mapping.connection, should_stop=lambda: len(sandbox.navigatr.puts) >= 3)
+    rounds.send_due(mapping.connection, should_stop=lambda: len(sandbox.navigatr.puts) >= 3)
     connection = NavigatrConnection.objects.get()
     assert connection.failures == 3
-    assert not connections.may_send(connection, timezone.now())
+    assert not circuit.may_send(connection, timezone.now())

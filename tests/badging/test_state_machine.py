@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from pytest_django.fixtures import Settings
 
-from badging import claiming, connections, issuing, mapping, privacy, queueing, sending, settling, sweeping
+from badging import by_hand, connections, mapping, privacy
 from badging.meanings import HELD_BY_MOODLE, Outcome
 from badging.models import (
     CourseBadgeMapping,
@@ -35,6 +35,8 @@ from badging.models import (
     NavigatrConnection,
     recipient_key,
 )
+from badging.polling import poll
+from badging.sending import calls, claiming, rounds, settling, sweeping
 from badging.status import status
 from moodle_sync.models import Learner
 from navigatr_client import Badge, NavigatrTokenRefused, Provider
@@ -103,7 +105,7 @@ class Worker:
     claim_id: uuid.UUID
     claimed: claiming.Claimed
     payloads: dict[int, dict[str, Any]]
-    results: list[sending.Sent | sending.LookedUp] = field(default_factory=list)
+    results: list[calls.Sent | calls.LookedUp] = field(default_factory=list)
     # Only the living ask Navigatr, and only once.
     asked: bool = False
 
@@ -204,7 +206,7 @@ class Story(RuleBasedStateMachine):
         for side in ("navigatr", "navigatr-production"):
             self.sandbox.faults.plan(address, fault, times=times, side=side, retry_after=30)
         if sends:
-            issuing.send_all_due()
+            rounds.send_all_due()
 
     @rule(fault=st.sampled_from(["503", "429", "html_before"]), times=st.integers(1, 3))
     def next_look_up_meets(self, fault: str, times: int) -> None:
@@ -223,18 +225,18 @@ class Story(RuleBasedStateMachine):
 
     @rule()
     def poll(self) -> None:
-        result = queueing.poll_and_queue(self.site, now=timezone.now())
+        result = poll.poll_and_queue(self.site, now=timezone.now())
         assert (result.error, result.problems, result.busy) == ("", [], False)
 
     @rule(which=st.integers(0, 2))
     def send(self, which: int) -> None:
         """One whole round of one worker, without a sweep before it."""
-        if due := issuing.due_connections(timezone.now()):
-            issuing.send_due(due[which % len(due)])
+        if due := rounds.due_connections(timezone.now()):
+            rounds.send_due(due[which % len(due)])
 
     @rule()
     def send_all(self) -> None:
-        issuing.send_all_due()
+        rounds.send_all_due()
 
     @rule()
     def sweep(self) -> None:
@@ -244,12 +246,12 @@ class Story(RuleBasedStateMachine):
     def worker_takes(self, which: int, limit: int, asks: bool) -> None:
         """What it takes is in its hands, and the payload made, until it asks, settles or dies."""
         now, claim_id = timezone.now(), uuid.uuid4()
-        due = issuing.due_connections(now)
+        due = rounds.due_connections(now)
         if not due:
             return
         connection = due[which % len(due)]
         claimed = claiming.claim(connection, claim_id, limit=limit, now=now)
-        payloads = {row.pk: sending.payload(row, now=timezone.now()) for row in claimed.send}
+        payloads = {row.pk: calls.payload(row, now=timezone.now()) for row in claimed.send}
         if claimed.rows:
             self.workers.append(Worker(connection, claim_id, claimed, payloads))
             if asks:
@@ -280,11 +282,11 @@ class Story(RuleBasedStateMachine):
             return
         with client:
             for together in worker.claimed.look_up:
-                worker.results.append(sending.look_up_rows(together, client, ended=threading.Event()))
+                worker.results.append(calls.look_up_rows(together, client, ended=threading.Event()))
             for row in worker.claimed.send:
                 if row.learner.lastname in self.last_calls:
                     self.last_calls[row.learner.lastname] += 1
-                worker.results.append(sending.send(row, worker.payloads[row.pk], client))
+                worker.results.append(calls.send(row, worker.payloads[row.pk], client))
 
     def settles(self, worker: Worker, pauses: bool) -> None:
         """At once or when somebody else has long taken over. It may die before it pauses a refused connection."""
@@ -299,7 +301,7 @@ class Story(RuleBasedStateMachine):
     def time_passes(self, passing: timedelta, sends: bool) -> None:
         self.clock.shift(passing)
         if sends:
-            issuing.send_all_due()
+            rounds.send_all_due()
 
     # People at the portal
 
@@ -356,13 +358,13 @@ class Story(RuleBasedStateMachine):
 
     @rule(person=people)
     def sends_again(self, person: int) -> None:
-        mapping.send_again(self.issuances_of(person), now=timezone.now())
+        by_hand.send_again(self.issuances_of(person), now=timezone.now())
 
     @rule(person=people, erases=st.sampled_from([False, False, True]))
     def cancels(self, person: int, erases: bool) -> None:
         """What waits, or all that there will ever be."""
         if not erases:
-            mapping.cancel(self.issuances_of(person))
+            by_hand.cancel(self.issuances_of(person))
         for learner in Learner.objects.filter(moodle_id=self.moodle_id(person)) if erases else ():
             name = self.name(person)
             self.last_calls.setdefault(name, len(self.calls_for(name)))
@@ -450,7 +452,7 @@ class Story(RuleBasedStateMachine):
                 self.heal()
                 self.go_on_until_nothing_waits()
                 self.check_end()
-                mapping.send_again(Issuance.objects.all(), now=timezone.now())
+                by_hand.send_again(Issuance.objects.all(), now=timezone.now())
                 self.go_on_until_nothing_waits()
                 self.check_end(helped=True)
         finally:
@@ -473,7 +475,7 @@ class Story(RuleBasedStateMachine):
         """Polls and rounds, a day apart: long enough for a daily sweep and for the longest wait between tries."""
         for number in range(10):
             self.poll()
-            issuing.send_all_due()
+            rounds.send_all_due()
             self.check_all()
             waits = Issuance.objects.filter(state__in=[State.QUEUED, State.SENDING, State.HELD])
             if number and not waits.exclude(state=State.HELD, reason__in=HELD_BY_MOODLE).exists():

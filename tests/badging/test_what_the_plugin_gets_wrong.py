@@ -9,9 +9,10 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from badging import connections, issuing, queueing, sending
+from badging import connections, queueing
 from badging import mapping as mappings
 from badging.models import Issuance, IssuanceAttempt, NavigatrConnection
+from badging.sending import calls, rounds
 from moodle_sync.client.records import share_in_percent
 from moodle_sync.models import Completion, Learner
 from navigatr_client import NavigatrClient
@@ -40,7 +41,7 @@ def test_the_badge_goes_to_the_learner_who_completed_and_not_to_who_acted(sandbo
     make_learner(mapping.course.site, firstname="Teacher", email="teacher@example.org")
     learner = make_learner(mapping.course.site, email="learner@example.org")
     queueing.queue_completions([make_completion(mapping.course, learner)], now=timezone.now())
-    issuing.send_all_due()
+    rounds.send_all_due()
     assert [put.body["recipient_email"] for put in sandbox.navigatr.puts] == ["learner@example.org"]
 
 
@@ -71,8 +72,8 @@ def test_a_kill_between_the_call_and_the_audit_row_does_not_issue_twice(sandbox:
     row = owe(map_course(sandbox))
     kill_while_sending(row)
     with connections.navigatr_client_for(row.connection) as client:
-        client.issue(row.badge_id, **sending.payload(row, now=timezone.now()))
-    issuing.send_all_due()
+        client.issue(row.badge_id, **calls.payload(row, now=timezone.now()))
+    rounds.send_all_due()
     row.refresh_from_db()
     assert row.state == "issued"
     assert len(sandbox.navigatr.assertions_for(row.learner.email)) == 1
@@ -106,7 +107,7 @@ def test_removing_a_connection_spends_nothing_that_waits(sandbox: Sandbox) -> No
     row = owe(map_course(sandbox))
     connection = NavigatrConnection.objects.get()
     connections.remove(connection, actor=None)
-    issuing.send_all_due()
+    rounds.send_all_due()
     assert sandbox.navigatr.puts == []
     connection.pat = sandbox.pat
     connections.save_tested(connection, connections.try_out(connection), actor=None, now=timezone.now())
@@ -213,5 +214,5 @@ def test_a_re_import_or_a_changed_address_gives_no_second_badge(sandbox: Sandbox
     Learner.objects.update(email="changed@example.org", email_key="changed@example.org")
     Completion.objects.update(completed_at=timezone.now())
     assert queueing.queue_completions(list(Completion.objects.all()), now=timezone.now()) == 0
-    assert issuing.send_all_due().attempts == 0
+    assert rounds.send_all_due().attempts == 0
     assert len(sandbox.navigatr.assertions) == 1

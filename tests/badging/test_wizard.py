@@ -20,7 +20,6 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 
-from badging import wizard
 from badging.meanings import Outcome
 from badging.models import (
     AuditEntry,
@@ -31,7 +30,8 @@ from badging.models import (
     IssuanceAttempt,
     NavigatrConnection,
 )
-from badging.notes import issuance_for_managers
+from badging.pages import wizard
+from badging.pages.notes import issuance_for_managers
 from config.celery import app as celery_app
 from moodle_sync.models import Course, MoodleSiteState
 from sandbox import DEMO_BADGE_ID, DEMO_PROVIDER_ID, NAVIGATR, Sandbox
@@ -568,7 +568,7 @@ def test_a_removal_that_somebody_else_was_faster_with_is_told(
         CourseBadgeMapping.objects.filter(pk=mapping.pk).delete()
         return original
 
-    monkeypatch.setattr("badging.wizard._mapping_of", read_before_it_went)
+    monkeypatch.setattr("badging.pages.wizard._mapping_of", read_before_it_went)
     answer = web.post(address)
     assert answer["Location"] == reverse("course", args=[course.pk])
     monkeypatch.undo()
@@ -786,7 +786,7 @@ def test_learners_are_paged_by_key_and_the_page_makes_six_queries(web: Client, c
 def test_counts_stop_where_nobody_reads_on(
     web: Client, course: Course, staging: NavigatrConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("badging.wizard.COUNTED_UP_TO", 2)
+    monkeypatch.setattr("badging.pages.wizard.COUNTED_UP_TO", 2)
     make_rows(make_mapping(course, staging), {State.QUEUED: 4})
     assert "Waiting: more than 2." in text(web.get(review_url(course, staging)))
 

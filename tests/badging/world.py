@@ -7,9 +7,9 @@ from typing import Any
 
 from django.utils import timezone
 
-from badging import claiming, issuing, tally
 from badging import mapping as mappings
 from badging.models import CourseBadgeMapping, Issuance, IssuanceAttempt, NavigatrConnection
+from badging.sending import claiming, rounds, tally
 from moodle_sync.models import Course, Learner
 from navigatr_client import Badge, Provider
 from sandbox import DEMO_BADGE_ID, DEMO_PROVIDER_ID, Sandbox
@@ -49,7 +49,7 @@ def owe(
 
 def send(row: Issuance) -> tally.Tally:
     """One round for the row's connection as it stands in the database; the row is read again afterwards."""
-    tally = issuing.send_due(NavigatrConnection.objects.get(pk=row.connection_id))
+    tally = rounds.send_due(NavigatrConnection.objects.get(pk=row.connection_id))
     row.refresh_from_db()
     return tally
 

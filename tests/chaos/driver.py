@@ -18,8 +18,8 @@ from typing import Any
 import django
 from cryptography.fernet import Fernet
 
+from launcher.programs import portal_programs
 from sandbox.navigatr import LEDGER_LENGTH
-from supervisor.programs import portal_programs
 from tests import services
 
 from .plan import (

@@ -12,8 +12,8 @@ from pathlib import Path
 import psycopg
 import redis
 
-from supervisor import embedded
-from supervisor.processes import dying_with_parent
+from launcher import embedded
+from launcher.processes import dying_with_parent
 from tests import services
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from django.db import connection as database
 
-from badging import connections, mapping, queueing, sweeping
+from badging import connections, mapping, queueing
 from badging.meanings import Outcome
 from badging.models import Issuance, IssuanceQuerySet, NavigatrConnection
+from badging.sending import sweeping
 from tests.builders import NOW, make_completion, make_connection, make_issuance, make_mapping
 
 State = Issuance.State

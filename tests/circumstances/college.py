@@ -6,8 +6,9 @@ from typing import Any
 import time_machine
 from django.utils import timezone
 
-from badging import issuing, queueing
 from badging.models import CourseBadgeMapping, Issuance, NavigatrConnection
+from badging.polling import poll
+from badging.sending import rounds
 from moodle_sync.models import Completion, Course, Learner, MoodleSite
 from moodle_sync.polling import PollResult
 from sandbox import DEMO_BADGE_ID, DEMO_PROVIDER_ID, Sandbox
@@ -57,13 +58,13 @@ class College:
         self.clock.shift(after)
         self.moodle.ledger.clear()
         site = MoodleSite.objects.select_related("state").get(pk=self.site.pk)
-        result = queueing.poll_and_queue(site, now=timezone.now())
+        result = poll.poll_and_queue(site, now=timezone.now())
         self.site = MoodleSite.objects.select_related("state").get(pk=self.site.pk)
         return result
 
     def send(self) -> None:
         """Send all that is due."""
-        issuing.send_all_due()
+        rounds.send_all_due()
 
     def poll_and_send(self, after: timedelta = MINUTE) -> PollResult:
         """One minute of a portal at work."""

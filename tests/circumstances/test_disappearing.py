@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from badging import mapping
+from badging import by_hand
 from badging.meanings import Outcome
 from badging.models import Issuance
 from moodle_sync.models import Course, MoodleSite
@@ -140,7 +140,7 @@ def test_a_person_may_send_what_moodle_cannot_confirm(any_college: College) -> N
     any_college.sandbox.faults.on("down", side="moodle")
     any_college.send()
     assert any_college.row(learner).reason == Outcome.AWAITS_MOODLE
-    mapping.send_again(Issuance.objects.all(), now=timezone.now())
+    by_hand.send_again(Issuance.objects.all(), now=timezone.now())
     any_college.send()
     assert len(any_college.badges()) == 1
 

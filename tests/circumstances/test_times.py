@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.utils import timezone
 
-from badging import mapping
+from badging import by_hand
 from badging.meanings import Outcome
 from badging.models import Issuance
 from sandbox import MOODLE
@@ -205,7 +205,7 @@ def test_a_date_that_cannot_be_waits_for_a_person(any_college: College, at: date
     row = any_college.row(learner)
     assert (row.state, row.reason) == ("held", Outcome.IMPLAUSIBLE_DATE)
     assert any_college.badges() == []
-    assert mapping.send_again(Issuance.objects.all(), now=timezone.now()) == 1
+    assert by_hand.send_again(Issuance.objects.all(), now=timezone.now()) == 1
     any_college.send()
     [badge] = any_college.badges()
     assert datetime.fromisoformat(badge.issue_date) <= timezone.now()

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from sandbox import Sandbox
+from tests.launcher import running
 from tests.services import free_port, wait_until
-from tests.supervisor import running
 
 
 class Shell:

@@ -15,8 +15,8 @@ from django.test import Client
 
 from badging import tasks
 from config.logs import LineFormatter
+from tests.launcher import running
 from tests.services import wait_until
-from tests.supervisor import running
 
 DATA = 'Key (email)=(mina@example.org) already exists, "Okafor"'
 

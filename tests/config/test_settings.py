@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.supervisor import running
+from tests.launcher import running
 
 NAMES = ("SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE", "SECURE_HSTS_SECONDS", "SECURE_PROXY_SSL_HEADER")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.supervisor import running
+from tests.launcher import running
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from badging.models import CourseBadgeMapping, Issuance, NavigatrConnection
-from badging.sending import payload
+from badging.sending.calls import payload
 from moodle_sync.client.records import Report, ReportPage
 from moodle_sync.client.report_cells import AGREED_HEADERS, AGREED_NAME, AGREED_SOURCE, ReportRow, parse_page
 from moodle_sync.models import Completion, Feed, MoodleSite

@@ -6,11 +6,12 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils.translation import gettext as _
 
-from badging.management.base import PortalCommand, check_fields, check_when_free, read_secret
 from moodle_sync.client import normalise_url
 from moodle_sync.client.findings import NOTES
 from moodle_sync.models import MoodleSite
 from moodle_sync.site_check import finding_text
+
+from ..base import PortalCommand, check_fields, check_when_free, read_secret
 
 
 class Command(PortalCommand):

@@ -7,9 +7,9 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from badging import connections
-from badging.management.base import PortalCommand, check_fields, read_secret
-from badging.models import Environment, NavigatrConnection
+from ... import connections
+from ...models import Environment, NavigatrConnection
+from ..base import PortalCommand, check_fields, read_secret
 
 
 class Command(PortalCommand):

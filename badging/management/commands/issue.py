@@ -7,8 +7,8 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.utils.translation import gettext as _
 
-from badging import issuing
-from badging.management.base import PortalCommand, seconds
+from ...sending import rounds
+from ..base import PortalCommand, seconds
 
 
 class Command(PortalCommand):
@@ -25,7 +25,7 @@ class Command(PortalCommand):
         """Send, and print what became of it."""
         limit = options["timeout"]
         until = None if limit is None else time.monotonic() + limit
-        tally = issuing.send_all_due(should_stop=lambda: until is not None and time.monotonic() >= until)
+        tally = rounds.send_all_due(should_stop=lambda: until is not None and time.monotonic() >= until)
         self.say(
             options,
             asdict(tally),

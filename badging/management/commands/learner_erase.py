@@ -6,8 +6,8 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from badging import privacy
-from badging.management.base import PortalCommand
+from ... import privacy
+from ..base import PortalCommand
 
 
 class Command(PortalCommand):

@@ -8,8 +8,8 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils.translation import gettext as _
 
-from badging import privacy
-from badging.management.base import PortalCommand
+from ... import privacy
+from ..base import PortalCommand
 
 
 class Command(PortalCommand):

@@ -7,12 +7,13 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from badging import mapping
-from badging.management.base import PortalCommand, percent, poll_when_free, site_named
-from badging.models import Issuance, NavigatrConnection
 from moodle_sync.client.errors import MoodleError
 from moodle_sync.models import Course, MoodleSite
 from moodle_sync.site_check import moodle_client_for, store_courses
+
+from ... import mapping
+from ...models import Issuance, NavigatrConnection
+from ..base import PortalCommand, percent, poll_when_free, site_named
 
 ID, SHORTNAME = "id:", "shortname:"
 LONGEST_ID = 18

@@ -6,9 +6,10 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from badging.management.base import PortalCommand, poll_when_free, site_named
 from moodle_sync.models import MoodleSite, MoodleSiteState
 from moodle_sync.polling import PollResult
+
+from ..base import PortalCommand, poll_when_free, site_named
 
 
 class Command(PortalCommand):

@@ -5,9 +5,9 @@ from typing import Any
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from badging.management.base import PortalCommand
-from badging.models import Issuance
-from badging.status import OVERDUE, status
+from ...models import Issuance
+from ...status import OVERDUE, status
+from ..base import PortalCommand
 
 
 class Command(PortalCommand):

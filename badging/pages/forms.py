@@ -1,0 +1,65 @@
+"""What the course managers' pages ask for."""
+
+from typing import Any
+
+from django import forms
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.utils import formats, timezone
+from django.utils.translation import gettext_lazy as _
+
+from ..models import CourseBadgeMapping, Issuance
+
+NOW = "now"
+PAST = "past"
+
+
+class CourseFilter(forms.Form):
+    """Search and filter of the course list."""
+
+    q = forms.CharField(label=_("Search by name"), required=False, max_length=200)
+    badge = forms.ChoiceField(
+        label=_("Show"),
+        required=False,
+        choices=[("", _("All courses")), ("yes", _("With a badge")), ("no", _("Without a badge"))],
+    )
+
+
+class BadgeSearch(forms.Form):
+    """Search among a provider's badges."""
+
+    q = forms.CharField(label=_("Search by name"), required=False, max_length=200)
+
+
+class IssuanceFilter(forms.Form):
+    """Which of a course's issuances are listed."""
+
+    state = forms.ChoiceField(label=_("Show"), required=False, choices=[("", _("All")), *Issuance.State.choices])
+
+
+class MappingForm(forms.Form):
+    """What a person decides about a mapping besides the badge."""
+
+    min_score = forms.IntegerField(
+        label=_("Minimum score in percent"),
+        required=False,
+        validators=[MinValueValidator(0), MaxValueValidator(100)],
+        help_text=_("From 0 to 100. Leave empty to issue whatever the score."),
+        widget=forms.NumberInput(attrs={"min": 0, "max": 100, "inputmode": "numeric"}),
+    )
+
+    def __init__(self, data: Any = None, *, mapping: CourseBadgeMapping | None) -> None:
+        """`mapping`: what stands now. Past completions that it includes cannot be left out again."""
+        past = bool(mapping and mapping.include_past)
+        initial = {"min_score": mapping.min_score if mapping else None, "who": PAST if past else NOW}
+        super().__init__(data, initial=initial)
+        only_new: Any = _("Only from now on")
+        if mapping and not past:
+            since = formats.date_format(timezone.localtime(mapping.since), "DATETIME_FORMAT")
+            only_new = _("Only completions since %(since)s, as before") % {"since": since}
+        self.fields["who"] = forms.ChoiceField(
+            label=_("Who gets the badge"),
+            choices=[(NOW, only_new), (PAST, _("Also those who have already completed"))],
+            disabled=past,
+            help_text=_("Past completions are included already, and stay so.") if past else "",
+            widget=forms.RadioSelect,
+        )

@@ -1,0 +1,102 @@
+"""`manage.py setup_portal`: the part of the set-up that needs no network."""
+
+import hashlib
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.staticfiles.finders import get_finders
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import Error as DatabaseError
+from django.utils.translation import gettext as _
+
+from launcher import preflight
+from launcher.secrets import create_missing
+
+ADMIN = "admin"
+
+
+class Command(BaseCommand):
+    """Create what is missing: data folder, keys, tables, static files, an admin. Running it again changes nothing."""
+
+    help = "Creates the data folder, the keys, the database tables, the static files and an admin, where missing."
+    requires_system_checks = []
+
+    def handle(self, **options: Any) -> None:
+        """Set up; raises CommandError with one line when something is in the way."""
+        os.umask(0o077)
+        try:
+            created = create_missing(
+                settings.PORTAL_DATA_DIR,
+                secret_key=settings.SECRET_KEY == settings.SECRET_KEY_NOT_SET,
+                encryption_key=not settings.FIELD_ENCRYPTION_KEYS,
+            )
+        except OSError as error:
+            raise CommandError(
+                _("The data folder %(folder)s cannot be written to (%(reason)s). Set PORTAL_DATA_DIR to one that can.")
+                % {"folder": settings.PORTAL_DATA_DIR, "reason": error.strerror}
+            ) from error
+        if created:
+            self.stdout.write(
+                _("Created %(names)s in %(folder)s.")
+                % {
+                    "names": ", ".join(created),
+                    "folder": settings.PORTAL_DATA_DIR,
+                }
+            )
+            self.stdout.flush()
+            # Settings were read before the keys existed: start again with them.
+            os.execv(sys.executable, [sys.executable, *sys.argv])
+        try:
+            preflight.check_keys()
+            call_command("migrate", interactive=False, verbosity=0, skip_checks=True)
+            self._collect_static_files()
+            self._create_admin()
+        except preflight.NotReady as error:
+            raise CommandError(str(error)) from error
+        except DatabaseError as error:
+            raise CommandError(
+                _("The database cannot be set up (%(reason)s).") % {"reason": str(error).strip().splitlines()[0]}
+            ) from error
+
+    def _collect_static_files(self) -> None:
+        """Copy the static files, unless nothing has changed since the last time."""
+        stamp = settings.PORTAL_DATA_DIR / "static.stamp"
+        fingerprint = _static_fingerprint()
+        if stamp.is_file() and stamp.read_text() == fingerprint and settings.STATIC_ROOT.is_dir():
+            return
+        call_command("collectstatic", interactive=False, verbosity=0, clear=True, skip_checks=True)
+        stamp.write_text(fingerprint)
+
+    def _create_admin(self) -> None:
+        User = get_user_model()  # noqa: N806
+        if User.objects.filter(is_superuser=True).exists():
+            return
+        if User.objects.filter(username=ADMIN).exists():
+            raise CommandError(
+                _("Nobody is a superuser, and “admin” is taken. Create one with “manage.py createsuperuser”.")
+            )
+        password = secrets.token_urlsafe(12)
+        User.objects.create_superuser(ADMIN, password=password)
+        self.stdout.write(
+            _(
+                "Created the user “%(name)s” with the password %(password)s – it is shown only this once.\n"
+                "Set a new one at any time: .venv/bin/python manage.py changepassword %(name)s"
+            )
+            % {"name": ADMIN, "password": password}
+        )
+
+
+def _static_fingerprint() -> str:
+    """A digest that changes with the static files of the installed apps and with where they go."""
+    digest = hashlib.sha256(str(settings.STATIC_ROOT).encode())
+    for finder in get_finders():
+        for name, storage in finder.list([]):
+            status = Path(storage.path(name)).stat()
+            digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()

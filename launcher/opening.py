@@ -1,0 +1,145 @@
+"""What happens once the pages answer: connect the sandbox, and say what to open. Run by the supervisor; no Django.
+
+python -m launcher.opening --port 8000 --admin NAME [--sandbox-port 8001 --data FOLDER]
+"""
+
+import argparse
+import http.client
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .processes import dying_with_parent
+
+PAGES_SECONDS = 120
+CONNECTION = "Sandbox Navigatr"
+SITE = "Sandbox Moodle"
+# The course that is mapped for the demo, as people see it.
+DEMO_COURSE_NAME = "Safeguarding Essentials"
+
+
+class CommandFailed(Exception):
+    """A management command did not succeed; the text is its name and the last line that it said."""
+
+
+def main() -> int:
+    """Wait, connect, say; returns the exit code."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--admin", default="")
+    parser.add_argument("--sandbox-port", type=int)
+    parser.add_argument("--data", type=Path)
+    options = parser.parse_args()
+    for port in (options.port, options.sandbox_port):
+        if port is not None and not wait_for_pages(port):
+            print(f"Nothing answers at http://127.0.0.1:{port}/", flush=True)
+            return 1
+    if options.sandbox_port is None:
+        print(box(welcome(options.port, options.admin)), flush=True)
+        return 0
+    try:
+        connect_sandbox(sandbox_port=options.sandbox_port, data=options.data)
+    except CommandFailed as error:
+        print(f"The sandbox could not be connected: {error}", flush=True)
+        return 1
+    print(box(welcome(options.port, options.admin, options.sandbox_port)), flush=True)
+    return 0
+
+
+def wait_for_pages(port: int, *, seconds: float = PAGES_SECONDS) -> bool:
+    """Whether a web server on that loopback port gave any answer within that time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            connection.request("GET", "/")
+            connection.getresponse()
+        except (OSError, http.client.HTTPException):
+            time.sleep(0.1)
+        else:
+            return True
+        finally:
+            connection.close()
+    return False
+
+
+def connect_sandbox(*, sandbox_port: int, data: Path) -> None:
+    """Connect the portal to the sandbox and map one course, unless an earlier start has done so at this address.
+
+    Raises CommandFailed.
+    """
+    from sandbox import demo
+
+    moodle_url = f"http://127.0.0.1:{sandbox_port}/moodle"
+    note = data / "sandbox_connected"
+    if note.is_file() and note.read_text() == moodle_url and _is_connected(manage("status")):
+        return
+    manage(
+        *("connect_navigatr", "--name", CONNECTION, "--environment", "staging", "--pat-stdin"),
+        stdin=demo.DEMO_PAT,
+    )
+    manage(
+        *("connect_moodle", "--name", SITE, "--url", moodle_url, "--token-stdin", "--poll-seconds", "5"),
+        stdin=demo.DEMO_MOODLE_TOKEN,
+    )
+    manage(
+        *("map_course", "--site", SITE, "--course", demo.DEMO_COURSE, "--connection", CONNECTION),
+        *("--provider", str(demo.DEMO_PROVIDER_ID), "--badge", str(demo.DEMO_BADGE_ID)),
+    )
+    note.write_text(moodle_url)
+
+
+def _is_connected(status: Mapping[str, Any]) -> bool:
+    names = {row["name"] for row in [*status["connections"], *status["sites"]]}
+    return {CONNECTION, SITE} <= names
+
+
+def manage(command: str, *arguments: str, stdin: str = "") -> dict[str, Any]:
+    """Run one management command and return its JSON; raises CommandFailed."""
+    done = subprocess.run(
+        [sys.executable, "manage.py", command, *arguments, "--json"],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        preexec_fn=dying_with_parent(),
+    )
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise CommandFailed(f"{command}: {said[-1] if said else f'exit code {done.returncode}'}")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def welcome(port: int, admin: str, sandbox_port: int | None = None) -> list[str]:
+    """The lines that tell a person what to open, what to do there, and how to sign in."""
+    address = f"http://127.0.0.1:{port}"
+    lines = [f"Courses and badges  {address}/courses/", f"Administration      {address}/admin/"]
+    if admin:
+        lines += [
+            f"Sign in as “{admin}”. Forgotten the password? Set a new one:",
+            f"                    .venv/bin/python manage.py changepassword {admin}",
+        ]
+    if sandbox_port is not None:
+        lines = [
+            f"1. Sandbox             http://127.0.0.1:{sandbox_port}/",
+            f"   Press “Complete this course” in {DEMO_COURSE_NAME}: the badge follows within seconds.",
+            "2. See what the portal has done:",
+            *(f"   {line}" for line in lines),
+        ]
+    return [*lines, "", "Ctrl-C stops everything."]
+
+
+def box(lines: list[str]) -> str:
+    """The lines with a frame around them."""
+    width = max(map(len, lines))
+    return "\n".join(
+        ["┌" + "─" * (width + 2) + "┐", *(f"│ {line:<{width}} │" for line in lines), "└" + "─" * (width + 2) + "┘"]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
