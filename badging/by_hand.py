@@ -9,65 +9,70 @@ from django.utils.translation import gettext as _
 
 from moodle_sync.models import Completion
 
-from . import audit
+from . import audit, transitions
 from .meanings import Outcome
-from .models import AuditEntry, Issuance, IssuanceQuerySet
+from .models import AuditEntry, Issuance, IssuanceQuerySet, Unanswered
 from .queueing import requeue
 
 State = Issuance.State
 Action = AuditEntry.Action
 
-# The admin's actions take no more at once.
+# An audit entry names no more issuances; the admin's actions take no more at once.
 MOST_NAMED = 500
+
+COULD_NOT_LOOK = Q(state=State.FAILED, reason=Outcome.LOOKUP_REFUSED)
 
 
 @transaction.atomic
 def send_again(rows: IssuanceQuerySet, *, actor: Any = None, now: datetime) -> int:
-    """Queue failed, not-met and cancelled issuances by hand; returns how many. Issued ones are never sent again.
+    """Queue waiting, failed, not-met and cancelled issuances; returns how many. Issued ones are never sent again.
 
     What may have been sent is looked up first. Rows whose course has no mapping are left alone. An implausible date is
     accepted by this, and Moodle need not confirm the completion before it is sent.
     """
-    movable = Q(state__in=[State.FAILED, State.NOT_MET, State.CANCELLED, State.QUEUED])
-    chosen = rows.filter(movable | Q(state=State.HELD, reason=Outcome.IMPLAUSIBLE_DATE))
+    states = Q(state__in=[State.FAILED, State.NOT_MET, State.CANCELLED, State.QUEUED])
+    chosen = rows.filter(states | Q(state=State.HELD, reason=Outcome.IMPLAUSIBLE_DATE))
     numbers = _numbers(chosen)
     _take_their_word(chosen)
     chosen.filter(reason=Outcome.IMPLAUSIBLE_DATE).update(date_accepted=True)
     Completion.objects.filter(pk__in=chosen.order_by().values("completion")).update(confirmed_at=now)
     count = requeue(chosen, now=now)
-    _record_by_hand(Action.SENT_AGAIN, numbers, count, actor)
+    _record(Action.SENT_AGAIN, numbers, count, actor)
     return count
 
 
 @transaction.atomic
 def cancel(rows: IssuanceQuerySet, *, actor: Any = None) -> int:
-    """Cancel by hand what waits or has failed, and cannot have been sent or looked up; returns how many."""
-    # Where Navigatr let nobody look, a person has looked.
-    rows = rows.unsent() | rows.filter(state=State.FAILED, reason=Outcome.LOOKUP_REFUSED)
+    """Cancel what waits or has failed, and cannot have been sent or looked up; returns how many."""
     numbers = _numbers(rows)
-    count = rows.update(state=State.CANCELLED, reason=Outcome.BY_HAND, next_attempt_at=None)
-    _record_by_hand(Action.CANCELLED, numbers, count, actor)
+    count = transitions.change(
+        numbers,
+        transitions.Event.CANCEL,
+        # Where Navigatr let nobody look, a person has looked.
+        where=transitions.NOTHING_OPEN | COULD_NOT_LOOK,
+        reason=Outcome.BY_HAND,
+    )
+    _record(Action.CANCELLED, numbers, count, actor)
     return count
 
 
 def _take_their_word(rows: IssuanceQuerySet) -> None:
     """Whoever sends again what could not be looked up has looked, as its page asks, and not found it.
 
-    What can still be looked up is looked up all the same: only what would now be sent as another badge or to another
-    address than before is known to be unsent by their word alone.
+    What can still be looked up is looked up all the same. Their word alone counts where another badge, or to another
+    address, would be sent now than may have been sent before.
     """
-    stuck = rows.filter(state=State.FAILED, reason=Outcome.LOOKUP_REFUSED, maybe_sent=True)
-    unsent = [row.pk for row in stuck.select_related("learner", "mapping") if not row.is_as_sent]
-    Issuance.objects.filter(pk__in=unsent, state=State.FAILED).update(maybe_sent=False, lookups_refused=0)
+    stuck = rows.filter(COULD_NOT_LOOK, ~Q(unanswered=Unanswered.NOTHING))
+    unsent = [row.pk for row in stuck.select_related("learner", "course__mapping") if not row.is_as_sent]
+    Issuance.objects.filter(COULD_NOT_LOOK, pk__in=unsent).update(unanswered=Unanswered.NOTHING)
 
 
 def _numbers(rows: IssuanceQuerySet) -> list[int]:
-    """Which they are, as far as an audit entry names them."""
     return list(rows.order_by("pk").values_list("pk", flat=True)[:MOST_NAMED])
 
 
-def _record_by_hand(action: AuditEntry.Action, numbers: list[int], count: int, actor: Any) -> None:
-    """Keep what was done to which issuances; a press that changed nothing leaves no entry."""
+def _record(action: AuditEntry.Action, numbers: list[int], count: int, actor: Any) -> None:
+    """Keep what was done to which issuances. Nothing is kept where nothing was changed."""
     if count:
-        told = _("%(count)d issuance(s)") % {"count": count}
-        audit.record(action, told, actor=actor, count=count, issuances=numbers)
+        subject = _("%(count)d issuance(s)") % {"count": count}
+        audit.record(action, subject, actor=actor, count=count, issuances=numbers)

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from navigatr_client import (
@@ -19,8 +18,7 @@ from navigatr_client import (
 
 from . import audit
 from .meanings import Outcome
-from .models import AuditEntry, CourseBadgeMapping, Issuance, NavigatrConnection
-from .queueing import release_held
+from .models import AuditEntry, Issuance, NavigatrConnection
 
 log = logging.getLogger(__name__)
 
@@ -110,15 +108,16 @@ def explain(error: NavigatrError) -> str:
 def save_tested(
     connection: NavigatrConnection, tested: ConnectionTest, *, actor: Any, now: datetime, enable_mappings: bool = True
 ) -> int:
-    """Save a connection whose test passed, and let what it held go on; returns how many issuances are released.
+    """Save a connection whose test passed; returns how many badges that waited for it go on.
 
-    `enable_mappings`: also enable the mappings that removing the connection had disabled. Raises EnvironmentIsFixed,
-    because the ids of badges and providers mean something else in the other environment.
+    Without `enable_mappings` the mappings of a connection that had been removed are disabled, so that their badges go
+    on waiting. Raises EnvironmentIsFixed, because the ids of badges and providers mean something else in the other
+    environment.
     """
-    known = NavigatrConnection.objects.filter(pk=connection.pk).values_list("environment", flat=True).first()
-    if known not in (None, connection.environment):
+    before = NavigatrConnection.objects.filter(pk=connection.pk).first()
+    if before is not None and before.environment != connection.environment:
         raise EnvironmentIsFixed
-    connection.state = State.ACTIVE
+    connection.state, connection.resumed_at = State.ACTIVE, now
     connection.pat = connection.pat.strip()
     connection.pat_hint = f"…{connection.pat[-4:]}"
     connection.account = tested.account
@@ -126,9 +125,11 @@ def save_tested(
     note_test(connection, tested, now)
     connection.save()
     audit.record(AuditEntry.Action.CONNECTION_SAVED, connection, actor=actor)
-    if enable_mappings:
-        connection.mappings.filter(removed_with_connection=True).update(active=True, removed_with_connection=False)
-    return resume(connection, now=now)
+    if before is None or before.state == State.ACTIVE:
+        return 0
+    if before.state == State.REMOVED and not enable_mappings:
+        connection.mappings.update(active=False)
+    return count_waiting(connection)
 
 
 def note_test(connection: NavigatrConnection, tested: ConnectionTest, now: datetime) -> None:
@@ -143,63 +144,44 @@ def retest(connection: NavigatrConnection, *, actor: Any, now: datetime) -> Conn
     with transaction.atomic():
         connection.save(update_fields=["tested_at", "test_ok", "test_message"])
         audit.record(AuditEntry.Action.CONNECTION_TESTED, connection, actor=actor, ok=tested.ok)
-        # As it stands now: it may have been removed while Navigatr answered.
+        # Removed ones stay so: it may have been removed while Navigatr answered.
         standing = NavigatrConnection.objects.filter(pk=connection.pk).exclude(state=State.REMOVED)
         if tested.ok:
-            if standing.filter(state=State.PAUSED).exists():
+            if standing.filter(state=State.PAUSED).update(state=State.ACTIVE, resumed_at=now):
                 audit.record(AuditEntry.Action.CONNECTION_RESUMED, connection, actor=actor)
-            if standing.update(state=State.ACTIVE, failures=0):
-                # A pause that Navigatr asked for is kept.
-                standing.exclude(last_outcome=Outcome.RATE_LIMITED).update(not_before=None, last_outcome="")
-                resume(connection, now=now)
+            standing.update(failures=0)
+            # A pause that Navigatr asked for is kept.
+            standing.exclude(last_outcome=Outcome.RATE_LIMITED).update(not_before=None, last_outcome="")
     return tested
 
 
 @transaction.atomic
-def pause(connection: NavigatrConnection, *, now: datetime, asked_at: datetime) -> None:
-    """Its token was refused: nothing more is sent with it, and everything that waits is held, no tries used up.
+def pause(connection: NavigatrConnection, *, asked_at: datetime) -> None:
+    """Its token was refused: nothing more is sent with it, and what waits is held, with no tries used up.
 
-    `asked_at` is when the refused call began. Where a new token has been saved, or the token has passed a test, since
-    then, the refusal is news of the past: what was held for it goes on.
+    `asked_at` is when the refused call began. A refusal from before the present token was saved, or last passed a test,
+    is ignored.
     """
     current = NavigatrConnection.objects.select_for_update(no_key=True).get(pk=connection.pk)
     passed_since = bool(current.test_ok and current.tested_at and current.tested_at > asked_at)
-    if current.state == State.ACTIVE and (current.pat != connection.pat or passed_since):
-        resume(current, now=now)
+    if current.state != State.ACTIVE or current.pat != connection.pat or passed_since:
         return
-    if current.state == State.ACTIVE:
-        current.state, current.last_outcome = State.PAUSED, Outcome.TOKEN_REFUSED
-        current.save(update_fields=["state", "last_outcome"])
-        audit.record(AuditEntry.Action.CONNECTION_PAUSED, connection)
-        log.warning("%s is paused: Navigatr refused its token; everything waits until it is reconnected", connection)
-    hold_queued(connection, current.hold_reason or Outcome.CONNECTION_PAUSED)
-
-
-def hold_queued(connection: NavigatrConnection, reason: Outcome) -> int:
-    """Hold what is queued for a connection; returns how many."""
-    return Issuance.objects.filter(connection=connection, state=Issuance.State.QUEUED).update(
-        state=Issuance.State.HELD, reason=reason
-    )
-
-
-@transaction.atomic
-def resume(connection: NavigatrConnection, *, now: datetime) -> int:
-    """Queue what the connection held; returns how many."""
-    # What may have been sent stays under the connection of that time, while its mapping may have moved to this one.
-    concerned = Q(connection=connection) | Q(mapping__connection=connection)
-    return release_held(Issuance.objects.filter(concerned), now=now)
+    current.state, current.last_outcome = State.PAUSED, Outcome.TOKEN_REFUSED
+    current.save(update_fields=["state", "last_outcome"])
+    audit.record(AuditEntry.Action.CONNECTION_PAUSED, connection)
+    log.warning("%s is paused: Navigatr refused its token; everything waits until it is reconnected", connection)
 
 
 @transaction.atomic
 def remove(connection: NavigatrConnection, *, actor: Any) -> int:
-    """Forget the token, disable the connection's mappings and hold what is queued; returns how many are held.
-
-    Nothing that waits is spent: reconnecting takes all of it up again.
-    """
+    """Forget the token, so that what waits is held; returns how many. Reconnecting takes all of it up again."""
     connection.pat, connection.pat_hint, connection.state = "", "", State.REMOVED
     connection.save(update_fields=["pat", "pat_hint", "state"])
-    CourseBadgeMapping.objects.filter(connection=connection, active=True).update(
-        active=False, removed_with_connection=True
-    )
     audit.record(AuditEntry.Action.CONNECTION_REMOVED, connection, actor=actor)
-    return hold_queued(connection, Outcome.CONNECTION_REMOVED)
+    return count_waiting(connection)
+
+
+def count_waiting(connection: NavigatrConnection) -> int:
+    """How many badges wait to be sent, or looked up, with the connection."""
+    queued = Issuance.objects.filter(state=Issuance.State.QUEUED)
+    return queued.unsent_for(connection).count() + queued.unknown_for(connection).count()

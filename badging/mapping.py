@@ -12,10 +12,10 @@ from moodle_sync.models import Course, MoodleSite
 from moodle_sync.reading import WantedCourse
 from navigatr_client import Badge, NavigatrError, Provider
 
-from . import audit, connections
+from . import audit, connections, transitions
 from .meanings import Outcome
-from .models import AuditEntry, CourseBadgeMapping, Issuance, IssuanceAttempt, NavigatrConnection
-from .queueing import move_to, release_held, requeue
+from .models import AuditEntry, CourseBadgeMapping, Issuance, IssuanceAttempt, IssuanceQuerySet, NavigatrConnection
+from .queueing import cancel_unmapped, requeue
 
 State = Issuance.State
 Action = AuditEntry.Action
@@ -57,7 +57,7 @@ def find_badge(
             )
             % {"name": badge.name, "status": badge.status, "source": badge.source or "Internal"}
         )
-    failed = Issuance.objects.filter(mapping=OuterRef("pk"), state=State.FAILED, reason__in=MENDED_UNSEEN)
+    failed = Issuance.objects.filter(course=OuterRef("course"), state=State.FAILED, reason__in=MENDED_UNSEEN)
     awarding = connection.mappings.filter(provider_id=provider_id, badge_id=badge_id)
     for mapping in awarding.filter(~Q(badge_problem="") | Exists(failed)):
         see_badge(mapping, badge)
@@ -79,8 +79,8 @@ def save_mapping(
 ) -> CourseBadgeMapping:
     """Map the course to the badge, or change its mapping. Raises NotMapped while its site may be another Moodle.
 
-    Learners who hold the course's old badge are asked nothing; what waits, and what failed under the old badge, goes
-    on under the new one. With `include_past` the next poll reads the whole course and queues whoever has completed it.
+    Learners who have the course's old badge keep it. What waits, and what failed under the old badge, is sent as the
+    new one. With `include_past` the next poll reads the whole course and queues whoever has completed it.
     """
     if course.site.state.doubt:
         raise NotMapped(
@@ -95,30 +95,16 @@ def save_mapping(
     action = Action.MAPPING_CHANGED if mapping else Action.MAPPING_SAVED
     if mapping is None:
         mapping = CourseBadgeMapping(course=course, since=now, created_by=actor)
-    requirement_changed = mapping.min_score != min_score
+    score_changed = mapping.min_score != min_score
     mapping.connection = connection
     mapping.provider_id, mapping.provider_name = provider.id, provider.name[:255]
     see_badge(mapping, badge)
     mapping.min_score = min_score
-    mapping.active, mapping.removed_with_connection = True, False
+    mapping.active = True
     if include_past:
         mapping.past_wanted_at = now
     mapping.save()
-    rows = Issuance.objects.filter(course=course)
-    if action is Action.MAPPING_SAVED:
-        # What was tried under a mapping that has been removed since goes on; what was only queued stays cancelled.
-        tried = IssuanceAttempt.objects.filter(issuance=OuterRef("pk"))
-        move_to(
-            mapping,
-            rows.filter(Exists(tried), state=State.CANCELLED, reason=Outcome.MAPPING_REMOVED),
-            now=now,
-        )
-    moved = move_to(mapping, rows.filter(state__in=[State.QUEUED, State.HELD, State.FAILED]), now=now)
-    not_met = rows.filter(state=State.NOT_MET)
-    if not requirement_changed:
-        same = {"connection": connection, "provider_id": provider.id, "badge_id": badge.id}
-        not_met = not_met.exclude(**same)
-    moved += move_to(mapping, not_met, now=now)
+    moved = _requeue_for(mapping, is_new=action is Action.MAPPING_SAVED, score_changed=score_changed, now=now)
     audit.record(
         action,
         course,
@@ -132,6 +118,25 @@ def save_mapping(
         moved=moved,
     )
     return mapping
+
+
+def _requeue_for(mapping: CourseBadgeMapping, *, is_new: bool, score_changed: bool, now: datetime) -> int:
+    """Queue what goes on under a mapping that was made or changed; returns how many."""
+    rows = Issuance.objects.filter(course=mapping.course_id)
+    _wait_for_workers(rows)
+    goes_on = Q(state__in=[State.QUEUED, State.FAILED])
+    if is_new:
+        # What was tried under a mapping that has been removed since goes on. What was only queued stays cancelled.
+        tried = Exists(IssuanceAttempt.objects.filter(issuance=OuterRef("pk")))
+        goes_on |= Q(tried, state=State.CANCELLED, reason=Outcome.MAPPING_REMOVED)
+    same_badge = Q(connection=mapping.connection, provider_id=mapping.provider_id, badge_id=mapping.badge_id)
+    goes_on |= Q(state=State.NOT_MET) if score_changed else Q(~same_badge, state=State.NOT_MET)
+    return requeue(rows.filter(goes_on), now=now)
+
+
+def _wait_for_workers(rows: IssuanceQuerySet) -> None:
+    """Wait until answers that are just being written down are written; those that come later find the change made."""
+    list(rows.filter(state=State.SENDING).order_by("pk").select_for_update().values_list("pk", flat=True))
 
 
 def _locked(course: Course) -> CourseBadgeMapping | None:
@@ -164,38 +169,37 @@ def remove_mapping(mapping: CourseBadgeMapping, *, actor: Any = None) -> int:
     """
     mapping = CourseBadgeMapping.objects.select_for_update().get(pk=mapping.pk)
     rows = Issuance.objects.filter(course=mapping.course_id)
-    cancelled = rows.unsent().update(state=State.CANCELLED, reason=Outcome.MAPPING_REMOVED, next_attempt_at=None)
-    audit.record(
-        Action.MAPPING_REMOVED,
-        mapping.course,
-        actor=actor,
-        badge=mapping.badge_id,
-        environment=mapping.connection.environment,
-        cancelled=cancelled,
-    )
+    _wait_for_workers(rows)
+    course, connection, badge = mapping.course, mapping.connection, mapping.badge_id
     mapping.delete()
-    release_held(rows, now=timezone.now())
+    cancelled = cancel_unmapped(rows)
+    environment = connection.environment
+    audit.record(Action.MAPPING_REMOVED, course, actor=actor, badge=badge, environment=environment, cancelled=cancelled)
     return cancelled
 
 
 @transaction.atomic
 def disable_mapping(mapping: CourseBadgeMapping, *, actor: Any = None) -> int:
     """Hold what waits under the mapping; completions go on being read and wait too. Returns how many are held."""
-    mapping.active, mapping.removed_with_connection = False, False
-    mapping.save(update_fields=["active", "removed_with_connection"])
+    mapping.active = False
+    mapping.save(update_fields=["active"])
     audit.record(Action.MAPPING_DISABLED, mapping.course, actor=actor)
-    return Issuance.objects.filter(mapping=mapping, state=State.QUEUED).update(
-        state=State.HELD, reason=Outcome.MAPPING_DISABLED
-    )
+    return _waiting(mapping)
 
 
 @transaction.atomic
 def enable_mapping(mapping: CourseBadgeMapping, *, actor: Any = None, now: datetime) -> int:
-    """Let what waited under the mapping go on; returns how many are queued."""
-    mapping.active, mapping.removed_with_connection = True, False
-    mapping.save(update_fields=["active", "removed_with_connection"])
+    """Let what waited under the mapping go on; returns how many wait."""
+    mapping.active, mapping.resumed_at = True, now
+    mapping.save(update_fields=["active", "resumed_at"])
     audit.record(Action.MAPPING_ENABLED, mapping.course, actor=actor)
-    return release_held(Issuance.objects.filter(mapping=mapping), now=now)
+    return _waiting(mapping)
+
+
+def _waiting(mapping: CourseBadgeMapping) -> int:
+    """How many badges wait to be sent under the mapping."""
+    rows = Issuance.objects.filter(transitions.NOTHING_OPEN, course=mapping.course_id, state=State.QUEUED)
+    return rows.count()
 
 
 def refresh_badges(connection: NavigatrConnection, *, now: datetime) -> int:
@@ -245,7 +249,7 @@ def note_badge(mapping: CourseBadgeMapping, *, now: datetime) -> int:
     if mapping.badge_problem:
         return 0
     failed = Issuance.objects.filter(
-        mapping=current,
+        course=current.course_id,
         state=State.FAILED,
         reason__in=MENDED_BY_BADGE if had_problem else MENDED_UNSEEN,
     )

@@ -14,7 +14,7 @@ from moodle_sync.addresses import recipient_address
 from moodle_sync.models import Completion, Course, Learner
 from vault.fields import EncryptedTextField
 
-from .meanings import HELD_BY_MOODLE, MEANINGS, Meaning, Outcome
+from .meanings import MEANINGS, Meaning, Outcome
 
 
 class Environment(models.TextChoices):
@@ -28,7 +28,7 @@ class ConnectionQuerySet(models.QuerySet["NavigatrConnection"]):
     """Questions about connections."""
 
     def sendable(self, now: datetime) -> "ConnectionQuerySet":
-        """Active ones that are not waiting out a pause of Navigatr's or of the circuit breaker."""
+        """Active ones that do not rest, because Navigatr asked for a pause or because of the circuit breaker."""
         ready = Q(not_before=None) | Q(not_before__lte=now)
         return self.filter(ready, state=NavigatrConnection.State.ACTIVE)
 
@@ -74,11 +74,12 @@ class NavigatrConnection(models.Model):
     )
     next_slot_at = models.DateTimeField(null=True, editable=False)
     state = models.CharField(_("state"), max_length=10, choices=State, default=State.ACTIVE, editable=False)
+    resumed_at = models.DateTimeField(null=True, editable=False)
     not_before = models.DateTimeField(
         _("waits until"), null=True, editable=False, help_text=_("Nothing is sent before this time.")
     )
     failures = models.PositiveIntegerField(_("calls failed in a row"), default=0, editable=False)
-    last_outcome = models.CharField(_("last trouble"), max_length=20, choices=Outcome, blank=True, editable=False)
+    last_outcome = models.CharField(_("last problem"), max_length=20, choices=Outcome, blank=True, editable=False)
     account = models.CharField(_("account"), max_length=255, blank=True, editable=False)
     tested_at = models.DateTimeField(_("last test"), null=True, editable=False)
     test_ok = models.BooleanField(_("last test passed"), null=True, editable=False)
@@ -102,7 +103,7 @@ class NavigatrConnection(models.Model):
 
     @property
     def hold_reason(self) -> Outcome | None:
-        """Why nothing may be sent with this connection, or None when it is active."""
+        """Why nothing is sent with this connection, or None when it is active."""
         return {
             self.State.PAUSED.value: Outcome.CONNECTION_PAUSED,
             self.State.REMOVED.value: Outcome.CONNECTION_REMOVED,
@@ -127,22 +128,22 @@ class CourseBadgeMapping(models.Model):
     badge_url = models.URLField(_("badge page"), max_length=2000, blank=True)
     badge_problem = models.TextField(_("what is wrong with the badge"), blank=True, editable=False)
     min_score = models.PositiveSmallIntegerField(
-        _("least score in percent"),
+        _("minimum score in percent"),
         null=True,
         blank=True,
         validators=[MaxValueValidator(100)],
         help_text=_("Leave empty to issue whatever the score."),
     )
     active = models.BooleanField(_("active"), default=True)
-    removed_with_connection = models.BooleanField(default=False, editable=False)
+    resumed_at = models.DateTimeField(null=True, editable=False)
     since = models.DateTimeField(_("since"), help_text=_("Completions from this time on are awarded."))
     past_wanted_at = models.DateTimeField(
         _("past completions wanted"), null=True, editable=False, help_text=_("Then earlier completions count as well.")
     )
     created_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, editable=False, verbose_name=_("made by")
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, editable=False, verbose_name=_("created by")
     )
-    created_at = models.DateTimeField(_("made"), auto_now_add=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     class Meta:
         verbose_name = _("course badge mapping")
@@ -170,14 +171,23 @@ class CourseBadgeMapping(models.Model):
 
     @property
     def hold_reason(self) -> Outcome | None:
-        """Why what is owed under this mapping must wait, or None when it may be sent."""
-        if not self.active and not self.removed_with_connection:
-            return Outcome.MAPPING_DISABLED
-        return self.connection.hold_reason or (None if self.active else Outcome.CONNECTION_REMOVED)
+        """Why badges under this mapping are held, or None when they may be sent."""
+        return self.connection.hold_reason if self.active else Outcome.MAPPING_DISABLED
 
 
-# Once a look-up was refused, one repeat may go out without it (`lookups_refused`); after that a person must look.
-ONE_REPEAT = 1
+class Unanswered(models.TextChoices):
+    """What is open about an earlier request to issue the badge, as its answer did not arrive."""
+
+    NOTHING = "", _("Nothing")
+    UNKNOWN = "unknown", _("Answer unknown: looked up before it is sent again")
+    REPEAT = "repeat", _("Look-up refused: to be sent once more unseen")
+    REPEATED = "repeated", _("Sent once more unseen, answer unknown again")
+
+    @property
+    def after_another(self) -> "Unanswered":
+        """What is open once the answer to one more request did not arrive."""
+        return Unanswered.UNKNOWN if self in (Unanswered.NOTHING, Unanswered.UNKNOWN) else Unanswered.REPEATED
+
 
 # How long Moodle's word counts that a completion stands, and that an account is not suspended.
 CONFIRMED_FOR = timedelta(hours=1)
@@ -192,6 +202,31 @@ class IssuanceQuerySet(models.QuerySet["Issuance"]):
         doubted = Course.objects.exclude(site__state__doubt="")
         return self.filter(state=Issuance.State.QUEUED, next_attempt_at__lte=now).exclude(course__in=doubted)
 
+    def unsent_for(self, connection: NavigatrConnection) -> "IssuanceQuerySet":
+        """Ones that have not been sent, of courses that award badges with this connection now.
+
+        The courses are named one by one: PostgreSQL then passes over all others in the index `due_first`.
+        """
+        courses = connection.mappings.filter(active=True).order_by().values_list("course", flat=True)
+        return self.filter(unanswered=Unanswered.NOTHING, course__in=list(courses))
+
+    def unknown_for(self, connection: NavigatrConnection) -> "IssuanceQuerySet":
+        """Ones that may be in Navigatr although no answer says so, and that were sent with this connection.
+
+        Those that are to be sent once more unseen wait while their course's mapping is disabled.
+        """
+        disabled = CourseBadgeMapping.objects.filter(active=False).order_by().values("course")
+        rows = self.filter(~Q(unanswered=Unanswered.NOTHING), connection=connection)
+        return rows.exclude(unanswered=Unanswered.REPEAT, course__in=disabled)
+
+    def switched_off(self) -> "IssuanceQuerySet":
+        """Queued ones that are held because their mapping is disabled, or their connection paused or removed."""
+        return self.filter(_switched_off(), state=Issuance.State.QUEUED)
+
+    def switched_on(self) -> "IssuanceQuerySet":
+        """The others."""
+        return self.exclude(_switched_off(), state=Issuance.State.QUEUED)
+
     def confirmed(self, now: datetime) -> "IssuanceQuerySet":
         """Ones that Moodle has lately said to be still owed, and ones to be looked up, of which nothing is sent."""
         return self.filter(self._confirmed(now))
@@ -205,31 +240,39 @@ class IssuanceQuerySet(models.QuerySet["Issuance"]):
         fresh = Q(completion__confirmed_at__gt=now - CONFIRMED_FOR)
         # Whether an account is suspended is asked right before sending, where that matters.
         just_now = Q(completion__confirmed_at__gt=now - CONFIRMED_FOR_ACCOUNTS)
-        only_looked_up = Q(maybe_sent=True) & ~Q(lookups_refused=ONE_REPEAT)
-        # Of erased learners nothing is asked; they are ended instead.
+        # Of erased learners nothing is asked; they are cancelled instead.
         erased = Q(learner__erased_at__isnull=False)
-        return only_looked_up | erased | (fresh & Q(course__site__send_suspended=True)) | just_now
+        return LOOKED_UP_FIRST | erased | (fresh & Q(course__site__send_suspended=True)) | just_now
 
     def lapsed(self, now: datetime) -> "IssuanceQuerySet":
         """Ones that a worker took and never gave back."""
         return self.filter(state=Issuance.State.SENDING, leased_until__lte=now)
 
-    def switched_off(self) -> "IssuanceQuerySet":
-        """Held ones that wait for a connection or a mapping to be switched on again."""
-        return self.filter(state=Issuance.State.HELD).exclude(reason__in=HELD_BY_MOODLE)
-
     def unsent(self) -> "IssuanceQuerySet":
-        """Ones that cannot be in Navigatr, that no worker has in hand, and that have not ended well or by hand."""
+        """Ones that cannot be in Navigatr, that no worker has in hand, and that are neither issued nor cancelled."""
         states = [Issuance.State.QUEUED, Issuance.State.HELD, Issuance.State.FAILED, Issuance.State.NOT_MET]
-        return self.filter(state__in=states, maybe_sent=False)
+        return self.filter(state__in=states, unanswered=Unanswered.NOTHING)
 
     def perhaps_sent(self) -> "IssuanceQuerySet":
-        """Ones that stand in Navigatr, or may: never to be sent to the same person again unseen."""
+        """Ones that are in Navigatr, or may be: never to be sent to the same person again without a look-up."""
         return self.filter(PERHAPS_SENT)
+
+
+def _switched_off() -> Q:
+    """Which queued issuances are held by their mapping or connection. Each query is a list that is soon read."""
+    off = NavigatrConnection.objects.exclude(state=NavigatrConnection.State.ACTIVE).order_by().values("pk")
+    disabled = CourseBadgeMapping.objects.filter(active=False).order_by().values("course")
+    under_off = CourseBadgeMapping.objects.filter(connection__in=off).order_by().values("course")
+    unsent = Q(unanswered=Unanswered.NOTHING) & (Q(course__in=disabled) | Q(course__in=under_off))
+    to_repeat = Q(unanswered=Unanswered.REPEAT, course__in=disabled)
+    return unsent | to_repeat | (~Q(unanswered=Unanswered.NOTHING) & Q(connection__in=off))
 
 
 class Issuance(models.Model):
     """One badge owed to one learner for one course: the job, its state and its result.
+
+    What has not been sent belongs to the mapping of its course: that says with which connection it is sent, and as
+    which provider's badge. The columns here tell for which badge it was queued or, once it has been, last sent.
 
     Personal data: none in clear; the name and address stay on Learner. `recipient_key` is a digest of the address
     that it was sent to, kept so that one person never gets a badge twice, and blanked on erasure.
@@ -252,9 +295,6 @@ class Issuance(models.Model):
     completion = models.ForeignKey(
         Completion, on_delete=models.PROTECT, related_name="issuances", verbose_name=_("completion")
     )
-    mapping = models.ForeignKey(
-        CourseBadgeMapping, on_delete=models.SET_NULL, null=True, related_name="issuances", verbose_name=_("mapping")
-    )
     connection = models.ForeignKey(
         NavigatrConnection,
         on_delete=models.PROTECT,
@@ -275,8 +315,9 @@ class Issuance(models.Model):
     first_attempt_at = models.DateTimeField(_("first try"), null=True)
     claim = models.UUIDField(null=True, editable=False)
     leased_until = models.DateTimeField(_("taken by a worker until"), null=True)
-    maybe_sent = models.BooleanField(_("answer unknown"), default=False)
-    lookups_refused = models.PositiveSmallIntegerField(default=0, editable=False)
+    unanswered = models.CharField(
+        _("unanswered request"), max_length=10, choices=Unanswered, blank=True, default=Unanswered.NOTHING
+    )
     date_accepted = models.BooleanField(
         _("date accepted"), default=False, help_text=_("A person lets it go on although its date is implausible.")
     )
@@ -293,14 +334,14 @@ class Issuance(models.Model):
         verbose_name_plural = _("issuances")
         ordering = ["-pk"]
         constraints = [
-            # Stronger than one per (course, learner, badge): re-mapping moves the row along, and who holds the
-            # course's old badge is not asked again. Staging's test badges do not stand in production's way.
+            # Stronger than one for each badge: whoever holds the course's old badge gets no second one when the course
+            # is mapped to another. Staging's test badges do not stand in production's way.
             models.UniqueConstraint(
                 fields=["course", "learner", "environment"], name="one_issuance_per_course_and_learner"
             ),
             models.UniqueConstraint(
                 fields=["environment", "badge_id", "recipient_key"],
-                condition=~Q(recipient_key="") & (Q(state__in=["sending", "issued"]) | Q(maybe_sent=True)),
+                condition=~Q(recipient_key="") & (Q(state__in=["sending", "issued"]) | ~Q(unanswered="")),
                 name="one_badge_per_recipient",
             ),
             models.CheckConstraint(condition=~Q(state="issued") | ~Q(assertion_id=""), name="issued_has_an_assertion"),
@@ -313,14 +354,21 @@ class Issuance(models.Model):
             ),
         ]
         indexes = [
-            # What a worker asks: this connection's due ones, today's completions before past ones.
+            # What a worker asks: the due ones, today's completions before past ones. No connection leads it, as that
+            # is the mapping's: see docs/decisions/held-is-derived.md.
             models.Index(
-                fields=["connection", "past", "next_attempt_at"], condition=Q(state="queued"), name="due_first"
+                fields=["past", "next_attempt_at", "course"],
+                condition=Q(state="queued", unanswered=""),
+                name="due_first",
             ),
-            # What the sweep asks.
+            models.Index(
+                fields=["connection", "next_attempt_at"],
+                condition=Q(state="queued") & ~Q(unanswered=""),
+                name="look_ups_due",
+            ),
+            # What the sweep asks: has a mapping anything due, and which leases have run out?
+            models.Index(fields=["course", "next_attempt_at"], condition=Q(state="queued"), name="due_by_course"),
             models.Index(fields=["leased_until"], condition=Q(state="sending"), name="lapsed_first"),
-            # What the sweep asks as well: what is held although its mapping is on.
-            models.Index(fields=["mapping", "reason"], condition=Q(state="held"), name="held_by_mapping"),
             # What a poll asks: who waits for a word of Moodle's.
             models.Index(
                 fields=["course"], condition=Q(state__in=["held", "not_met", "failed"]), name="waits_by_course"
@@ -330,11 +378,22 @@ class Issuance(models.Model):
             models.Index(fields=["course", "-id"], name="issuance_by_course"),
             models.Index(fields=["connection", "state", "-id"], name="issuance_by_connection"),
             # What `status` counts: equal entries lie together, so that a million of them are 7 MB to read.
-            models.Index(fields=["connection", "state"], name="issuance_counts"),
+            models.Index(fields=["state"], name="issuance_counts"),
         ]
 
     def __str__(self) -> str:
         return f"{self.badge_name or self.badge_id} – {self.learner}"
+
+    @property
+    def mapping(self) -> CourseBadgeMapping | None:
+        """The mapping of its course, or None where that awards no badge any more."""
+        return getattr(self.course, "mapping", None)
+
+    def take_award(self, mapping: CourseBadgeMapping) -> None:
+        """Note in memory what the mapping awards: it is sent as that."""
+        self.connection = mapping.connection
+        self.environment = mapping.connection.environment
+        self.provider_id, self.badge_id, self.badge_name = mapping.provider_id, mapping.badge_id, mapping.badge_name
 
     @property
     def is_as_sent(self) -> bool:
@@ -343,17 +402,48 @@ class Issuance(models.Model):
         return self.mapping is not None and self.mapping.awards(self) and self.recipient_key == key
 
     @property
+    def is_unknown(self) -> bool:
+        """Whether it may be in Navigatr although no answer says so."""
+        return self.unanswered != Unanswered.NOTHING
+
+    @property
+    def is_looked_up_first(self) -> bool:
+        """Whether Navigatr is asked before it is sent again."""
+        return self.unanswered in (Unanswered.UNKNOWN, Unanswered.REPEATED)
+
+    @property
     def awaits_answer(self) -> bool:
         """Whether it waits for an admin to say that the learner's Moodle site is still the same."""
         return self.state == self.State.QUEUED and bool(self.course.site.state.doubt)
 
     @property
+    def switch(self) -> Outcome | None:
+        """Why a queued one is held: its mapping is disabled, or its connection paused or removed. Else None."""
+        if self.state != self.State.QUEUED:
+            return None
+        if not self.is_unknown:
+            return self.mapping.hold_reason if self.mapping else None
+        disabled = self.unanswered == Unanswered.REPEAT and self.mapping is not None and not self.mapping.active
+        return self.connection.hold_reason or (Outcome.MAPPING_DISABLED if disabled else None)
+
+    @property
+    def standing(self) -> "Issuance.State":
+        """The state as people know it: queued ones under a mapping or connection that is off are held."""
+        return self.State.HELD if self.switch else self.State(self.state)
+
+    @property
+    def standing_reason(self) -> str:
+        """Why it has this standing."""
+        return self.switch or self.reason
+
+    @property
     def meaning(self) -> Meaning | None:
         """What happened and what to do, in plain words."""
-        return MEANINGS.get(self.reason)
+        return MEANINGS.get(self.standing_reason)
 
 
-PERHAPS_SENT = Q(state__in=[Issuance.State.SENDING, Issuance.State.ISSUED]) | Q(maybe_sent=True)
+LOOKED_UP_FIRST = Q(unanswered__in=[Unanswered.UNKNOWN, Unanswered.REPEATED])
+PERHAPS_SENT = Q(state__in=[Issuance.State.SENDING, Issuance.State.ISSUED]) | ~Q(unanswered=Unanswered.NOTHING)
 
 
 def recipient_key(email: str) -> str:

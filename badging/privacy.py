@@ -14,9 +14,9 @@ from django.db import models, transaction
 
 from moodle_sync.models import Completion, Learner
 
-from . import audit
+from . import audit, transitions
 from .meanings import Outcome
-from .models import AuditEntry, Issuance, IssuanceAttempt, IssuanceQuerySet
+from .models import AuditEntry, Issuance, IssuanceAttempt, IssuanceQuerySet, Unanswered
 
 State = Issuance.State
 
@@ -76,11 +76,9 @@ def end_erased(rows: IssuanceQuerySet) -> int:
     gone = list(rows.filter(learner__erased_at__isnull=False).exclude(state=State.SENDING).values_list("pk", flat=True))
     if not gone:
         return 0
-    ended = Issuance.objects.filter(pk__in=gone)
-    cancelled = ended.exclude(state__in=[State.ISSUED, State.CANCELLED]).update(
-        state=State.CANCELLED, reason=Outcome.ERASED, next_attempt_at=None
-    )
-    ended.update(recipient_key="", maybe_sent=False)
+    cancelled = transitions.change(gone, transitions.Event.ERASE, reason=Outcome.ERASED)
+    ended = Issuance.objects.filter(pk__in=gone).exclude(state=State.SENDING)
+    ended.update(recipient_key="", unanswered=Unanswered.NOTHING)
     return cancelled
 
 

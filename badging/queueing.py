@@ -1,22 +1,21 @@
-"""From a completion to a queued issuance, and what a changed learner, score or mapping does to what waits."""
+"""From a completion to a queued issuance, and what news from Moodle do to those that wait."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 
-from django.db.models import F, Q
+from django.db.models import F
 
 from moodle_sync.models import Completion, Course, Learner
 from moodle_sync.reading import Stored
 
+from . import transitions
 from .meanings import HELD_BY_MOODLE, WITHOUT_SCORE, Outcome
-from .models import CourseBadgeMapping, Issuance, IssuanceQuerySet, NavigatrConnection, recipient_key
+from .models import CourseBadgeMapping, Issuance, IssuanceQuerySet, recipient_key
 
 State = Issuance.State
 
-MOVED_AT_ONCE = 500
-
-# What a better profile in Moodle mends by itself.
+# A better profile in Moodle lets these go on.
 MENDED_BY_PROFILE = [
     Outcome.PROFILE_INCOMPLETE,
     Outcome.PROFILE_REFUSED,
@@ -47,8 +46,8 @@ def move_dates(completed_again: Sequence[int]) -> None:
 def queue_completions(completions: Sequence[Completion], *, now: datetime) -> int:
     """Make sure that each of these completions of mapped courses has its issuance; returns how many are newly queued.
 
-    A learner who holds any badge for the course, or waits for one, gets no second one. A score that changed takes
-    "requirement not met" back into the queue, and so does a new mapping with what the removed one had cancelled.
+    A learner who has any badge for the course, or waits for one, gets no second one. A score that changed takes
+    "requirement not met" back into the queue, and a new mapping takes back what was cancelled with the removed one.
     """
     # Locked, so that a mapping cannot be changed or removed between being read here and being used below.
     mappings = {
@@ -57,30 +56,36 @@ def queue_completions(completions: Sequence[Completion], *, now: datetime) -> in
         .select_related("connection")
         .select_for_update(of=["self"])
     }
-    known: dict[tuple[int, int, str], Issuance] = {
-        (row.course_id, row.learner_id, row.environment): row
-        for row in Issuance.objects.filter(
-            course__in=mappings, learner__in=[completion.learner_id for completion in completions]
-        )
-    }
-    new = []
-    again = []
+    known: dict[tuple[int, int], list[Issuance]] = defaultdict(list)
+    learners = [completion.learner_id for completion in completions]
+    for known_row in Issuance.objects.filter(course__in=mappings, learner__in=learners):
+        known[known_row.course_id, known_row.learner_id].append(known_row)
+    new: list[Issuance] = []
+    again: list[int] = []
     for completion in completions:
         mapping = mappings.get(completion.course_id)
         if mapping is None:
             continue
-        row = known.get((completion.course_id, completion.learner_id, mapping.connection.environment))
+        row = _row_for(mapping, known[completion.course_id, completion.learner_id])
         if row is None:
             new.append(_owed(completion, mapping, now))
-        elif (
-            row.state == State.NOT_MET
-            and (row.score_tried != completion.score or _is_told_wrongly(row, completion))
-            or row.state == State.CANCELLED
-            and row.reason == Outcome.MAPPING_REMOVED
-        ):
+        elif _goes_on(row, completion):
             again.append(row.pk)
-    made = Issuance.objects.bulk_create(new)
-    return len(made) + requeue(Issuance.objects.filter(pk__in=again), now=now)
+    return len(Issuance.objects.bulk_create(new)) + requeue(Issuance.objects.filter(pk__in=again), now=now)
+
+
+def _row_for(mapping: CourseBadgeMapping, rows: Sequence[Issuance]) -> Issuance | None:
+    """The one of a learner's issuances for a course that the mapping awards, or would as soon as it is sent."""
+    environment = mapping.connection.environment
+    same = next((row for row in rows if row.environment == environment), None)
+    return same or next((row for row in rows if row.state in transitions.UNSENT and not row.is_unknown), None)
+
+
+def _goes_on(row: Issuance, completion: Completion) -> bool:
+    """Whether this news of the completion takes the issuance back into the queue."""
+    if row.state == State.NOT_MET:
+        return row.score_tried != completion.score or _is_told_wrongly(row, completion)
+    return row.state == State.CANCELLED and row.reason == Outcome.MAPPING_REMOVED
 
 
 def _is_told_wrongly(row: Issuance, completion: Completion) -> bool:
@@ -89,26 +94,22 @@ def _is_told_wrongly(row: Issuance, completion: Completion) -> bool:
 
 
 def _owed(completion: Completion, mapping: CourseBadgeMapping, now: datetime) -> Issuance:
-    """The issuance that this completion is owed, queued, or held where it may not be sent now."""
+    """The issuance that this completion is owed: queued, or held where Moodle speaks against it."""
     learner = completion.learner
-    hold = mapping.hold_reason or held_by_moodle(completion, learner, completion.course)
-    return Issuance(
+    hold = held_by_moodle(completion, learner, completion.course)
+    row = Issuance(
         course=completion.course,
         learner=learner,
         completion=completion,
-        mapping=mapping,
-        connection=mapping.connection,
-        environment=mapping.connection.environment,
-        provider_id=mapping.provider_id,
-        badge_id=mapping.badge_id,
-        badge_name=mapping.badge_name,
         state=State.HELD if hold else State.QUEUED,
         reason=hold or "",
         past=completion.last_completed_at is None or completion.last_completed_at < mapping.since,
         queued_at=now,
-        next_attempt_at=now,
+        next_attempt_at=None if hold else now,
         recipient_key=recipient_key(learner.email) if learner.profile_complete else "",
     )
+    row.take_award(mapping)
+    return row
 
 
 def held_by_moodle(
@@ -150,96 +151,24 @@ def let_go(rows: IssuanceQuerySet, *, now: datetime) -> int:
 
 
 def requeue(rows: IssuanceQuerySet, *, now: datetime) -> int:
-    """Put these back into the queue as if new, under their course's current mapping; returns how many.
+    """Put these back into the queue as if they were new; returns how many.
 
-    What may have been sent stays under the badge it may have been sent as, and is looked up first. Rows of a course
-    without a mapping, or of an erased learner, are left alone. Rows whose mapping or connection is off become held.
+    What may have been sent is looked up first. Rows of a course without a mapping, or of an erased learner, are left
+    alone.
     """
-    by_course: dict[int, list[int]] = defaultdict(list)
-    movable = rows.exclude(state__in=[State.SENDING, State.ISSUED]).filter(learner__erased_at=None)
-    for course, pk in movable.order_by("pk").values_list("course_id", "pk"):
-        by_course[course].append(pk)
-    mappings = CourseBadgeMapping.objects.filter(course__in=list(by_course)).select_related("connection")
-    return sum(_move(mapping, by_course[mapping.course_id], now) for mapping in mappings)
+    return transitions.requeue(_numbers(rows.filter(learner__erased_at=None, course__mapping__isnull=False)), now=now)
 
 
-def move_to(mapping: CourseBadgeMapping, rows: IssuanceQuerySet, *, now: datetime) -> int:
-    """Queue these rows of the mapping's course anew, for the mapping's badge; returns how many."""
-    return _move(mapping, list(rows.order_by("pk").values_list("pk", flat=True)), now)
+def cancel_unmapped(rows: IssuanceQuerySet) -> int:
+    """Cancel those of these that have not been sent and whose course awards no badge any more; returns how many."""
+    unmapped = _numbers(rows.unsent().filter(course__mapping=None))
+    return transitions.change(
+        unmapped, transitions.Event.CANCEL, where=transitions.NOTHING_OPEN, reason=Outcome.MAPPING_REMOVED
+    )
 
 
-def _move(mapping: CourseBadgeMapping, pks: Sequence[int], now: datetime) -> int:
-    """`move_to` for rows that have been chosen, a batch at a time.
-
-    By their numbers and not by a query inside the UPDATE: PostgreSQL, where its statistics are out of date, compares
-    every row of such a query with every row of the table. And what is asked of the row that is changed itself
-    (its state), PostgreSQL asks once more when a worker took the row since the statement began.
-    """
-    hold = mapping.hold_reason
-    afresh = {
-        "state": State.HELD if hold else State.QUEUED,
-        "reason": hold or "",
-        "mapping": mapping,
-        "queued_at": now,
-        "next_attempt_at": now,
-        "failures": 0,
-        "claim": None,
-        "leased_until": None,
-        "lookups_refused": 0,
-    }
-    target = mapping.connection.environment
-    count = 0
-    for start in range(0, len(pks), MOVED_AT_ONCE):
-        free = ~Q(state__in=[State.SENDING, State.ISSUED])
-        rows = Issuance.objects.filter(free, pk__in=pks[start : start + MOVED_AT_ONCE])
-        count += rows.filter(maybe_sent=True).update(**afresh)
-        rows = rows.filter(maybe_sent=False)
-        # A learner who has a row in the other environment already goes on with that one.
-        coming = list(rows.exclude(environment=target).values_list("learner_id", flat=True))
-        there = Issuance.objects.filter(course=mapping.course_id, environment=target, learner__in=coming)
-        taken = list(there.values_list("learner_id", flat=True)) if coming else []
-        rows.exclude(environment=target).filter(learner__in=taken).update(
-            state=State.CANCELLED, reason=Outcome.MAPPING_REMOVED, next_attempt_at=None
-        )
-        count += rows.filter(Q(environment=target) | ~Q(learner__in=taken)).update(
-            **afresh,
-            first_attempt_at=None,
-            connection=mapping.connection,
-            environment=target,
-            provider_id=mapping.provider_id,
-            badge_id=mapping.badge_id,
-            badge_name=mapping.badge_name,
-        )
-    return count
-
-
-def release_held(rows: IssuanceQuerySet, *, now: datetime) -> int:
-    """Queue what is held under the mappings and connections of these rows, if both are on again; returns how many.
-
-    Their tries are kept. Those that still wait say for what. A row whose mapping was removed meanwhile may have been
-    sent, and is looked up.
-    """
-    places = set(rows.switched_off().order_by().values_list("mapping", "connection").distinct())
-    mappings = CourseBadgeMapping.objects.select_related("connection").in_bulk([pk for pk, _ in places if pk])
-    connections = NavigatrConnection.objects.in_bulk([pk for _, pk in places])
-    together: dict[tuple[int, Outcome | None], list[int | None]] = defaultdict(list)
-    for mapping, connection in places:
-        # One that was removed in this moment has left its rows to the next sweep.
-        if mapping is None or mapping in mappings:
-            hold = (mappings[mapping].hold_reason if mapping else None) or connections[connection].hold_reason
-            together[connection, hold].append(mapping)
-    count = 0
-    for (connection, hold), under in together.items():
-        # Columns of the row that is changed, and no query inside the UPDATE: see `_move`.
-        mapped = Q(mapping__in=[pk for pk in under if pk is not None])
-        own = Issuance.objects.switched_off().filter(
-            mapped | Q(mapping=None) if None in under else mapped, connection=connection
-        )
-        if hold is None:
-            count += own.update(state=State.QUEUED, reason="", queued_at=now, next_attempt_at=now)
-        else:
-            own.exclude(reason=hold).update(reason=hold)
-    return count
+def _numbers(rows: IssuanceQuerySet) -> list[int]:
+    return list(rows.order_by("pk").values_list("pk", flat=True))
 
 
 def requeue_changed_learners(learners: Sequence[int], *, now: datetime) -> int:

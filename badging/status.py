@@ -1,5 +1,6 @@
 """How the portal is doing, in numbers."""
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from moodle_sync.models import Feed, MoodleSite
 from moodle_sync.site_check import feed_reason
 
 from .meanings import Outcome
-from .models import Issuance, NavigatrConnection
+from .models import Issuance, NavigatrConnection, Unanswered
 
 State = Issuance.State
 
@@ -23,16 +24,14 @@ OVERDUE = gettext_lazy(
 
 
 def status(now: datetime) -> dict[str, Any]:
-    """Issuances by state, what is due, and the health of every connection and site, ready for JSON."""
-    states = {state.value: 0 for state in State}
-    held: dict[int, int] = {}
-    # One query for both, answered by the index `issuance_counts` alone: they add up, and a million are some 50 ms.
-    counts = Issuance.objects.order_by().values_list("connection", "state").annotate(number=Count("*"))
-    for connection_id, state, count in counts:
-        states[state] += count
-        if state == State.HELD:
-            held[connection_id] = count
+    """Issuances by state, what is due, and the health of every connection and site, ready for JSON.
+
+    What is queued under a disabled mapping, or a paused or removed connection, counts as held.
+    """
+    states, held = _states_and_held()
     due = Issuance.objects.due(now)
+    if states[State.HELD]:
+        due = due.switched_on()
     oldest = due.order_by("next_attempt_at").values_list("next_attempt_at", flat=True).first()
     return {
         # One for each completion of a mapped course, and for each environment that it has been mapped in.
@@ -46,12 +45,29 @@ def status(now: datetime) -> dict[str, Any]:
                 "environment": connection.environment,
                 "state": connection.state,
                 "reason": connection_reason(connection, now),
-                "held": held.get(connection.pk, 0),
+                "held": held[connection.pk],
             }
             for connection in NavigatrConnection.objects.all()
         ],
         "sites": [_site(site, now) for site in MoodleSite.objects.select_related("state").defer("token")],
     }
+
+
+def _states_and_held() -> tuple[dict[str, int], Counter[int]]:
+    """How many issuances there are in each state, and how many are held under each connection."""
+    # Answered by the index `issuance_counts` alone.
+    by_state = Issuance.objects.order_by().values_list("state").annotate(number=Count("*"))
+    states = dict.fromkeys(State.values, 0) | dict(by_state)
+    held: Counter[int] = Counter()
+    switched_off = Issuance.objects.switched_off()
+    of_mapping = [Issuance.objects.filter(state=State.HELD), switched_off.filter(unanswered=Unanswered.NOTHING)]
+    unknown = switched_off.exclude(unanswered=Unanswered.NOTHING)
+    for rows, connection in [*((rows, "course__mapping__connection") for rows in of_mapping), (unknown, "connection")]:
+        held.update(dict(rows.order_by().values_list(connection).annotate(number=Count("*"))))
+    off = switched_off.count()
+    states[State.QUEUED] -= off
+    states[State.HELD] += off
+    return states, held
 
 
 def _site(site: MoodleSite, now: datetime) -> dict[str, Any]:

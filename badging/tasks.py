@@ -29,23 +29,25 @@ from .sending import rounds, sweeping
 
 log = logging.getLogger(__name__)
 
-# How long one connection may send in one go before its sender goes to the end of the line: a worker has fewer threads
-# (launcher/programs.py) than there may be connections with a long queue. Polling takes one of them, by turns as well.
+# How long a sender or a polling round works in one go. A worker has fewer threads (launcher/programs.py) than there may
+# be connections with a long queue, so that each goes to the end of the line after its turn.
 TURN_SECONDS = 30.0
 
+# Set when the worker is told to stop.
 stopping = threading.Event()
-# The polls of this process, in all its rounds.
+# The polls of this process, shared by its rounds.
 poller = Poller(at_once=settings.POLLS_AT_ONCE, waiting=settings.POLLS_WAITING, on_queued=lambda: nudge())
+# The ends of the turns of those threads that are at a job, by job.
 _under_way: dict[str, list[float]] = {}
 _under_way_lock = threading.Lock()
 
 
 @contextmanager
 def alone(job: str, *, until: float = math.inf) -> Iterator[bool]:
-    """Whether no other thread of this process is at the same job; until the end of the block it is this one's.
+    """Yield True if no other thread of this process runs `job`.
 
-    Ticks go on while a job takes long, and each would take another thread, until none is left for anything else. One
-    whose time (`until`, on the monotonic clock) is up, and that only waits for its last answers, lets one other begin.
+    Without this each tick would start one more thread while a job takes long. Once a thread's turn (`until`, on the
+    monotonic clock) is over, and it only waits for its last answers, one more may begin.
     """
     with _under_way_lock:
         others = _under_way.setdefault(job, [])
@@ -62,7 +64,7 @@ def alone(job: str, *, until: float = math.inf) -> Iterator[bool]:
 
 @worker_shutting_down.connect
 def stop_sending(**kwargs: Any) -> None:
-    """A warm stop: what is in flight is finished, the rest is handed back at once, and polls end after their call."""
+    """Finish what is in flight, hand back the rest at once, and end polls after their present call."""
     stopping.set()
 
 
@@ -70,8 +72,8 @@ def stop_sending(**kwargs: Any) -> None:
 def poll_due() -> None:
     """Poll each Moodle site as soon as it is due, for one turn; ends early when none will be before the next tick.
 
-    Twice at a time is harmless: each poll takes its site with a lease. Where this process is at it already, the round
-    that is running looks at once what is due.
+    Running it twice at a time is harmless: each poll takes its site with a lease. If this process polls already, the
+    running round looks at once which sites are due.
     """
     until = monotonic() + TURN_SECONDS
     with alone("polling") as nobody_else:
@@ -85,22 +87,23 @@ def poll_due() -> None:
 
 @shared_task(ignore_result=True)
 def send_sweep() -> None:
-    """Take back what dead workers held, and start a sender for each connection with something due.
+    """Take back what dead workers held, and wake a sender for each connection with something due.
 
-    Twice at a time is harmless.
+    Running it twice at a time is harmless.
     """
     with alone("sweep") as nobody_else:
         if not nobody_else:
             return
-        now = timezone.now()
-        sweeping.sweep(now=now)
-        for connection in rounds.due_connections(now):
-            send_due.apply_async((connection.pk,), expires=30)
+        sweeping.sweep(now=timezone.now())
+        nudge()
 
 
 @shared_task(ignore_result=True)
 def send_due(connection_id: int) -> None:
-    """Send what is due of one connection, for one turn. Twice at a time is harmless: each claims its own rows."""
+    """Send what is due of one connection, for one turn.
+
+    Running it twice at a time is harmless: each claims its own rows.
+    """
     until = monotonic() + TURN_SECONDS
     with alone(f"sending {connection_id}", until=until) as nobody_else:
         connection = NavigatrConnection.objects.filter(pk=connection_id).first()
@@ -108,7 +111,7 @@ def send_due(connection_id: int) -> None:
             return
         rounds.send_due(connection, should_stop=lambda: stopping.is_set() or monotonic() >= until)
     if monotonic() >= until and not stopping.is_set():
-        nudge()
+        _wake(send_due, "what is due is sent by the next sweep", connection_id)
 
 
 @shared_task(ignore_result=True)
@@ -123,23 +126,24 @@ def daily_checks() -> None:
 
 
 def nudge() -> bool:
-    """Tell a worker that something is due, so that nobody waits for the next sweep; False when no broker answers.
+    """Wake a sender for each connection with something due, with one message; False when no broker answers.
 
-    Nothing is lost then: it is sent when the worker is back.
+    Nothing is lost then: the next sweep does the same.
     """
-    return _wake(send_sweep, "what is due is sent by the next sweep")
+    due = rounds.due_connections(timezone.now())
+    return all([_wake(send_due, "what is due is sent by the next sweep", connection.pk) for connection in due])
 
 
 def nudge_poll(site_id: int) -> bool:
-    """Have a site polled now; False when no broker answers (the next tick will do it)."""
+    """Have a site polled now; False when no broker answers. The next tick polls it then."""
     MoodleSiteState.objects.filter(site=site_id).update(next_poll_at=timezone.now())
     return _wake(poll_due, "the next tick polls the site")
 
 
-def _wake(task: Any, otherwise: str) -> bool:
+def _wake(task: Any, otherwise: str, *arguments: int) -> bool:
     """Have a worker begin with a task; False, and a line in the log, when no broker answers."""
     try:
-        task.apply_async(expires=30, retry=False)
+        task.apply_async(arguments, expires=30, retry=False)
     except OperationalError as error:
         log.warning("the broker does not answer (%s); %s", type(error).__name__, otherwise)
         return False

@@ -126,7 +126,7 @@ class IssuanceAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("answer unknown"))
     def answer_unknown(self, obj: Issuance) -> str:
         """Whether it may have been sent without an answer."""
-        return _("Yes") if obj.maybe_sent else _("No")
+        return _("Yes") if obj.is_unknown else _("No")
 
     @admin.display(description=gettext_lazy("past completion"))
     def past_completion(self, obj: Issuance) -> str:

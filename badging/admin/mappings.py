@@ -119,7 +119,7 @@ class MappingAdmin(ReadOnlyAdmin):
         rows = self.chosen(request, queryset.select_related("course__site", "connection"))
         if rows is None:
             return None
-        queued = Issuance.objects.filter(mapping__in=rows, state=Issuance.State.QUEUED)
+        queued = Issuance.objects.filter(course__mapping__in=rows, state=Issuance.State.QUEUED)
         effects = [
             _("%(count)s queued badge(s) are held until the mapping is enabled again.") % {"count": counted(queued)},
             _("Completions go on being read; their badges wait as well."),

@@ -431,12 +431,12 @@ def _explain(trouble: Exception) -> str:
 def _effects(course: Course) -> dict[str, str]:
     """How many issuances a change or removal leaves alone, moves or cancels, and looks up first."""
     rows = Issuance.objects.filter(course=course)
-    unsent = rows.filter(maybe_sent=False)
+    unsent = rows.filter(unanswered="")
     return {
         "issued": _count(rows.filter(state=State.ISSUED)),
         "waiting": _count(unsent.filter(state__in=[State.QUEUED, State.HELD])),
         "stopped": _count(unsent.filter(state__in=[State.FAILED, State.NOT_MET])),
-        "unclear": _count(rows.filter(Q(state=State.SENDING) | Q(maybe_sent=True)).exclude(state=State.ISSUED)),
+        "unclear": _count(rows.filter(Q(state=State.SENDING) | ~Q(unanswered="")).exclude(state=State.ISSUED)),
     }
 
 

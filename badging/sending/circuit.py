@@ -1,10 +1,11 @@
-"""The circuit breaker of a connection: rests after a row of failures, and probes whether Navigatr is back.
+"""The circuit breaker of a connection: after a row of failed calls it rests, and then one call probes Navigatr.
 
 It stands in the connection's row, where every worker on every host sees it.
 """
 
 import logging
 from datetime import datetime, timedelta
+from enum import Enum, auto
 
 from django.conf import settings
 
@@ -12,6 +13,64 @@ from ..meanings import Outcome
 from ..models import NavigatrConnection
 
 log = logging.getLogger(__name__)
+
+# Outcomes that say that Navigatr is in trouble. All others are answers.
+TROUBLE = {Outcome.UNAVAILABLE, Outcome.UNCLEAR}
+
+
+class Verdict(Enum):
+    """What one answer means for the round."""
+
+    GO_ON = auto()
+    BACK_AGAIN = auto()  # The probe was answered.
+    REST = auto()
+
+
+class Circuit:
+    """The circuit of a connection as one round sees it: it counts the answers in the order in which they come."""
+
+    def __init__(self, connection: NavigatrConnection) -> None:
+        self._connection = connection
+        self._failures = connection.failures
+        self._probe_until: datetime | None = None
+        self._rests = False
+
+    @property
+    def probing(self) -> bool:
+        """After a row of failures one issuance goes first, to see whether Navigatr is back."""
+        tripped: bool = self._failures >= settings.CIRCUIT_THRESHOLD
+        return tripped
+
+    @property
+    def probe_is_under_way(self) -> bool:
+        """Whether this round has a probe whose answer it waits for."""
+        return self._probe_until is not None
+
+    def take_probe(self, now: datetime) -> bool:
+        """Take the right to probe; False where another worker has it. Until it rests, nobody else may send."""
+        self._probe_until = take_probe(self._connection, self._failures, now=now)
+        return self._probe_until is not None
+
+    def note(self, outcome: Outcome | None, now: datetime) -> Verdict:
+        """Count one answer (None: a good one)."""
+        if outcome not in TROUBLE:
+            verdict = Verdict.BACK_AGAIN if self.probing else Verdict.GO_ON
+            self._count(0)
+            self._probe_until = None
+            return verdict
+        if self._rests:
+            return Verdict.GO_ON
+        self._count(self._failures + 1)
+        if not self.probing:
+            return Verdict.GO_ON
+        self._rests = True
+        rest(self._connection, circuit_pause(self._failures), outcome, now=now)
+        return Verdict.REST
+
+    def _count(self, failures: int) -> None:
+        if failures != self._failures:
+            self._failures = failures
+            count_failures(self._connection, failures, probe=self._probe_until)
 
 
 def circuit_pause(failures: int) -> timedelta:
@@ -22,7 +81,7 @@ def circuit_pause(failures: int) -> timedelta:
 
 
 def rest(connection: NavigatrConnection, pause_for: timedelta, why: Outcome, *, now: datetime) -> None:
-    """Send nothing with it for a while. A longer rest that stands already is kept."""
+    """Send nothing with the connection for a while. A longer rest that stands already is kept."""
     until = now + pause_for
     resting = NavigatrConnection.objects.filter(pk=connection.pk).exclude(not_before__gt=until)
     if resting.update(not_before=until, last_outcome=why):
@@ -35,7 +94,7 @@ def may_send(connection: NavigatrConnection, now: datetime) -> bool:
 
 
 def take_probe(connection: NavigatrConnection, failures: int, *, now: datetime) -> datetime | None:
-    """Take the right to try whether Navigatr is back; until the time returned nobody else may send.
+    """Take the right to probe whether Navigatr is back; until the time returned nobody else may send.
 
     None: another worker has it.
     """

@@ -1,25 +1,25 @@
-"""Taking what is due into a worker's hands: with a lease, today's completions before past ones, nobody's badge twice.
+"""Claiming: takes what is due into a worker's hands, with a lease, and never one badge twice for one person.
 
-What needs no call is decided on the way, with its audit row.
+What needs no call to Navigatr is decided here, with an audit row.
 """
 
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain, groupby
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.db.models.functions import Coalesce
 
-from .. import audit
+from .. import audit, transitions
 from ..meanings import Outcome
 from ..models import (
-    ONE_REPEAT,
-    CourseBadgeMapping,
+    LOOKED_UP_FIRST,
     Issuance,
     IssuanceAttempt,
     IssuanceQuerySet,
@@ -27,9 +27,9 @@ from ..models import (
     recipient_key,
 )
 from ..privacy import end_erased
-from ..queueing import held_by_moodle, move_to
+from ..queueing import held_by_moodle
+from ..transitions import Change, Event
 from . import limits
-from .bulk import update_rows
 from .tally import Tally
 
 log = logging.getLogger(__name__)
@@ -39,22 +39,45 @@ Kind = IssuanceAttempt.Kind
 
 # The client's own time-out for making a connection comes before that for the answer.
 CONNECTING = timedelta(seconds=5)
-# How long an issuance steps aside while the same badge is on its way to the same address.
+# How long an issuance steps aside while the same badge is on its way to the same person.
 STEP_ASIDE = timedelta(seconds=60)
+
+
+class SentAs(NamedTuple):
+    """To whom, as which badge and with which connection a row is sent: the columns of these names."""
+
+    recipient_key: str
+    connection_id: int
+    environment: str
+    provider_id: int
+    badge_id: int
+    badge_name: str
+
+    @classmethod
+    def of(cls, row: Issuance) -> "SentAs":
+        """As the row stands in memory."""
+        return cls(*(getattr(row, name) for name in cls._fields))
+
+
+# The columns that a decision without a call may change.
+DECIDED = [*SentAs._fields, "state", "reason", "claim", "leased_until", "next_attempt_at", "score_tried"]
+
+# Learner, state and number of an issuance that is in Navigatr, or may be.
+Holder = tuple[int, str, int]
 
 
 @dataclass
 class Claimed:
-    """What one claim took: rows to send, rows to look up first (together), and what was decided without a call.
+    """What one claim took: rows to send, and rows to look up first, those of one badge together.
 
-    `more`: there may be more to take. `limited`: not before the connection's own limits allow it. `begin_at`: when each
-    call may begin, the look-ups first.
+    `tally` counts what was decided without a call. `more`: there may be more to take. `limited`: not before the
+    connection's own limits allow it. `begin_at`: when each call may begin, the look-ups first.
     """
 
-    send: list[Issuance]
-    look_up: list[list[Issuance]]
-    tally: Tally
-    more: bool
+    send: list[Issuance] = field(default_factory=list)
+    look_up: list[list[Issuance]] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+    more: bool = True
     limited: bool = False
     begin_at: list[datetime] = field(default_factory=list)
 
@@ -67,8 +90,8 @@ class Claimed:
 def claim(connection: NavigatrConnection, claim_id: uuid.UUID, *, limit: int, now: datetime) -> Claimed:
     """Take up to `limit` due issuances for the holder of `claim_id`, today's completions before past ones.
 
-    What needs no call is decided on the way, with its audit row. Two workers never get the same row, and never the
-    same badge for the same address: the database's constraint has the last word.
+    Two workers never get the same row, and never the same badge for the same address: the database's constraint
+    `one_badge_per_recipient` has the last word.
     """
     for most in (limit, limit, limit, 1, 1):
         try:
@@ -79,100 +102,100 @@ def claim(connection: NavigatrConnection, claim_id: uuid.UUID, *, limit: int, no
             continue
     log.warning("%s: others took the same issuance each time; it steps aside for the next one", connection.name)
     with transaction.atomic():
-        first = _due(connection, now).first()
-        if first is not None:
-            Issuance.objects.filter(pk=first.pk).update(next_attempt_at=now + STEP_ASIDE)
-    return Claimed([], [], Tally(), more=True)
+        for row in _due(connection, 1, now):
+            Issuance.objects.filter(pk=row.pk).update(next_attempt_at=now + STEP_ASIDE)
+    return Claimed()
 
 
 def _claim(connection: NavigatrConnection, claim_id: uuid.UUID, limit: int, now: datetime) -> Claimed:
+    """One claim, in a transaction.
+
+    1. Lock due rows that no other worker holds.
+    2. Those whose answer is unknown are looked up, whatever has changed since.
+    3. The others take the badge that their course awards now, and what needs no call is decided.
+    4. Whoever has the badge, or may get it in this moment, does not get it again.
+    5. The rest is sent.
+    """
     limit = limits.places(connection, limit, now)
     if not limit:
-        return Claimed([], [], Tally(), more=True, limited=True)
-    rows = list(_due(connection, now)[:limit])
-    rows += _same_look_up(connection, rows, now)
-    taken, held = _taken_recipients(connection, rows), _held_badges(connection, rows)
-    # Whose mapping was removed while they were in a worker's hands; their course may have been mapped anew.
-    orphans = {row.course_id for row in rows if row.mapping is None}
-    mapped_anew = {
-        mapping.course_id: mapping
-        for mapping in CourseBadgeMapping.objects.filter(course__in=orphans).select_related("connection")
-    }
-    claimed = Claimed([], [], Tally(), more=len(rows) >= limit)
-    unknown, readdressed, decided = [], [], []
-    for row in rows:
-        row.connection = connection
-        if _to_be_looked_up(row) and row.learner.erased_at is None:
-            # It may be in Navigatr already: that is looked up, whatever has changed since.
-            unknown.append(row)
-            continue
-        current = None if row.maybe_sent else row.mapping or mapped_anew.get(row.course_id)
-        if current and row.learner.erased_at is None and not (row.mapping and current.awards(row)):
-            # The course was mapped anew while this one was in a worker's hands.
-            move_to(current, Issuance.objects.filter(pk=row.pk), now=now)
-            claimed.more = True
-            continue
-        decision = _decide(row)
-        if decision is None:
-            key = recipient_key(row.learner.email)
-            # The person is asked for as well as the address, which may have changed since they got the badge.
-            holder = held.get((row.badge_id, row.learner_id))
-            if holder is None or holder[2] == row.pk:
-                holder = taken.setdefault((row.badge_id, key), (row.learner_id, State.SENDING, row.pk))
-            if holder[2] != row.pk:
-                decision = _already_taken(row, holder, now)
-            elif row.recipient_key != key:
-                row.recipient_key = key
-                readdressed.append(row)
-        if decision is None:
-            claimed.send.append(row)
-        else:
-            row.state, row.reason = decision
-            if row.state != State.QUEUED:
-                row.next_attempt_at = None
-            decided.append(row)
-    _write_decisions(decided, claimed.tally, now)
-    update_rows(readdressed, ["recipient_key"])
-    claimed.look_up = [list(group) for _badge, group in groupby(sorted(unknown, key=badge_of), key=badge_of)]
+        return Claimed(limited=True)
+    rows = _due(connection, limit, now)
+    as_read = {row.pk: SentAs.of(row) for row in rows}
+    to_look_up = [row for row in rows if row.is_looked_up_first and row.learner.erased_at is None]
+    chosen = {row.pk for row in to_look_up}
+    candidates = [row for row in rows if row.pk not in chosen and _takes_award(row, connection)]
+    decisions = {row.pk: change for row in candidates if (change := decide(row))}
+    decisions |= _elsewhere([row for row in candidates if row.pk not in decisions], as_read)
+    undecided = [row for row in candidates if row.pk not in decisions]
+    decisions |= _has_it_already(connection, undecided, now)
+    claimed = Claimed(more=len(rows) >= limit)
+    claimed.send = [row for row in undecided if row.pk not in decisions]
+    claimed.look_up = _by_badge([*to_look_up, *_same_look_up(connection, rows, now)])
+    claimed.tally = _write_decisions([(row, decisions[row.pk]) for row in candidates if row.pk in decisions], now)
     claimed.begin_at = limits.begin_at(connection, len(claimed.look_up) + len(claimed.send), now)
-    Issuance.objects.filter(pk__in=[row.pk for row in claimed.rows]).update(
-        state=State.SENDING,
-        claim=claim_id,
-        leased_until=now + lease_of(connection),
-        first_attempt_at=Coalesce(F("first_attempt_at"), now),
-    )
-    for row in claimed.rows:
-        row.first_attempt_at = row.first_attempt_at or now
+    transitions.write_rows([row for row in claimed.send if SentAs.of(row) != as_read[row.pk]], SentAs._fields)
+    _take(claimed.rows, claim_id, now + lease_of(connection), now)
     return claimed
 
 
-def _due(connection: NavigatrConnection, now: datetime) -> IssuanceQuerySet:
-    """What may be taken now, today's completions first, locked for this transaction, without what others hold."""
+def _take(rows: Sequence[Issuance], claim_id: uuid.UUID, leased_until: datetime, now: datetime) -> None:
+    """Give the rows to the holder of `claim_id`, in the database and in memory."""
+    pks = [row.pk for row in rows]
+    first_attempt_at = Coalesce(F("first_attempt_at"), now)
+    transitions.change(pks, Event.CLAIM, claim=claim_id, leased_until=leased_until, first_attempt_at=first_attempt_at)
+    for row in rows:
+        first = {"first_attempt_at": row.first_attempt_at or now}
+        transitions.change_row(row, Change(Event.CLAIM, values=first))
+
+
+def _due(connection: NavigatrConnection, limit: int, now: datetime) -> list[Issuance]:
+    """What may be taken now, first what may have been sent, locked for this transaction, without what others hold."""
+    unknown = list(_unknown(connection, now)[:limit])
+    for row in unknown:
+        row.connection = connection
+    return unknown + list(_lock(Issuance.objects.unsent_for(connection), now)[: limit - len(unknown)])
+
+
+def _unknown(connection: NavigatrConnection, now: datetime) -> IssuanceQuerySet:
+    return _lock(Issuance.objects.unknown_for(connection), now)
+
+
+def _lock(rows: IssuanceQuerySet, now: datetime) -> IssuanceQuerySet:
     return (
-        # The environment is asked for as well: ids of staging's badges must never be used in production.
-        Issuance.objects.due(now)
+        rows.due(now)
         .confirmed(now)
-        .filter(connection=connection, environment=connection.environment)
         .select_related("learner", "completion")
-        # A few for many rows: read once, not with every row.
-        .prefetch_related("course__site__state", "mapping__connection")
+        # A few for many rows: read once, and after the rows are locked, so that a mapping is taken as it is now.
+        .prefetch_related("course__site__state", "course__mapping__connection")
         .select_for_update(skip_locked=True, of=("self",))
         .order_by("past", "next_attempt_at")
     )
 
 
-def _to_be_looked_up(row: Issuance) -> bool:
-    """Whether it may be in Navigatr, and is not to be repeated once because a look-up was refused."""
-    return row.maybe_sent and row.lookups_refused != ONE_REPEAT
-
-
 def _same_look_up(connection: NavigatrConnection, rows: Sequence[Issuance], now: datetime) -> list[Issuance]:
     """Others whose answer is unknown, which the look-ups of these rows can answer as well, however few may be taken."""
-    badges = {row.badge_id for row in rows if _to_be_looked_up(row)}
+    badges = {row.badge_id for row in rows if row.is_looked_up_first}
     if not badges:
         return []
-    found = _due(connection, now).filter(maybe_sent=True, badge_id__in=badges).exclude(lookups_refused=ONE_REPEAT)
-    return list(found.exclude(pk__in=[row.pk for row in rows])[: settings.SEND_BATCH])
+    others = _unknown(connection, now).filter(LOOKED_UP_FIRST, badge_id__in=badges, learner__erased_at=None)
+    return list(others.exclude(pk__in=[row.pk for row in rows])[: settings.SEND_BATCH])
+
+
+def _takes_award(row: Issuance, connection: NavigatrConnection) -> bool:
+    """Let a row that has not been sent take what its course awards now (in memory), and its learner's address.
+
+    False where the mapping was switched off, removed, or moved to another connection since the row was chosen: it is
+    left in the queue.
+    """
+    if row.is_unknown:
+        return True
+    mapping = row.mapping
+    if mapping is None or not mapping.active or mapping.connection_id != connection.pk:
+        return False
+    row.take_award(mapping)
+    if row.learner.profile_complete:
+        row.recipient_key = recipient_key(row.learner.email)
+    return True
 
 
 def lease_of(connection: NavigatrConnection) -> timedelta:
@@ -180,96 +203,123 @@ def lease_of(connection: NavigatrConnection) -> timedelta:
     return settings.LEASE + timedelta(seconds=connection.timeout) + CONNECTING
 
 
-def _write_decisions(rows: Sequence[Issuance], tally: Tally, now: datetime) -> None:
-    """Keep what was decided without a call, with an audit row each; those that only step aside get none."""
-    if not rows:
-        return
-    update_rows(rows, ["state", "reason", "next_attempt_at", "score_tried"])
-    end_erased(Issuance.objects.filter(pk__in=[row.pk for row in rows if row.reason == Outcome.ERASED]))
-    ended = [row for row in rows if row.state != State.QUEUED]
-    IssuanceAttempt.objects.bulk_create(
-        [audit.attempt(row, Kind.DECISION, Outcome(row.reason), at=now) for row in ended]
-    )
-    for row in ended:
-        tally.count(row.state)
-
-
-def _decide(row: Issuance) -> tuple[State, Outcome] | None:
-    """What can be said of a due issuance without asking Navigatr: its new state and why, or None: send it."""
-    learner, mapping = row.learner, row.mapping
-    if learner.erased_at is not None:
-        return State.CANCELLED, Outcome.ERASED
-    if row.maybe_sent and not row.is_as_sent:
+def decide(row: Issuance) -> Change | None:
+    """What can be said of a due issuance without asking Navigatr; None: send it. Changes nothing."""
+    if row.learner.erased_at is not None:
+        return Change(Event.ERASE, Outcome.ERASED)
+    if row.is_unknown and not row.is_as_sent:
         # Its look-up was refused, and it is not what may have been sent that would be sent now: a person must look.
-        return State.FAILED, Outcome.LOOKUP_REFUSED
-    if mapping is None:
-        return State.CANCELLED, Outcome.MAPPING_REMOVED
-    if not mapping.active:
-        return State.HELD, mapping.hold_reason or Outcome.MAPPING_DISABLED
-    if by_moodle := held_by_moodle(row.completion, learner, row.course, date_accepted=row.date_accepted):
-        return State.HELD, by_moodle
-    if not learner.profile_complete:
-        return State.FAILED, Outcome.NAMES_HIDDEN if learner.names_hidden else Outcome.PROFILE_INCOMPLETE
-    if mapping.min_score is not None:
-        row.score_tried = row.completion.score
-        # Without a score Navigatr would issue "regardless of score" (its API, "Issuing"), so it is not asked.
-        if row.completion.score is None:
-            return State.NOT_MET, Outcome.SCORE_HIDDEN if row.completion.score_hidden else Outcome.NO_SCORE
-        if row.completion.score < mapping.min_score:
-            return State.NOT_MET, Outcome.BELOW_MIN_SCORE
-    return None
+        return Change(Event.FAIL, Outcome.LOOKUP_REFUSED)
+    hold = held_by_moodle(row.completion, row.learner, row.course, date_accepted=row.date_accepted)
+    if hold is not None:
+        return Change(Event.HOLD, hold)
+    if not row.learner.profile_complete:
+        hidden = row.learner.names_hidden
+        return Change(Event.FAIL, Outcome.NAMES_HIDDEN if hidden else Outcome.PROFILE_INCOMPLETE)
+    return _decide_by_score(row)
 
 
-# Learner, state and issuance of what stands in the way.
-Holder = tuple[int, str, int]
+def _decide_by_score(row: Issuance) -> Change | None:
+    """Whether the mapping's minimum score is reached.
+
+    Without a score Navigatr would issue the badge "regardless of score" (docs/navigatr-api.md, "Issuing"), so that it
+    is not asked.
+    """
+    least = row.mapping.min_score if row.mapping else None
+    score = row.completion.score
+    if least is None or (score is not None and score >= least):
+        return None
+    if score is not None:
+        reason = Outcome.BELOW_MIN_SCORE
+    else:
+        reason = Outcome.SCORE_HIDDEN if row.completion.score_hidden else Outcome.NO_SCORE
+    return Change(Event.NOT_MET, reason, {"score_tried": score})
 
 
-def _taken_recipients(connection: NavigatrConnection, rows: Sequence[Issuance]) -> dict[tuple[int, str], Holder]:
-    """Which (badge, recipient) stand in Navigatr or may: the issuance, its learner, its state."""
-    keys = {recipient_key(row.learner.email) for row in rows}
-    holders = (
-        Issuance.objects.perhaps_sent()
-        .filter(
-            environment=connection.environment,
-            badge_id__in={row.badge_id for row in rows},
-            recipient_key__in=keys,
-        )
-        .exclude(recipient_key="")
-        .values_list("badge_id", "recipient_key", "learner_id", "state", "pk")
-    )
-    return {(badge, key): (learner, state, pk) for badge, key, learner, state, pk in holders}
+def _elsewhere(rows: Sequence[Issuance], as_read: dict[int, SentAs]) -> dict[int, Change]:
+    """Those whose learner has another issuance for the course, in the environment that they would be sent in now."""
+    moved = [row for row in rows if row.environment != as_read[row.pk].environment]
+    if not moved:
+        return {}
+    learners = {row.learner_id for row in moved}
+    others = Issuance.objects.filter(course__in={row.course_id for row in moved}, learner__in=learners)
+    known = set(others.values_list("course_id", "learner_id", "environment"))
+    return {
+        row.pk: Change(Event.CANCEL, Outcome.MAPPING_REMOVED)
+        for row in moved
+        if (row.course_id, row.learner_id, row.environment) in known
+    }
 
 
-def _held_badges(connection: NavigatrConnection, rows: Sequence[Issuance]) -> dict[tuple[int, int], Holder]:
-    """Which (badge, learner) stand in Navigatr or may, whatever the learner's address was then; issued ones win."""
-    holders = (
-        Issuance.objects.perhaps_sent()
-        .filter(
-            environment=connection.environment,
-            badge_id__in={row.badge_id for row in rows},
-            learner__in={row.learner_id for row in rows},
-        )
-        .values_list("badge_id", "learner_id", "state", "pk")
-    )
-    issued_last = sorted(holders, key=lambda holder: holder[2] == State.ISSUED)
-    return {(badge, learner): (learner, state, pk) for badge, learner, state, pk in issued_last}
+def _has_it_already(connection: NavigatrConnection, rows: Sequence[Issuance], now: datetime) -> dict[int, Change]:
+    """Those whose learner has the badge, or may get it in this moment, through another issuance.
+
+    The person is asked for as well as the address, which may have changed since they got the badge.
+    """
+    of_learner = _holders(connection, rows, "learner_id", {row.learner_id for row in rows})
+    of_address = _holders(connection, rows, "recipient_key", {row.recipient_key for row in rows} - {""})
+    found = {}
+    for row in rows:
+        holder = of_learner.get((row.badge_id, row.learner_id))
+        if holder is None or holder[2] == row.pk:
+            # Of two in this claim the first one is sent.
+            own = (row.learner_id, State.SENDING, row.pk)
+            holder = of_address.setdefault((row.badge_id, row.recipient_key), own)
+        if holder[2] != row.pk:
+            found[row.pk] = _beside(row, holder, now)
+    return found
 
 
-def _already_taken(row: Issuance, holder: Holder, now: datetime) -> tuple[State, Outcome]:
-    """The same badge is at, or on its way to, the same person: step aside, and end where it has arrived.
+def _holders(
+    connection: NavigatrConnection, rows: Sequence[Issuance], by: str, values: Collection[Any]
+) -> dict[tuple[int, Any], Holder]:
+    """The issuances of these rows' badges that are in Navigatr or may be, by badge and a column; issued ones win."""
+    badges = {row.badge_id for row in rows}
+    held = Issuance.objects.perhaps_sent().filter(environment=connection.environment, badge_id__in=badges)
+    found = held.filter(**{f"{by}__in": values}).values_list("badge_id", by, "learner_id", "state", "pk")
+    issued_last = sorted(found, key=lambda holder: holder[3] == State.ISSUED)
+    return {(badge, value): (learner, state, pk) for badge, value, learner, state, pk in issued_last}
 
-    Where the other one waits for somebody to find out whether it has arrived, this one waits for them as well.
+
+def _beside(row: Issuance, holder: Holder, now: datetime) -> Change:
+    """What becomes of an issuance while the same badge is at, or on its way to, the same person.
+
+    It steps aside while that is on its way, and ends once it has arrived. Where a person must find out whether it has
+    arrived, this one waits for them as well.
     """
     learner_id, state, _pk = holder
     if state in (State.QUEUED, State.HELD, State.SENDING):
-        row.next_attempt_at = now + STEP_ASIDE
-        return State.QUEUED, Outcome(row.reason or Outcome.DUPLICATE_RECIPIENT)
-    if learner_id == row.learner_id:
-        issued_already = state == State.ISSUED
-        return (State.CANCELLED, Outcome.ALREADY_HOLDS) if issued_already else (State.FAILED, Outcome.MAY_HOLD)
-    return State.FAILED, Outcome.DUPLICATE_RECIPIENT
+        reason = Outcome(row.reason or Outcome.DUPLICATE_RECIPIENT)
+        return Change(Event.STEP_ASIDE, reason, {"next_attempt_at": now + STEP_ASIDE})
+    if learner_id != row.learner_id:
+        return Change(Event.FAIL, Outcome.DUPLICATE_RECIPIENT)
+    if state == State.ISSUED:
+        return Change(Event.CANCEL, Outcome.ALREADY_HOLDS)
+    return Change(Event.FAIL, Outcome.MAY_HOLD)
 
 
-def badge_of(row: Issuance) -> tuple[int, int]:
-    """What look-ups are grouped by."""
-    return row.badge_id, row.provider_id
+def _write_decisions(decided: Sequence[tuple[Issuance, Change]], now: datetime) -> Tally:
+    """Write what was decided without a call, with an audit row each but for those that step aside; returns counts."""
+    tally = Tally()
+    attempts = []
+    for row, change in decided:
+        transitions.change_row(row, change)
+        if change.event != Event.STEP_ASIDE:
+            attempts.append(audit.attempt(row, Kind.DECISION, Outcome(row.reason), at=now))
+            tally.count(row.state)
+    rows = [row for row, _change in decided]
+    transitions.write_rows(rows, DECIDED)
+    IssuanceAttempt.objects.bulk_create(attempts)
+    erased = [row.pk for row in rows if row.reason == Outcome.ERASED]
+    if erased:
+        end_erased(Issuance.objects.filter(pk__in=erased))
+    return tally
+
+
+def _by_badge(rows: Sequence[Issuance]) -> list[list[Issuance]]:
+    """Those of one badge together: one look-up answers them all."""
+
+    def badge_of(row: Issuance) -> tuple[int, int]:
+        return row.badge_id, row.provider_id
+
+    return [list(group) for _badge, group in groupby(sorted(rows, key=badge_of), key=badge_of)]

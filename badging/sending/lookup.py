@@ -1,6 +1,6 @@
-"""Did an attempt whose answer was lost issue the badge after all? Asked of Navigatr before anything is sent again.
+"""Did an attempt whose answer was lost issue the badge after all? Navigatr is asked before anything is sent again.
 
-The rule is the API's (its section "Issuing"): newest first, same badge and provider, e-mail compared without case, not
+The rule is docs/navigatr-api.md, "Issuing": newest first, same badge and provider, e-mail compared without case, not
 revoked. The list is read without a keyword, because an address must not stand in a URL.
 """
 
@@ -16,7 +16,7 @@ from ..scrubbing import storable
 
 # Navigatr's clock may differ from ours by a little.
 CLOCK_MARGIN = timedelta(minutes=10)
-# So that one failing page in a hundred does not cost all those that have been read.
+# One failing page in a hundred must not cost all pages that have been read.
 TRIES_OF_A_PAGE = 3
 
 
@@ -27,6 +27,11 @@ class Question:
     issuance_id: int
     recipient: str
     first_attempt_at: datetime
+
+    @property
+    def sent_after(self) -> datetime:
+        """No assertion from before this time answers the question."""
+        return self.first_attempt_at - CLOCK_MARGIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,45 +52,15 @@ def look_up(
     questions: Iterable[Question],
     before_next_page: Callable[[], None] = lambda: None,
 ) -> dict[int, LookUpAnswer]:
-    """Answer for every question, by issuance id; one pass over the badge's assertions serves them all.
+    """Answer every question, by issuance id; one pass over the badge's assertions serves them all.
 
     `before_next_page` is called before each page but the first, and may wait, or raise to end the look-up.
     """
-    open_questions = {question.recipient: question for question in questions}
-    oldest = min(question.first_attempt_at for question in open_questions.values()) - CLOCK_MARGIN
-    answers: dict[int, LookUpAnswer] = {}
-    pages = read = 0
-    blind = False
-    newest: datetime | None = None
-    previous: datetime | None = None
-    sorted_so_far = True
+    search = _Search(badge_id, provider_id, {question.recipient: question for question in questions})
     try:
         for page in client.assertions(badge_id, provider_id=provider_id, tries=TRIES_OF_A_PAGE):
-            pages += 1
-            for assertion in page.items:
-                read += 1
-                created = assertion.time_created
-                if created is not None:
-                    # A server that ignores the order asked for is read to the end.
-                    sorted_so_far = sorted_so_far and (previous is None or created <= previous)
-                    newest, previous = newest or created, created
-                    if created < oldest:
-                        continue
-                if assertion.status == "Revoked" or assertion.provider_id not in (None, provider_id):
-                    continue
-                if not assertion.recipient_email:
-                    blind = True
-                    continue
-                question = open_questions.get(recipient_key(assertion.recipient_email))
-                if question is None or question.issuance_id in answers:
-                    continue
-                if created is None or created >= question.first_attempt_at - CLOCK_MARGIN:
-                    looked = f"assertions of badge {badge_id}: found {storable(assertion.id)} on page {pages}"
-                    answers[question.issuance_id] = LookUpAnswer(Outcome.FOUND, looked, assertion)
-            if len(answers) == len(open_questions):
-                break
-            # Many made in one second show no order at all: only a step back in time shows that the newest come first.
-            if sorted_so_far and newest and previous and previous < newest and previous < oldest:
+            search.read(page.items)
+            if search.is_over:
                 break
             if page.page < page.pages:
                 before_next_page()
@@ -94,11 +69,71 @@ def look_up(
     except NavigatrError as error:
         rest = LookUpAnswer(Outcome.LOOKUP_FAILED, f"assertions of badge {badge_id}: {error}", error=error)
     else:
-        looked = f"assertions of badge {badge_id}, newest first: {read} on {pages} page(s)"
-        if blind:
-            rest = LookUpAnswer(Outcome.LOOKUP_REFUSED, f"{looked}; recipients are hidden from this account")
-        else:
-            rest = LookUpAnswer(Outcome.NOT_THERE, looked)
-    for question in open_questions.values():
-        answers.setdefault(question.issuance_id, rest)
-    return answers
+        rest = search.not_found()
+    return {question.issuance_id: rest for question in search.questions.values()} | search.answers
+
+
+class _Search:
+    """One pass over a badge's assertions. `questions` by recipient; `answers` by issuance id."""
+
+    def __init__(self, badge_id: int, provider_id: int, questions: dict[str, Question]) -> None:
+        self.badge_id, self.provider_id = badge_id, provider_id
+        self.questions = questions
+        self.answers: dict[int, LookUpAnswer] = {}
+        self._oldest = min(question.sent_after for question in questions.values())
+        self._pages = self._assertions = 0
+        self._recipients_hidden = False
+        # The times of the first and of the last assertion read, and whether none was later than the one before it.
+        self._first: datetime | None = None
+        self._last: datetime | None = None
+        self._newest_first = True
+
+    def read(self, page: Iterable[Assertion]) -> None:
+        """Look for answers on one more page."""
+        self._pages += 1
+        for assertion in page:
+            self._assertions += 1
+            self._note_order(assertion.time_created)
+            if self._may_answer(assertion):
+                self._answer(assertion)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all are found, or what follows is older than every question.
+
+        Only a step back in time shows that the newest come first: many made in one second show no order, and a server
+        that ignores the order asked for is read to the end.
+        """
+        if len(self.answers) == len(self.questions):
+            return True
+        steps_back = self._first is not None and self._last is not None and self._last < self._first
+        return self._newest_first and steps_back and self._last is not None and self._last < self._oldest
+
+    def not_found(self) -> LookUpAnswer:
+        """The answer for all that were not found. Where an account sees no recipients, nothing can be said."""
+        looked_up = f"assertions of badge {self.badge_id}, newest first: {self._assertions} on {self._pages} page(s)"
+        if self._recipients_hidden:
+            return LookUpAnswer(Outcome.LOOKUP_REFUSED, f"{looked_up}; recipients are hidden from this account")
+        return LookUpAnswer(Outcome.NOT_THERE, looked_up)
+
+    def _note_order(self, created: datetime | None) -> None:
+        if created is not None:
+            self._newest_first = self._newest_first and (self._last is None or created <= self._last)
+            self._first, self._last = self._first or created, created
+
+    def _may_answer(self, assertion: Assertion) -> bool:
+        if assertion.time_created is not None and assertion.time_created < self._oldest:
+            return False
+        return assertion.status != "Revoked" and assertion.provider_id in (None, self.provider_id)
+
+    def _answer(self, assertion: Assertion) -> None:
+        if not assertion.recipient_email:
+            self._recipients_hidden = True
+            return
+        question = self.questions.get(recipient_key(assertion.recipient_email))
+        created = assertion.time_created
+        if question is None or question.issuance_id in self.answers:
+            return
+        if created is None or created >= question.sent_after:
+            found = f"assertions of badge {self.badge_id}: found {storable(assertion.id)} on page {self._pages}"
+            self.answers[question.issuance_id] = LookUpAnswer(Outcome.FOUND, found, assertion)

@@ -1,55 +1,49 @@
-"""Issuing: takes what is due, issues it in Navigatr, and writes down what became of each.
+"""Rounds of sending: take what is due, issue it in Navigatr, and write down what became of each.
 
-The story of one issuance: `claim` (claiming.py) takes it with a lease; what may have been sent before is looked up
-first; a thread sends it (sending.py), with no transaction and no lock held; `write_settled` (settling.py) writes its
-new state and its audit row together. A worker that dies leaves a lease that runs out, and `sweep` then marks the answer
-unknown. Each learner gets each badge once.
+The story of one issuance in a round:
+
+1. `claim` (claiming.py) takes it with a lease, and decides what needs no call.
+2. What may have been sent before is looked up first (lookup.py).
+3. A thread (callers.py) sends it (calls.py), with no transaction and no lock held.
+4. `write_down` (settling.py) writes its new state and its audit row together.
+
+A worker that dies leaves a lease that runs out, and the sweep (sweeping.py) then marks the answer unknown. Each learner
+gets each badge once.
 """
 
-import threading
-import uuid
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
-from queue import Empty, SimpleQueue
 from time import monotonic
 
 from django.conf import settings
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from navigatr_client import NavigatrClient, NavigatrError, NavigatrTokenRefused
 from vault.keys import WrongKey
 
-from .. import connections, meanings
+from .. import connections
 from ..connections import navigatr_client_for
 from ..meanings import Outcome
-from ..models import Issuance, IssuanceAttempt, NavigatrConnection
+from ..models import Issuance, IssuanceQuerySet, NavigatrConnection
+from ..transitions import NOTHING_OPEN
 from . import circuit, limits
-from .calls import LookedUp, LookUpEnded, Sent, look_up_rows, payload, send
-from .claiming import claim, lease_of
+from .callers import Call, Callers, NotBegun, Result, outcome_of
+from .calls import LookedUp, Sent, look_up_rows, payload, send
+from .circuit import Circuit, Verdict
+from .claiming import Claimed, claim
 from .confirming import confirm_due
-from .settling import TRY_AGAIN, database_may_be_away, settle, write_down
-from .sweeping import hold_what_is_off, sweep
+from .leases import Leases
+from .settling import Settled, database_may_be_away, settle, write_down
+from .sweeping import sweep
 from .tally import Tally
 
-State = Issuance.State
-Kind = IssuanceAttempt.Kind
-
-# Results are written together: at most so many, at most so long after they came.
-WRITE_EVERY = 250
-WRITE_AFTER_SECONDS = 0.25
+# How often a round asks the database whether others were told to wait, and whether something new is due.
 LOOK_EVERY_SECONDS = 1.0
 
-# Outcomes that say that Navigatr is in trouble; those that may end the round; those after which nothing more is begun;
-# and a look-up's that send at once.
-TROUBLE = {Outcome.UNAVAILABLE, Outcome.UNCLEAR}
-STOPS_OTHERS = {*TRY_AGAIN, Outcome.TOKEN_REFUSED}
-CONCERNS_ALL = {Outcome.TOKEN_REFUSED, Outcome.RATE_LIMITED}
-SEND_AT_ONCE = {Outcome.NOT_THERE, Outcome.LOOKUP_REFUSED}
+# Outcomes of a look-up after which the issuance is sent at once.
+SENT_AT_ONCE = {Outcome.NOT_THERE, Outcome.LOOKUP_REFUSED}
 
 
 def never() -> bool:
@@ -87,10 +81,10 @@ def send_due(connection: NavigatrConnection, *, should_stop: Callable[[], bool] 
     try:
         navigatr_client_for(connection).close()
     except NavigatrTokenRefused:
-        connections.pause(connection, now=timezone.now(), asked_at=timezone.now())
+        connections.pause(connection, asked_at=timezone.now())
         return Tally()
     tally = _Round(connection, should_stop).run()
-    # What has waited long goes out once Moodle has said that it is still so.
+    # What has waited long is sent once Moodle has said that it is still so.
     while not should_stop() and circuit.may_send(connection, timezone.now()):
         if not confirm_due(connection, now=timezone.now(), should_stop=should_stop):
             break
@@ -99,132 +93,87 @@ def send_due(connection: NavigatrConnection, *, should_stop: Callable[[], bool] 
 
 
 def due_connections(now: datetime) -> list[NavigatrConnection]:
-    """The connections that have something to send and may send it."""
+    """The connections that have something to send, or to look up, and may do so."""
+    due = Issuance.objects.due(now)
     return [
         connection
         for connection in NavigatrConnection.objects.sendable(now)
-        if Issuance.objects.due(now).filter(connection=connection).exists()
+        if due.unknown_for(connection).exists() or _has_unsent(connection, due)
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class NotBegun:
-    """A thread did not begin with these: they may belong to another worker by now, or the connection is to wait."""
-
-    rows: list[Issuance]
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """Something for a thread to ask Navigatr, the issuances that it is about, and the moment when it may begin."""
-
-    rows: list[Issuance]
-    ask: Callable[[NavigatrClient], Sent | LookedUp]
-    begin_at: datetime
-
-
-def outcome_of(error: Exception | None) -> Outcome | None:
-    """What an error stands for; None where there was none."""
-    if error is None:
-        return None
-    return meanings.of_error(error) if isinstance(error, NavigatrError) else Outcome.OUR_BUG
+def _has_unsent(connection: NavigatrConnection, due: IssuanceQuerySet) -> bool:
+    """Whether one of the courses that award badges with the connection has something due. Each is asked for itself."""
+    waiting = due.filter(NOTHING_OPEN, course=OuterRef("course")).order_by()
+    return connection.mappings.filter(Exists(waiting), active=True).order_by().exists()
 
 
 class _Round:
-    """One run of `send_due`: threads talk to Navigatr; this thread claims, writes results and renews the leases."""
+    """One run of `send_due`. Threads talk to Navigatr; this thread claims, writes results and renews the leases."""
 
     def __init__(self, connection: NavigatrConnection, should_stop: Callable[[], bool]) -> None:
-        self.connection = connection
-        self.should_stop = should_stop
-        self.claim_id = uuid.uuid4()
-        self.tally = Tally()
-        # What may not begin yet; calls for the threads, None to end one; what comes back; and the claimed rows that
-        # are not settled yet.
-        self.scheduled: deque[Call] = deque()
-        self.calls: SimpleQueue[Call | None] = SimpleQueue()
-        self.results: SimpleQueue[Sent | LookedUp | NotBegun] = SimpleQueue()
-        self.unsettled: dict[int, Issuance] = {}
-        self.handed_back: list[int] = []
-        self.threads: list[Future[None]] = []
-        self.more = True
-        self.halted = self.rested = False
-        self.failures = connection.failures
-        self.probe: datetime | None = None
-        self.looked = monotonic()
-        # Set by the thread that is told that the token is refused, or to wait: no other begins a call after that.
-        self.refused = threading.Event()
-        # Nothing is begun from then on: without a renewal its lease may run out before the answer comes.
-        self.begin_until = timezone.now() + settings.LEASE
+        self._connection, self._should_stop = connection, should_stop
+        self._leases = Leases(connection)
+        self._callers = Callers(connection, self._leases.may_begin)
+        self._circuit = Circuit(connection)
+        self._tally = Tally()
+        # Claimed rows whose results are not written yet, by number.
+        self._in_hand: dict[int, Issuance] = {}
+        # Rows that went back into the queue unsent.
+        self._left: list[int] = []
+        self._more = True
+        self._halted = False
+        self._looked_at = monotonic()
 
     def run(self) -> Tally:
         """Claim, send and settle until nothing is due, the connection rests, or it is told to stop."""
-        with ThreadPoolExecutor(settings.SEND_THREADS, thread_name_prefix="send") as pool:
+        with self._callers:
             try:
-                self._claim_more(pool)
-                while self.unsettled:
-                    self._begin_what_may()
-                    self._settle(self._collect())
-                    self._raise_what_ended_a_thread()
-                    if not self.halted and self.should_stop():
+                self._claim_more()
+                while self._in_hand:
+                    self._callers.begin(len(self._in_hand))
+                    self._settle(self._callers.collect(len(self._in_hand)))
+                    self._callers.raise_failure()
+                    if self._should_stop():
                         self._halt()
-                    with database_may_be_away(unless=not self.unsettled):
-                        self._renew_leases()
+                    with database_may_be_away(unless=not self._in_hand):
+                        self._leases.renew(self._in_hand, timezone.now())
                         self._look_around()
-                        if not self.halted and self._has_room():
-                            self._claim_more(pool)
+                        if self._has_room():
+                            self._claim_more()
             finally:
-                try:
-                    self._halt()
-                finally:
-                    for _thread in self.threads:
-                        self.calls.put(None)
-        if self.handed_back:
-            # What came back after the rest had been held waits as they do.
-            with database_may_be_away():
-                hold_what_is_off()
-                self.tally.held += Issuance.objects.filter(pk__in=self.handed_back, state=State.HELD).count()
-        return self.tally
+                self._halt()
+        self._count_held()
+        return self._tally
 
-    @property
-    def probing(self) -> bool:
-        """After a run of failures one issuance goes first, to see whether Navigatr is back."""
-        tripped: bool = self.failures >= settings.CIRCUIT_THRESHOLD
-        return tripped
+    # Taking work
 
     def _has_room(self) -> bool:
         """Whether to take more: the threads soon have nothing to do, and a crash would leave few answers unknown."""
-        few = self.calls.qsize() < settings.SEND_BATCH // 2 and len(self.unsettled) < 2 * settings.SEND_BATCH
-        return self.more and few
+        few = self._callers.waiting < settings.SEND_BATCH // 2 and len(self._in_hand) < 2 * settings.SEND_BATCH
+        return self._more and few and not self._halted
 
-    def _claim_more(self, pool: ThreadPoolExecutor) -> None:
+    def _claim_more(self) -> None:
         """Take more into hand; several claims in a row when one only decided things without a call."""
         now = timezone.now()
-        while self.more and now < self.begin_until and not self.should_stop():
-            if not circuit.may_send(self.connection, now):
-                self.more = False
+        while self._more and self._leases.may_begin(now) and not self._should_stop():
+            if not circuit.may_send(self._connection, now):
+                self._more = False
                 return
-            limit = 1 if self.probing else settings.SEND_BATCH
-            claimed = claim(self.connection, self.claim_id, limit=limit, now=now)
-            self.tally.add(claimed.tally)
-            rows = claimed.rows
+            probing = self._circuit.probing
+            limit = 1 if probing else settings.SEND_BATCH
+            claimed = claim(self._connection, self._leases.claim_id, limit=limit, now=now)
+            self._tally.add(claimed.tally)
+            self._in_hand.update((row.pk, row) for row in claimed.rows)
+            self._callers.schedule(_calls(claimed, self._callers, now))
             # What was decided without a call is no probe.
-            self.more = claimed.more and not (self.probing and rows)
-            self.unsettled.update((row.pk, row) for row in rows)
-            asks: list[tuple[list[Issuance], Callable[[NavigatrClient], Sent | LookedUp]]] = [
-                *((together, partial(look_up_rows, together, ended=self.refused)) for together in claimed.look_up),
-                *(([row], partial(send, row, payload(row, now=now))) for row in claimed.send),
-            ]
-            self.scheduled.extend(Call(*ask, at) for ask, at in zip(asks, claimed.begin_at, strict=True))
-            if rows and self.probing:
-                self.probe = circuit.take_probe(self.connection, self.failures, now=now)
-                if self.probe is None:
-                    # Another worker's probe is on its way, and one is enough.
-                    self._halt()
-                    return
-            self._begin_what_may()
-            while len(self.threads) < min(len(self.unsettled), settings.SEND_THREADS):
-                self.threads.append(pool.submit(self._work))
-            if self.unsettled or claimed.limited:
+            self._more = claimed.more and not (probing and claimed.rows)
+            if probing and claimed.rows and not self._circuit.take_probe(now):
+                # Another worker's probe is on its way, and one is enough.
+                self._halt()
+                return
+            self._callers.begin(len(self._in_hand))
+            if self._in_hand or claimed.limited:
                 return
 
     def _look_around(self) -> None:
@@ -232,139 +181,90 @@ class _Round:
 
         One call that takes long holds up neither.
         """
-        if self.halted or self.probe is not None or monotonic() - self.looked < LOOK_EVERY_SECONDS:
+        recently = monotonic() - self._looked_at < LOOK_EVERY_SECONDS
+        if self._halted or self._circuit.probe_is_under_way or recently:
             return
-        self.looked = monotonic()
-        if circuit.may_send(self.connection, timezone.now()):
-            self.more = True
+        self._looked_at = monotonic()
+        if circuit.may_send(self._connection, timezone.now()):
+            self._more = True
         else:
             self._halt()
 
-    def _begin_what_may(self) -> None:
-        """Hand the threads those calls whose time has come."""
-        now = timezone.now()
-        while self.scheduled and self.scheduled[0].begin_at <= now:
-            self.calls.put(self.scheduled.popleft())
+    # Writing results
 
-    def _work(self) -> None:
-        """One thread: a client of its own, call after call, until told to end."""
-        with navigatr_client_for(self.connection) as client:
-            while (call := self.calls.get()) is not None:
-                if self.refused.is_set() or timezone.now() >= self.begin_until:
-                    self.results.put(NotBegun(call.rows))
-                    continue
-                try:
-                    result = call.ask(client)
-                except LookUpEnded:
-                    self.results.put(NotBegun(call.rows))
-                    continue
-                if outcome_of(result.error) in CONCERNS_ALL:
-                    self.refused.set()
-                self.results.put(result)
-
-    def _raise_what_ended_a_thread(self) -> None:
-        """A thread that ended before it was told to has failed; what it had in hand is looked up after the lease."""
-        for thread in self.threads:
-            if thread.done():
-                thread.result()
-
-    def _collect(self) -> list[Sent | LookedUp | NotBegun]:
-        """The results that came within a moment, up to one write's worth; at once when one may concern the others."""
-        until = monotonic() + WRITE_AFTER_SECONDS
-        results: list[Sent | LookedUp | NotBegun] = []
-        outstanding = len(self.unsettled)
-        while len(results) < min(WRITE_EVERY, outstanding) and (left := until - monotonic()) > 0:
-            with suppress(Empty):
-                results.append(newest := self.results.get(timeout=left))
-                if isinstance(newest, NotBegun) or outcome_of(newest.error) in STOPS_OTHERS:
-                    break
-        return results
-
-    def _settle(self, collected: Sequence[Sent | LookedUp | NotBegun]) -> None:
+    def _settle(self, results: Sequence[Result]) -> None:
         """Write new states and audit rows of these results in one transaction, then see how the connection does."""
-        not_begun = [result for result in collected if isinstance(result, NotBegun)]
-        if not_begun or self.refused.is_set():
+        not_begun = [row for result in results if isinstance(result, NotBegun) for row in result.rows]
+        if not_begun or self._callers.refused.is_set():
             self._halt()
-        if not_begun:
             self._hand_back(not_begun)
-        results = [result for result in collected if not isinstance(result, NotBegun)]
-        if not results:
+        answers = [result for result in results if not isinstance(result, NotBegun)]
+        if not answers:
             return
         now = timezone.now()
-        for row, attempt in write_down(settle(results, now), self.claim_id, now):
-            del self.unsettled[row.pk]
-            self.tally.attempts += 1
-            self.tally.count(row.state)
-            # What was looked up and is not there goes out again in this very round.
-            self.more = self.more or attempt.outcome in SEND_AT_ONCE
+        for settled in write_down(settle(answers, now), self._leases.claim_id, now):
+            self._note(settled)
         with database_may_be_away():
-            for result in results:
-                limits.count_more(self.connection, result.calls - 1, since=result.at)
-            self._see_how_the_connection_does(results, now)
+            for answer in answers:
+                limits.count_more(self._connection, answer.calls - 1, since=answer.at)
+                self._see_how_the_connection_does(answer, now)
 
-    def _see_how_the_connection_does(self, results: Sequence[Sent | LookedUp], now: datetime) -> None:
-        """Failures that concern everybody stop the round: a refused token, a pause asked for, a run of failures."""
-        for result in results:
-            error, outcome = result.error, outcome_of(result.error)
-            if outcome is Outcome.OUR_BUG:
-                # A fault of ours says nothing about Navigatr.
-                continue
-            if outcome is Outcome.TOKEN_REFUSED:
-                connections.pause(self.connection, now=now, asked_at=result.at)
-            elif outcome is Outcome.RATE_LIMITED:
-                asked = error.retry_after if isinstance(error, NavigatrError) else None
-                circuit.rest(self.connection, asked or settings.RETRY_FIRST, outcome, now=now)
-            elif outcome not in TROUBLE:
-                # An answer, whatever it said: Navigatr is there.
-                self.more = self.more or self.probing
-                self._count_failures(0)
-                self.probe = None
-            elif not (self.rested or self.refused.is_set()):
-                self._count_failures(self.failures + 1)
-                if self.probing:
-                    self._halt()
-                    self.rested = True
-                    circuit.rest(self.connection, circuit.circuit_pause(self.failures), outcome, now=now)
+    def _note(self, settled: Settled) -> None:
+        """Count a result that is written."""
+        row, outcome = settled.row, settled.attempt.outcome
+        del self._in_hand[row.pk]
+        self._tally.attempts += 1
+        if outcome == Outcome.TOKEN_REFUSED:
+            self._left.append(row.pk)
+        else:
+            self._tally.count(row.state)
+        # What was looked up and is not there is sent in this very round.
+        self._more = self._more or outcome in SENT_AT_ONCE
 
-    def _count_failures(self, failures: int) -> None:
-        if failures != self.failures:
-            self.failures = failures
-            circuit.count_failures(self.connection, failures, probe=self.probe)
+    def _see_how_the_connection_does(self, answer: Sent | LookedUp, now: datetime) -> None:
+        """What concerns everybody stops the round: a refused token, a pause asked for, a row of failures."""
+        error, outcome = answer.error, outcome_of(answer.error)
+        if outcome is Outcome.TOKEN_REFUSED:
+            connections.pause(self._connection, asked_at=answer.at)
+        elif outcome is Outcome.RATE_LIMITED:
+            wanted: timedelta | None = error.retry_after if isinstance(error, NavigatrError) else None
+            circuit.rest(self._connection, wanted or settings.RETRY_FIRST, outcome, now=now)
+        # A fault of ours says nothing about Navigatr, nor does a failure after it has told this round to wait.
+        elif outcome is not Outcome.OUR_BUG and not (outcome in circuit.TROUBLE and self._callers.refused.is_set()):
+            verdict = self._circuit.note(outcome, now)
+            self._more = self._more or verdict is Verdict.BACK_AGAIN
+            if verdict is Verdict.REST:
+                self._halt()
+
+    # Ending
 
     def _halt(self) -> None:
         """Begin nothing more, and hand back at once what no thread has begun."""
-        if self.halted:
-            return
-        self.halted = True
-        back = [*self.scheduled]
-        self.scheduled.clear()
-        with suppress(Empty):
-            while (call := self.calls.get_nowait()) is not None:
-                back.append(call)
-        self._hand_back(back)
+        if not self._halted:
+            self._halted = True
+            self._hand_back(self._callers.withdraw())
 
-    def _hand_back(self, unbegun: Sequence[Call | NotBegun]) -> None:
-        """Let others take these; those that others have taken already stay theirs."""
-        back = [row.pk for call in unbegun for row in call.rows]
-        self.handed_back += back
-        for pk in back:
-            del self.unsettled[pk]
+    def _hand_back(self, rows: Sequence[Issuance]) -> None:
+        pks = [row.pk for row in rows]
+        self._left += pks
+        for pk in pks:
+            del self._in_hand[pk]
         # Without the database their leases run out, and they are looked up for nothing.
-        with database_may_be_away():
-            mine = Issuance.objects.filter(pk__in=back, claim=self.claim_id, state=State.SENDING)
-            # What was never begun has not begun its week.
-            mine.filter(failures=0, maybe_sent=False).update(first_attempt_at=None)
-            mine.update(state=State.QUEUED, claim=None, leased_until=None)
+        if pks:
+            with database_may_be_away():
+                self._leases.hand_back(pks)
 
-    def _renew_leases(self) -> None:
-        """Keep what is in hand ours while Navigatr is slow.
+    def _count_held(self) -> None:
+        """Count what is held because the connection was paused, or the mapping disabled, in this round."""
+        if self._left:
+            with database_may_be_away():
+                self._tally.held += Issuance.objects.filter(pk__in=self._left).switched_off().count()
 
-        What could not be renewed in time, as the database was away or this machine stood still, may be another's by
-        now: it is not renewed, and the threads begin nothing more.
-        """
-        now = timezone.now()
-        if self.begin_until - settings.LEASE * 2 / 3 < now < self.begin_until:
-            mine = Issuance.objects.filter(pk__in=list(self.unsettled), claim=self.claim_id, state=State.SENDING)
-            renewed = mine.update(leased_until=now + lease_of(self.connection))
-            # Where some are another's already, the clocks of two hosts differ, and no lease can be trusted.
-            self.begin_until = now + settings.LEASE if renewed == len(self.unsettled) else now
+
+def _calls(claimed: Claimed, callers: Callers, now: datetime) -> list[Call]:
+    """What is to be asked about the rows of a claim, each from its own moment on."""
+    asks: list[tuple[list[Issuance], Callable[[NavigatrClient], Sent | LookedUp]]] = [
+        *((rows, partial(look_up_rows, rows, ended=callers.refused)) for rows in claimed.look_up),
+        *(([row], partial(send, row, payload(row, now=now))) for row in claimed.send),
+    ]
+    return [Call(rows, ask, begin_at) for (rows, ask), begin_at in zip(asks, claimed.begin_at, strict=True)]

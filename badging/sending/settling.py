@@ -1,6 +1,6 @@
-"""Writing down what came back: an issuance's new state together with its audit row.
+"""Settling: what an answer does to an issuance, written together with its audit row.
 
-The database may be away for a moment meanwhile; an answer is not lost for that.
+The database may be away for a moment meanwhile; no answer is lost for that.
 """
 
 import logging
@@ -8,9 +8,11 @@ import random
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from time import monotonic, sleep
+from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, transaction
@@ -18,15 +20,15 @@ from django.db import connection as database
 
 from navigatr_client import Assertion, NavigatrError, NavigatrTokenRefused
 
-from .. import audit, meanings
+from .. import audit, meanings, transitions
 from ..mapping import web_address
 from ..meanings import Outcome
-from ..models import ONE_REPEAT, CourseBadgeMapping, Issuance, IssuanceAttempt
+from ..models import CourseBadgeMapping, Issuance, IssuanceAttempt, Unanswered
 from ..privacy import end_erased
-from ..queueing import move_to
+from ..queueing import cancel_unmapped
 from ..scrubbing import storable
+from ..transitions import Change, Event
 from .backoff import given_up, next_attempt_at
-from .bulk import update_rows
 from .calls import LookedUp, Sent, log_fault
 from .lookup import LookUpAnswer
 
@@ -35,201 +37,213 @@ log = logging.getLogger(__name__)
 State = Issuance.State
 Kind = IssuanceAttempt.Kind
 
-# What the database's being away is told by, and how often it is asked again.
+# Errors of a database that is away, and how often it is asked again.
 DATABASE_AWAY = (OperationalError, InterfaceError)
 TRY_THE_DATABASE_EVERY = timedelta(seconds=0.5)
 
 # Failures that may pass.
 TRY_AGAIN = {Outcome.UNAVAILABLE, Outcome.UNCLEAR, Outcome.RATE_LIMITED}
 
-
-def settle(results: Sequence[Sent | LookedUp], now: datetime) -> list[tuple[Issuance, IssuanceAttempt]]:
-    """Move every issuance of these results on (in memory), and return each with its audit row."""
-    settled: list[tuple[Issuance, IssuanceAttempt]] = []
-    for result in results:
-        if isinstance(result, Sent):
-            settled.append((result.row, settle_sent(result, now)))
-        else:
-            settled.extend((row, settle_looked_up(row, result, now)) for row in result.rows)
-    return settled
-
-
-def settle_sent(result: Sent, now: datetime) -> IssuanceAttempt:
-    """Move the issuance on by what came back (in memory), and return its audit row."""
-    row, error = result.row, result.error
-    row.score_tried = row.completion.score
-    if result.assertion is not None:
-        outcome = Outcome.PERHAPS_TWICE if row.lookups_refused else Outcome.ISSUED
-        issued(row, result.assertion, outcome, now)
-    elif isinstance(error, NavigatrError):
-        outcome = meanings.of_error(error)
-        if outcome is Outcome.TOKEN_REFUSED:
-            # Nobody's fault among the learners: it waits, and its tries are not used up.
-            finish(row, State.HELD, Outcome.CONNECTION_PAUSED)
-        elif outcome is Outcome.NOT_MET:
-            finish(row, State.NOT_MET, outcome)
-        elif outcome in TRY_AGAIN:
-            if outcome is Outcome.UNCLEAR:
-                row.maybe_sent = True
-                row.lookups_refused = after_a_repeat(row)
-            retry_later(row, outcome, now, error.retry_after)
-        else:
-            finish(row, State.FAILED, outcome)
-    else:
-        # Where the fault struck is not known, so neither is whether the request went out.
-        outcome = Outcome.OUR_BUG
-        row.maybe_sent = True
-        finish(row, State.FAILED, outcome)
-    return audit.attempt(
-        row, Kind.SEND, outcome, at=result.at, duration=result.duration, error=error, status=result.status,
-        next_at=row.next_attempt_at,
-    )  # fmt: skip
-
-
-def settle_looked_up(row: Issuance, result: LookedUp, now: datetime) -> IssuanceAttempt:
-    """Move one looked-up issuance on (in memory), and return its audit row."""
-    finding = result.findings.get(row.pk) or LookUpAnswer(Outcome.OUR_BUG, "")
-    outcome, error = finding.outcome, finding.error or result.error
-    if finding.assertion is not None:
-        issued(row, finding.assertion, Outcome.FOUND, now)
-    elif outcome is Outcome.NOT_THERE:
-        row.maybe_sent, row.lookups_refused = False, 0
-        again_at_once(row, outcome, now)
-    elif outcome is Outcome.LOOKUP_REFUSED:
-        # It may be in Navigatr all the same, and stays marked so until it is known to be issued.
-        row.lookups_refused += 1
-        if row.lookups_refused == ONE_REPEAT:
-            again_at_once(row, outcome, now)
-        else:
-            finish(row, State.FAILED, outcome)
-    elif isinstance(error, NavigatrTokenRefused):
-        finish(row, State.HELD, Outcome.CONNECTION_PAUSED)
-    elif isinstance(error, NavigatrError):
-        retry_later(row, outcome, now, error.retry_after)
-    else:
-        finish(row, State.FAILED, Outcome.OUR_BUG)
-    return audit.attempt(
-        row, Kind.LOOKUP, outcome, at=result.at, duration=result.duration, error=error,
-        looked_up=finding.looked_up, next_at=row.next_attempt_at,
-    )  # fmt: skip
-
-
-def issued(row: Issuance, assertion: Assertion, how: Outcome, now: datetime) -> None:
-    """Navigatr has it."""
-    finish(row, State.ISSUED, how)
-    row.maybe_sent = False
-    row.assertion_id, row.assertion_url = storable(assertion.id)[:64], web_address(storable(assertion.url))
-    row.issued_at = now
-
-
-def finish(row: Issuance, state: State, reason: Outcome) -> None:
-    """Out of the worker's hands, with this state and reason."""
-    row.state, row.reason = state, reason
-    row.claim = row.leased_until = row.next_attempt_at = None
-
-
-def again_at_once(row: Issuance, reason: Outcome, now: datetime) -> None:
-    """Back into the queue, to be sent in this very moment with all that has changed since."""
-    finish(row, State.QUEUED, reason)
-    row.next_attempt_at = now
-
-
-def after_a_repeat(row: Issuance) -> int:
-    """What `lookups_refused` is once an answer is unknown again: the one repeat without a look-up is used up."""
-    return max(row.lookups_refused, ONE_REPEAT + 1) if row.lookups_refused else 0
-
-
-def retry_later(row: Issuance, reason: Outcome, now: datetime, retry_after: timedelta | None) -> None:
-    """Back into the queue for later, or given up after RETRY_GIVE_UP."""
-    row.failures += 1
-    at = next_attempt_at(row.failures, now, spread=random.uniform(-1, 1), retry_after=retry_after)
-    # What was queued anew, by hand or when its connection was on again, has the whole time again.
-    if given_up(max(row.first_attempt_at or row.queued_at, row.queued_at), at):
-        finish(row, State.FAILED, Outcome.GAVE_UP)
-    else:
-        finish(row, State.QUEUED, reason)
-        row.next_attempt_at = at
-
-
-SETTLED_FIELDS = [
-    "state", "reason", "claim", "leased_until", "next_attempt_at", "failures", "maybe_sent", "lookups_refused",
-    "score_tried", "assertion_id", "assertion_url", "issued_at",
+# The columns that an answer may change.
+SETTLED = [
+    "state", "reason", "claim", "leased_until", "next_attempt_at", "failures", "unanswered", "score_tried",
+    "assertion_id", "assertion_url", "issued_at",
 ]  # fmt: skip
 
 
-def write_settled(
-    rows: Sequence[Issuance], attempts: Sequence[IssuanceAttempt], claim_id: uuid.UUID, now: datetime
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """One issuance with what was decided about it (in memory), and the audit row that tells so."""
+
+    row: Issuance
+    attempt: IssuanceAttempt
+
+
+def settle(results: Sequence[Sent | LookedUp], now: datetime) -> list[Settled]:
+    """Move every issuance of these results on (in memory), each with its audit row."""
+    settled: list[Settled] = []
+    for result in results:
+        if isinstance(result, Sent):
+            settled.append(_settle_sent(result, now))
+        else:
+            settled.extend(_settle_looked_up(row, result, now) for row in result.rows)
+    return settled
+
+
+def _settle_sent(result: Sent, now: datetime) -> Settled:
+    row, error = result.row, result.error
+    outcome, change = after_sending(result, now, spread=random.uniform(-1, 1))
+    transitions.change_row(row, change)
+    attempt = audit.attempt(
+        row, Kind.SEND, outcome, at=result.at, duration=result.duration, error=error, status=result.status,
+        next_at=row.next_attempt_at,
+    )  # fmt: skip
+    return Settled(row, attempt)
+
+
+def _settle_looked_up(row: Issuance, result: LookedUp, now: datetime) -> Settled:
+    finding = result.findings.get(row.pk) or LookUpAnswer(Outcome.OUR_BUG, "")
+    error = finding.error or result.error
+    transitions.change_row(row, after_look_up(row, finding, error, now, spread=random.uniform(-1, 1)))
+    attempt = audit.attempt(
+        row, Kind.LOOKUP, finding.outcome, at=result.at, duration=result.duration, error=error,
+        looked_up=finding.looked_up, next_at=row.next_attempt_at,
+    )  # fmt: skip
+    return Settled(row, attempt)
+
+
+def after_sending(result: Sent, now: datetime, *, spread: float) -> tuple[Outcome, Change]:
+    """How a request to issue ended, and what that does to the issuance. Changes nothing. `spread`: see backoff.py."""
+    row, error = result.row, result.error
+    tried: dict[str, Any] = {"score_tried": row.completion.score}
+    if result.assertion is not None:
+        unseen = row.unanswered in (Unanswered.REPEAT, Unanswered.REPEATED)
+        outcome = Outcome.PERHAPS_TWICE if unseen else Outcome.ISSUED
+        return outcome, _issued(result.assertion, outcome, now, tried)
+    if not isinstance(error, NavigatrError):
+        # Where the fault struck is not known, so neither is whether the request went out.
+        unknown = Unanswered(row.unanswered).after_another
+        return Outcome.OUR_BUG, Change(Event.FAIL, Outcome.OUR_BUG, tried | {"unanswered": unknown})
+    outcome = meanings.of_error(error)
+    if outcome is Outcome.TOKEN_REFUSED:
+        # No fault of the learner's: it waits until the connection has a new token, and its tries are not used up.
+        return outcome, Change(Event.TRY_AGAIN, "", tried | {"next_attempt_at": now})
+    if outcome is Outcome.NOT_MET:
+        return outcome, Change(Event.NOT_MET, outcome, tried)
+    if outcome not in TRY_AGAIN:
+        return outcome, Change(Event.FAIL, outcome, tried)
+    if outcome is Outcome.UNCLEAR:
+        tried["unanswered"] = Unanswered(row.unanswered).after_another
+    return outcome, _later(row, outcome, now, error.retry_after, spread, tried)
+
+
+def after_look_up(
+    row: Issuance, finding: LookUpAnswer, error: Exception | None, now: datetime, *, spread: float
+) -> Change:
+    """What the answer of a look-up does to the issuance. Changes nothing. `spread`: see backoff.py."""
+    outcome = finding.outcome
+    if finding.assertion is not None:
+        return _issued(finding.assertion, Outcome.FOUND, now, {})
+    at_once = {"next_attempt_at": now}
+    if outcome is Outcome.NOT_THERE:
+        return Change(Event.TRY_AGAIN, outcome, at_once | {"unanswered": Unanswered.NOTHING})
+    if outcome is Outcome.LOOKUP_REFUSED:
+        # It may be in Navigatr all the same, and is marked so until it is known to be issued.
+        if row.unanswered == Unanswered.UNKNOWN:
+            return Change(Event.TRY_AGAIN, outcome, at_once | {"unanswered": Unanswered.REPEAT})
+        return Change(Event.FAIL, outcome)
+    if isinstance(error, NavigatrTokenRefused):
+        return Change(Event.TRY_AGAIN, "", at_once)
+    if isinstance(error, NavigatrError):
+        return _later(row, outcome, now, error.retry_after, spread, {})
+    return Change(Event.FAIL, Outcome.OUR_BUG)
+
+
+def _issued(assertion: Assertion, how: Outcome, now: datetime, values: dict[str, Any]) -> Change:
+    found = {
+        "unanswered": Unanswered.NOTHING,
+        "assertion_id": storable(assertion.id)[:64],
+        "assertion_url": web_address(storable(assertion.url)),
+        "issued_at": now,
+    }
+    return Change(Event.ISSUE, how, values | found)
+
+
+def _later(
+    row: Issuance, reason: Outcome, now: datetime, retry_after: timedelta | None, spread: float, values: dict[str, Any]
+) -> Change:
+    """Try again later, or give up after RETRY_GIVE_UP."""
+    failures = row.failures + 1
+    at = next_attempt_at(failures, now, spread=spread, retry_after=retry_after)
+    values = values | {"failures": failures}
+    if given_up(_trying_since(row), at):
+        return Change(Event.FAIL, Outcome.GAVE_UP, values)
+    return Change(Event.TRY_AGAIN, reason, values | {"next_attempt_at": at})
+
+
+def _trying_since(row: Issuance) -> datetime:
+    """Since when it has been tried. It has the whole time again once it is queued anew, or its hold is over."""
+    mapping = row.mapping
+    moments = [row.first_attempt_at, row.connection.resumed_at, mapping and mapping.resumed_at]
+    return max(row.queued_at, *(moment for moment in moments if moment))
+
+
+def write_settled(settled: Sequence[Settled], claim_id: uuid.UUID, now: datetime) -> None:
     """Write these outcomes and their audit rows in one transaction.
 
     A row whose lease ran out meanwhile belongs to somebody else, who looks it up first: only that it *was* issued is
     written over what stands there. The audit row is written in any case.
     """
+    rows = [one.row for one in settled]
+    pks = [row.pk for row in rows]
     with transaction.atomic():
-        ours = set(
-            Issuance.objects.filter(pk__in=[row.pk for row in rows], claim=claim_id)
-            .select_for_update()
-            .values_list("pk", flat=True)
-        )
-        update_rows([row for row in rows if row.pk in ours], SETTLED_FIELDS)
+        # In one order, as whoever changes a mapping waits for these rows as well (mapping.py).
+        own = Issuance.objects.filter(pk__in=pks, claim=claim_id).order_by("pk").select_for_update()
+        ours = set(own.values_list("pk", flat=True))
+        transitions.write_rows([row for row in rows if row.pk in ours], SETTLED)
         for row in rows:
             if row.pk not in ours and row.state == State.ISSUED:
-                Issuance.objects.filter(pk=row.pk).exclude(state=State.ISSUED).update(
-                    **{name: getattr(row, name) for name in SETTLED_FIELDS}
-                )
-        for attempt in attempts:
+                written = {name: getattr(row, name) for name in SETTLED if name not in ("state", "reason")}
+                transitions.change([row.pk], Event.ISSUE_LATE, reason=Outcome(row.reason), **written)
+        for one in settled:
             # A try before this one may have been rolled back after it got its number.
-            attempt.pk = None
-        IssuanceAttempt.objects.bulk_create(attempts)
-        # What was refused under a mapping that has been changed since goes on under the new one.
-        refused = [
-            row
-            for row in rows
-            if row.pk in ours
-            and (row.state in (State.FAILED, State.NOT_MET) or (row.state == State.HELD and not row.maybe_sent))
-        ]
-        mappings = CourseBadgeMapping.objects.filter(course__in={row.course_id for row in refused})
-        current = {mapping.course_id: mapping for mapping in mappings.select_related("connection")} if refused else {}
-        for row in refused:
-            mapping = current.get(row.course_id)
-            if mapping is not None and not mapping.awards(row):
-                move_to(mapping, Issuance.objects.filter(pk=row.pk), now=now)
+            one.attempt.pk = None
+        IssuanceAttempt.objects.bulk_create([one.attempt for one in settled])
+        _follow_mappings([row for row in rows if row.pk in ours], now)
         # Who was erased while a badge was on its way does not come back with the answer.
-        end_erased(Issuance.objects.filter(pk__in=[row.pk for row in rows]))
+        end_erased(Issuance.objects.filter(pk__in=pks))
 
 
-def write_down(
-    settled: Sequence[tuple[Issuance, IssuanceAttempt]], claim_id: uuid.UUID, now: datetime
-) -> list[tuple[Issuance, IssuanceAttempt]]:
+def _follow_mappings(rows: Sequence[Issuance], now: datetime) -> None:
+    """Cancel what was not sent and has no mapping any more; queue what was refused as a badge awarded no more."""
+    unsent = [row for row in rows if row.state in transitions.UNSENT and not row.is_unknown]
+    if not unsent:
+        return
+    cancel_unmapped(Issuance.objects.filter(pk__in=[row.pk for row in unsent]))
+    mappings = CourseBadgeMapping.objects.filter(course__in={row.course_id for row in unsent}).order_by()
+    current = {mapping.course_id: mapping for mapping in mappings}
+    refused = [row for row in unsent if row.state in (State.FAILED, State.NOT_MET) and row.course_id in current]
+    transitions.requeue([row.pk for row in refused if not current[row.course_id].awards(row)], now=now)
+
+
+def write_down(settled: Sequence[Settled], claim_id: uuid.UUID, now: datetime) -> list[Settled]:
     """Write these outcomes, each alone where together they cannot be written; returns what was written.
 
     One that cannot be written at all ends as a fault of ours that a person sees, and costs the others nothing. Raises
     the database's error when it stays away.
     """
-    rows, attempts = [row for row, _ in settled], [attempt for _, attempt in settled]
     try:
-        persist(partial(write_settled, rows, attempts, claim_id, now), is_written=partial(is_written, attempts[0]))
+        persist(partial(write_settled, settled, claim_id, now), is_written=partial(is_written, settled[0].attempt))
     except DATABASE_AWAY:
         raise
     except (DatabaseError, ValueError) as fault:
         if len(settled) > 1:
             return [written for one in settled for written in write_down([one], claim_id, now)]
-        [(row, attempt)] = settled
-        log_fault("writing down", row.pk, fault)
-        finish(row, State.FAILED, Outcome.OUR_BUG)
-        row.maybe_sent, row.issued_at, row.assertion_id, row.assertion_url = True, None, "", ""
-        told = audit.attempt(
-            row, Kind(attempt.kind), Outcome.OUR_BUG, at=attempt.at, duration=attempt.duration, error=fault,
-            status=attempt.status,
-        )  # fmt: skip
-        persist(partial(write_settled, [row], [told], claim_id, now), is_written=partial(is_written, told))
-        return [(row, told)]
+        return [_write_fault(settled[0], fault, claim_id, now)]
     return list(settled)
+
+
+def _write_fault(one: Settled, fault: Exception, claim_id: uuid.UUID, now: datetime) -> Settled:
+    """Write that an answer could not be written."""
+    row, attempt = one.row, one.attempt
+    log_fault("writing down", row.pk, fault)
+    # As it stands in the database: taken, without what could not be written.
+    row.refresh_from_db(fields=SETTLED)
+    unknown = Unanswered(row.unanswered).after_another
+    if row.claim == claim_id:
+        transitions.change_row(row, Change(Event.FAIL, Outcome.OUR_BUG, {"unanswered": unknown}))
+    failed = audit.attempt(
+        row, Kind(attempt.kind), Outcome.OUR_BUG, at=attempt.at, duration=attempt.duration, error=fault,
+        status=attempt.status,
+    )  # fmt: skip
+    instead = Settled(row, failed)
+    persist(partial(write_settled, [instead], claim_id, now), is_written=partial(is_written, failed))
+    return instead
 
 
 @contextmanager
 def database_may_be_away(*, unless: bool = False) -> Iterator[None]:
-    """What happens inside may be left out when the database is away, because it is tried again soon.
+    """Leave out what is inside while the database is away, because it is tried again soon.
 
     `unless`: nobody would try again, so raise.
     """
@@ -265,6 +279,6 @@ def persist(write: Callable[[], None], *, is_written: Callable[[], bool]) -> Non
 
 
 def is_written(attempt: IssuanceAttempt) -> bool:
-    """Whether this very audit row stands in the database, and with it all that was written together with it."""
+    """Whether this audit row stands in the database, and with it all that was written together with it."""
     same = IssuanceAttempt.objects.filter(issuance=attempt.issuance, kind=attempt.kind, at=attempt.at)
     return same.exists()

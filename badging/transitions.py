@@ -1,0 +1,173 @@
+"""The one place where an issuance changes its state.
+
+`TABLE` names each event, the states in which it may happen, and the state that it leads to. Whoever changes a state
+calls `change` for rows in the database, or `change_row` for a row in a worker's hands, which is written later. What a
+state demands of the other columns (a lease, a time for the next try) is set here as well. docs/architecture.md shows
+the table, and the state machine of the tests compares every change with it.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal, NamedTuple
+
+from django.db.models import Q
+
+from .meanings import Outcome
+from .models import Issuance, Unanswered
+
+State = Issuance.State
+
+# How many rows one UPDATE names.
+CHANGED_AT_ONCE = 500
+
+EVERY = Q()
+NOTHING_OPEN = Q(unanswered=Unanswered.NOTHING)
+
+
+class Event(StrEnum):
+    """What can happen to an issuance."""
+
+    CLAIM = "claim"
+    STEP_ASIDE = "step aside"
+    HAND_BACK = "hand back"
+    LEASE_RUNS_OUT = "lease runs out"
+    TRY_AGAIN = "try again"
+    ISSUE = "issue"
+    ISSUE_LATE = "issue late"
+    NOT_MET = "requirement not met"
+    FAIL = "fail"
+    HOLD = "hold"
+    REQUEUE = "requeue"
+    CANCEL = "cancel"
+    ERASE = "erase"
+
+
+class Transition(NamedTuple):
+    """From which states an event leads to which, and what it stands for."""
+
+    sources: frozenset[State]
+    target: State
+    meaning: str
+
+
+UNSENT = frozenset({State.QUEUED, State.HELD, State.FAILED, State.NOT_MET})
+
+TABLE: dict[Event, Transition] = {
+    Event.CLAIM: Transition(frozenset({State.QUEUED}), State.SENDING, "A worker takes it, with a lease."),
+    Event.STEP_ASIDE: Transition(
+        frozenset({State.QUEUED}), State.QUEUED, "The same badge is on its way to the same person in this moment."
+    ),
+    Event.HAND_BACK: Transition(frozenset({State.SENDING}), State.QUEUED, "The worker stopped before it began."),
+    Event.LEASE_RUNS_OUT: Transition(
+        frozenset({State.SENDING}), State.QUEUED, "The worker died, so the answer is unknown: it is looked up first."
+    ),
+    Event.TRY_AGAIN: Transition(
+        frozenset({State.SENDING}), State.QUEUED, "The answer allows another try, now or after a while."
+    ),
+    Event.ISSUE: Transition(frozenset({State.SENDING}), State.ISSUED, "Navigatr has issued it."),
+    Event.ISSUE_LATE: Transition(
+        frozenset(State) - {State.ISSUED},
+        State.ISSUED,
+        "Navigatr has issued it, and says so after the lease of the worker had run out.",
+    ),
+    Event.NOT_MET: Transition(
+        frozenset({State.QUEUED, State.SENDING}),
+        State.NOT_MET,
+        "The score is too low or missing, or Navigatr says that the badge's requirement is not met.",
+    ),
+    Event.FAIL: Transition(
+        frozenset({State.QUEUED, State.SENDING}), State.FAILED, "A person must act; the reason says how."
+    ),
+    Event.HOLD: Transition(
+        frozenset({State.QUEUED}), State.HELD, "Moodle says that it is not to be sent now, or its date is implausible."
+    ),
+    Event.REQUEUE: Transition(
+        frozenset(State) - {State.SENDING, State.ISSUED},
+        State.QUEUED,
+        "Its reason has passed, its course has another badge, or a person sends it again.",
+    ),
+    Event.CANCEL: Transition(
+        UNSENT,
+        State.CANCELLED,
+        "The mapping was removed, the learner has the badge already, or a person cancels it.",
+    ),
+    Event.ERASE: Transition(
+        frozenset(State) - {State.SENDING, State.ISSUED, State.CANCELLED},
+        State.CANCELLED,
+        "The learner's data was erased.",
+    ),
+}
+
+
+class Change(NamedTuple):
+    """What was decided about one issuance: the event, its reason (None: as it was), and further columns."""
+
+    event: Event
+    reason: Outcome | Literal[""] | None = None
+    values: dict[str, Any] = {}
+
+    @property
+    def state(self) -> State:
+        """The state that it leads to."""
+        return TABLE[self.event].target
+
+
+class NotAllowed(Exception):
+    """The event may not happen to an issuance in this state; nothing was changed."""
+
+
+def change(
+    rows: Iterable[int], event: Event, *, where: Q = EVERY, reason: Outcome | Literal[""] | None = None, **values: Any
+) -> int:
+    """Let an event happen to the issuances with these numbers; returns to how many it did.
+
+    Those in a state in which it may not happen are left alone, and those that `where` leaves out. Without a `reason`
+    the old one stays. `where` asks for columns of the row itself, as the state is asked for: PostgreSQL then asks again
+    if a worker has taken the row since the statement began, which it does not for a query inside the UPDATE.
+    """
+    pks = list(rows)
+    allowed = Q(state__in=TABLE[event].sources)
+    columns = _columns(event, reason) | values
+    return sum(
+        Issuance.objects.filter(allowed, where, pk__in=pks[start : start + CHANGED_AT_ONCE]).update(**columns)
+        for start in range(0, len(pks), CHANGED_AT_ONCE)
+    )
+
+
+def change_row(row: Issuance, decided: Change) -> None:
+    """Let what was decided happen to a row in memory, which the caller writes. Raises NotAllowed."""
+    if row.state not in TABLE[decided.event].sources:
+        raise NotAllowed(f"{decided.event}: an issuance that is {row.state}")
+    for name, value in (_columns(decided.event, decided.reason) | decided.values).items():
+        setattr(row, name, value)
+
+
+def write_rows(rows: Sequence[Issuance], fields: Sequence[str]) -> None:
+    """Write these columns of rows that stand in the database, as they are in memory."""
+    if rows:
+        Issuance.objects.bulk_create(rows, update_conflicts=True, unique_fields=["pk"], update_fields=fields)
+
+
+def requeue(rows: Iterable[int], *, now: datetime) -> int:
+    """Put the issuances with these numbers back into the queue as if they were new; returns how many.
+
+    What may have been sent is looked up first, from the time of its first try on.
+    """
+    pks = list(rows)
+    afresh: dict[str, Any] = {"reason": "", "queued_at": now, "next_attempt_at": now, "failures": 0}
+    count = change(pks, Event.REQUEUE, where=NOTHING_OPEN, first_attempt_at=None, **afresh)
+    return count + change(pks, Event.REQUEUE, where=~NOTHING_OPEN, unanswered=Unanswered.UNKNOWN, **afresh)
+
+
+def _columns(event: Event, reason: Outcome | Literal[""] | None) -> dict[str, Any]:
+    """The columns that the event sets. Only a row in a worker's hands has a lease, only a waiting one a next try."""
+    target = TABLE[event].target
+    columns: dict[str, Any] = {"state": target}
+    if reason is not None:
+        columns["reason"] = reason
+    if target != State.SENDING:
+        columns |= {"claim": None, "leased_until": None}
+    if target not in (State.SENDING, State.QUEUED):
+        columns["next_attempt_at"] = None
+    return columns
