@@ -92,7 +92,6 @@ def make_issuance(
         course=completion.course,
         learner=completion.learner,
         completion=completion,
-        mapping=mapping,
         connection=mapping.connection,
         **owed | fields,
     )

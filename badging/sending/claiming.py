@@ -257,7 +257,7 @@ def _has_it_already(connection: NavigatrConnection, rows: Sequence[Issuance], no
     The person is asked for as well as the address, which may have changed since they got the badge.
     """
     of_learner = _holders(connection, rows, "learner_id", {row.learner_id for row in rows})
-    of_address = _holders(connection, rows, "recipient_key", {row.recipient_key for row in rows} - {""})
+    of_address = _holders(connection, rows, "recipient_key", {row.recipient_key for row in rows})
     found = {}
     for row in rows:
         holder = of_learner.get((row.badge_id, row.learner_id))
@@ -276,7 +276,9 @@ def _holders(
     """The issuances of these rows' badges that are in Navigatr or may be, by badge and a column; issued ones win."""
     badges = {row.badge_id for row in rows}
     held = Issuance.objects.perhaps_sent().filter(environment=connection.environment, badge_id__in=badges)
-    found = held.filter(**{f"{by}__in": values}).values_list("badge_id", by, "learner_id", "state", "pk")
+    # The constraint's index has no rows without a recipient, and is used only for a query that says so.
+    held = held.exclude(recipient_key="") if by == "recipient_key" else held
+    found = held.filter(**{f"{by}__in": values}).order_by().values_list("badge_id", by, "learner_id", "state", "pk")
     issued_last = sorted(found, key=lambda holder: holder[3] == State.ISSUED)
     return {(badge, value): (learner, state, pk) for badge, value, learner, state, pk in issued_last}
 

@@ -62,7 +62,7 @@ def test_an_issued_badge_is_kept_with_its_assertion(sandbox: Sandbox) -> None:
     assert (row.state, row.reason, row.assertion_id) == (State.ISSUED, Outcome.ISSUED, str(assertion.id))
     assert row.assertion_url.endswith(f"/assertion/{assertion.id}")
     assert row.issued_at is not None
-    assert (row.claim, row.leased_until, row.next_attempt_at, row.maybe_sent) == (None, None, None, False)
+    assert (row.claim, row.leased_until, row.next_attempt_at, row.is_unknown) == (None, None, None, False)
     [attempt] = attempts(row)
     assert (attempt.kind, attempt.status, attempt.outcome) == ("send", 201, Outcome.ISSUED)
     assert attempt.duration is not None
@@ -136,7 +136,7 @@ def test_an_answer_that_is_final_ends_in_a_state_that_says_why(
     row = owe(map_course(sandbox))
     sandbox.faults.on(fault)
     send(row)
-    assert (row.state, row.reason, row.next_attempt_at, row.maybe_sent) == (state, reason, None, False)
+    assert (row.state, row.reason, row.next_attempt_at, row.is_unknown) == (state, reason, None, False)
     [attempt] = attempts(row)
     assert (attempt.status, attempt.outcome, attempt.next_attempt_at) == (status, reason, None)
     assert attempt.detail
@@ -236,7 +236,7 @@ def test_a_badge_issued_behind_an_unknown_answer_is_found_and_not_sent_again(
     row = owe(map_course(sandbox))
     sandbox.faults.plan(row.learner.email, fault, seconds=1.3)
     tally = send(row)
-    assert (row.state, row.reason, row.maybe_sent, row.failures) == (State.QUEUED, Outcome.UNCLEAR, True, 1)
+    assert (row.state, row.reason, row.is_unknown, row.failures) == (State.QUEUED, Outcome.UNCLEAR, True, 1)
     assert tally.retry == 1
     [first] = attempts(row)
     assert (first.status, first.outcome, first.next_attempt_at) == (status, Outcome.UNCLEAR, row.next_attempt_at)
@@ -254,7 +254,7 @@ def test_what_was_not_issued_is_looked_up_and_sent_again_in_the_same_round(sandb
     row = owe(map_course(sandbox))
     sandbox.faults.plan(row.learner.email, fault, seconds=1.3)
     send(row)
-    assert (row.state, row.maybe_sent) == (State.QUEUED, True)
+    assert (row.state, row.is_unknown) == (State.QUEUED, True)
     bring_forward(row)
     tally = send(row)
     assert row.state == State.ISSUED
@@ -268,7 +268,7 @@ def test_a_connection_that_is_refused_has_sent_nothing_and_needs_no_look_up(sand
     good = settings.NAVIGATR_URLS
     settings.NAVIGATR_URLS = {"staging": "http://127.0.0.1:1/v1"}
     send(row)
-    assert (row.state, row.reason, row.maybe_sent) == (State.QUEUED, Outcome.UNAVAILABLE, False)
+    assert (row.state, row.reason, row.is_unknown) == (State.QUEUED, Outcome.UNAVAILABLE, False)
     settings.NAVIGATR_URLS = good
     bring_forward(row)
     send(row)
@@ -286,7 +286,7 @@ def test_a_refused_look_up_is_followed_by_one_more_try_and_no_third(sandbox: San
     assert attempts(row)[1].status == 403
     bring_forward(row)
     send(row)
-    assert (row.state, row.reason, row.maybe_sent) == (State.FAILED, Outcome.LOOKUP_REFUSED, True)
+    assert (row.state, row.reason, row.is_unknown) == (State.FAILED, Outcome.LOOKUP_REFUSED, True)
     assert len(sandbox.navigatr.puts) == 2
 
 
@@ -308,7 +308,7 @@ def test_a_look_up_that_fails_is_tried_again_before_anything_is_sent(sandbox: Sa
     bring_forward(row)
     fault = sandbox.faults.on("503", call="lookup", retry_after=3600)
     send(row)
-    assert (row.state, row.reason, row.maybe_sent, row.failures) == (State.QUEUED, "lookup_failed", True, 2)
+    assert (row.state, row.reason, row.is_unknown, row.failures) == (State.QUEUED, "lookup_failed", True, 2)
     assert row.next_attempt_at is not None
     assert row.next_attempt_at > timezone.now() + timedelta(minutes=59)
     sandbox.faults.off(fault.id)
@@ -325,7 +325,7 @@ def test_a_token_refused_at_the_look_up_pauses_the_connection_too(sandbox: Sandb
     bring_forward(row)
     sandbox.faults.on("401", call="lookup")
     send(row)
-    assert (row.state, row.reason, row.maybe_sent) == (State.HELD, Outcome.CONNECTION_PAUSED, True)
+    assert (row.state, row.reason, row.is_unknown) == (State.HELD, Outcome.CONNECTION_PAUSED, True)
     sandbox.faults.clear()
     connections.retest(NavigatrConnection.objects.get(), actor=None, now=timezone.now())
     send(row)
@@ -362,7 +362,7 @@ def test_a_kill_between_the_call_and_the_audit_row_never_issues_twice(sandbox: S
         client.issue(row.badge_id, **calls.payload(row, now=timezone.now()))
     assert sweeping.sweep(now=timezone.now()) == 1
     row.refresh_from_db()
-    assert (row.state, row.reason, row.maybe_sent) == (State.QUEUED, Outcome.LEASE_RAN_OUT, True)
+    assert (row.state, row.reason, row.is_unknown) == (State.QUEUED, Outcome.LEASE_RAN_OUT, True)
     send(row)
     assert told(row) == [("send", "lease_ran_out"), ("lookup", "found")]
     assert row.state == State.ISSUED
@@ -407,10 +407,10 @@ def test_an_answer_after_the_lease_ran_out_is_told_and_only_a_success_is_taken(
 
 
 def test_a_late_look_up_does_not_undo_what_was_issued(sandbox: Sandbox) -> None:
-    row = owe(map_course(sandbox), maybe_sent=True)
+    row = owe(map_course(sandbox), unanswered="unknown")
     claim_id = uuid.uuid4()
     [[taken]] = claiming.claim(row.connection, claim_id, limit=1, now=timezone.now()).look_up
-    Issuance.objects.filter(pk=row.pk).update(state="issued", assertion_id="7", claim=None, maybe_sent=False)
+    Issuance.objects.filter(pk=row.pk).update(state="issued", assertion_id="7", claim=None, unanswered="")
     with connections.navigatr_client_for(row.connection) as client:
         found = calls.look_up_rows([taken], client, ended=threading.Event())
     attempt = settling.settle_looked_up(taken, found, timezone.now())
@@ -424,7 +424,7 @@ def test_retries_end_after_a_week_and_a_person_can_start_them_anew(sandbox: Sand
     row = owe(map_course(sandbox), first_attempt_at=long_ago, queued_at=long_ago, failures=9)
     sandbox.faults.plan(row.learner.email, "500_before", times=2)
     assert send(row).failed == 1
-    assert (row.state, row.reason, row.maybe_sent) == (State.FAILED, Outcome.GAVE_UP, True)
+    assert (row.state, row.reason, row.is_unknown) == (State.FAILED, Outcome.GAVE_UP, True)
     assert by_hand.send_again(Issuance.objects.all(), now=timezone.now()) == 1
     send(row)
     # Looked up, sent, and failed again: but the week starts anew.
@@ -593,7 +593,7 @@ def test_two_learners_with_one_address_get_one_badge_and_the_second_waits_for_a_
 
 def test_a_learner_whose_other_course_may_have_sent_the_badge_waits_for_a_person(sandbox: Sandbox) -> None:
     mapping = map_course(sandbox)
-    first = owe(mapping, state="failed", reason="gave_up", maybe_sent=True)
+    first = owe(mapping, state="failed", reason="gave_up", unanswered="unknown")
     second = owe(map_course(sandbox, mapping.connection, make_course(mapping.course.site)), first.learner)
     send(second)
     assert (second.state, second.reason) == (State.FAILED, Outcome.MAY_HOLD)
@@ -602,7 +602,7 @@ def test_a_learner_whose_other_course_may_have_sent_the_badge_waits_for_a_person
 
 def test_a_second_learner_waits_for_a_person_where_nobody_knows_if_the_first_has_it(sandbox: Sandbox) -> None:
     mapping = map_course(sandbox)
-    owe(mapping, person={"email": "shared@example.org"}, state="failed", reason="lookup_refused", maybe_sent=True)
+    owe(mapping, person={"email": "shared@example.org"}, state="failed", reason="lookup_refused", unanswered="unknown")
     second = owe(mapping, person={"email": "shared@example.org"})
     send(second)
     assert (second.state, second.reason) == (State.FAILED, Outcome.DUPLICATE_RECIPIENT)
@@ -627,7 +627,7 @@ def test_the_database_has_the_last_word_on_one_badge_for_one_address(sandbox: Sa
     key = recipient_key("shared@example.org")
     owe(mapping, state="issued", assertion_id="1", recipient_key=key)
     with pytest.raises(IntegrityError):
-        owe(mapping, maybe_sent=True, recipient_key=key)
+        owe(mapping, unanswered="unknown", recipient_key=key)
 
 
 def test_a_changed_address_is_used_for_what_was_never_sent_and_the_old_one_for_the_look_up(sandbox: Sandbox) -> None:
@@ -850,7 +850,7 @@ def test_few_are_in_hand_at_once_however_many_one_call_is_about(sandbox: Sandbox
     mapping = map_course(sandbox)
     for _ in range(48):
         row = owe(mapping)
-        Issuance.objects.filter(pk=row.pk).update(maybe_sent=True, recipient_key=recipient_key(row.learner.email))
+        Issuance.objects.filter(pk=row.pk).update(unanswered="unknown", recipient_key=recipient_key(row.learner.email))
     sandbox.faults.on("slow", call="lookup", seconds=0.05)
     in_hand: list[int] = []
 
@@ -909,7 +909,7 @@ def test_a_fault_of_ours_waits_for_a_person_and_is_logged_without_personal_data(
     row = owe(map_course(sandbox, connect(sandbox, failures=4)))
     with caplog.at_level(logging.INFO):
         send(row)
-    assert (row.state, row.reason, row.maybe_sent) == (State.FAILED, Outcome.OUR_BUG, True)
+    assert (row.state, row.reason, row.is_unknown) == (State.FAILED, Outcome.OUR_BUG, True)
     assert attempts(row)[0].detail == "Broken"
     assert f"issuing issuance {row.pk} failed in the portal itself: Broken at breaks:" in caplog.text
     assert row.learner.email not in caplog.text
@@ -924,9 +924,9 @@ def test_a_fault_of_ours_in_a_look_up_waits_for_a_person(
         raise Broken("ana@example.org")
 
     monkeypatch.setattr(NavigatrClient, "assertions", breaks)
-    row = owe(map_course(sandbox), maybe_sent=True)
+    row = owe(map_course(sandbox), unanswered="unknown")
     send(row)
-    assert (row.state, row.reason, row.maybe_sent) == (State.FAILED, Outcome.OUR_BUG, True)
+    assert (row.state, row.reason, row.is_unknown) == (State.FAILED, Outcome.OUR_BUG, True)
     assert told(row) == [("lookup", "our_bug")]
     assert "ana@example.org" not in caplog.text
 
@@ -979,7 +979,7 @@ def test_a_learner_erased_while_sending_does_not_come_back(
     attempt = settling.settle_sent(result, timezone.now())
     settling.write_settled([taken], [attempt], claim_id, timezone.now())
     row.refresh_from_db()
-    assert (row.state, row.reason, row.recipient_key, row.maybe_sent) == (state, reason, "", False)
+    assert (row.state, row.reason, row.recipient_key, row.is_unknown) == (state, reason, "", False)
     assert row.learner.erased_at is not None
     assert row.learner.email == ""
 
@@ -995,9 +995,9 @@ def test_a_learner_erased_while_a_worker_died_is_not_sent(sandbox: Sandbox) -> N
 
 
 def test_an_unknown_answer_of_an_erased_learner_is_not_looked_up(sandbox: Sandbox) -> None:
-    row = owe(map_course(sandbox), maybe_sent=True, person={"erased_at": timezone.now()})
+    row = owe(map_course(sandbox), unanswered="unknown", person={"erased_at": timezone.now()})
     send(row)
-    assert (row.state, row.reason, row.maybe_sent, row.recipient_key) == (State.CANCELLED, Outcome.ERASED, False, "")
+    assert (row.state, row.reason, row.is_unknown, row.recipient_key) == (State.CANCELLED, Outcome.ERASED, False, "")
     assert not sandbox.navigatr.ledger
 
 
@@ -1011,7 +1011,7 @@ def test_sending_threads_do_no_database_work(sandbox: Sandbox, monkeypatch: pyte
 
     monkeypatch.setattr(BaseDatabaseWrapper, "ensure_connection", noted)
     mapping = map_course(sandbox)
-    rows = [owe(mapping) for _ in range(10)] + [owe(mapping, maybe_sent=True)]
+    rows = [owe(mapping) for _ in range(10)] + [owe(mapping, unanswered="unknown")]
     send(rows[0])
     assert Issuance.objects.filter(state=State.ISSUED).count() == 11
     assert threads == {threading.current_thread().name}

@@ -203,7 +203,7 @@ def test_changing_to_a_paused_connection_holds_what_waits() -> None:
 def test_removing_cancels_what_is_not_sent_and_keeps_the_rest() -> None:
     mapping = make_mapping()
     unsent = [make_issuance(mapping, state=state) for state in ("queued", "held", "failed", "not_met")]
-    unknown = make_issuance(mapping, maybe_sent=True)
+    unknown = make_issuance(mapping, unanswered="unknown")
     issued = make_issuance(mapping, state="issued", assertion_id="1")
     assert mappings.remove_mapping(mapping) == 4
     for row in unsent:
@@ -247,7 +247,7 @@ def test_a_press_that_changes_nothing_leaves_no_entry() -> None:
 
 def test_cancelling_by_hand_leaves_what_may_have_been_sent() -> None:
     mapping = make_mapping()
-    row, unknown = make_issuance(mapping), make_issuance(mapping, maybe_sent=True)
+    row, unknown = make_issuance(mapping), make_issuance(mapping, unanswered="unknown")
     assert by_hand.cancel(Issuance.objects.all()) == 1
     row.refresh_from_db()
     unknown.refresh_from_db()

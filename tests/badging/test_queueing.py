@@ -204,13 +204,13 @@ def test_another_failure_is_not_mended_by_a_changed_profile() -> None:
 
 
 def test_what_may_have_been_sent_keeps_its_badge_when_it_is_queued_anew() -> None:
-    row = make_issuance(state="failed", reason="gave_up", maybe_sent=True, first_attempt_at=NOW, lookups_refused=2)
+    row = make_issuance(state="failed", reason="gave_up", unanswered="unknown", first_attempt_at=NOW, lookups_refused=2)
     assert row.mapping is not None
     row.mapping.badge_id = 112
     row.mapping.save()
     assert queueing.requeue(Issuance.objects.all(), now=LATER) == 1
     row.refresh_from_db()
-    assert (row.state, row.badge_id, row.maybe_sent, row.lookups_refused) == (State.QUEUED, 111, True, 0)
+    assert (row.state, row.badge_id, row.is_unknown, row.lookups_refused) == (State.QUEUED, 111, True, 0)
     # The look-up goes back to the first attempt; the week of tries begins anew.
     assert (row.first_attempt_at, row.queued_at) == (NOW, LATER)
 
@@ -252,7 +252,7 @@ def test_held_rows_go_on_when_both_mapping_and_connection_are_on() -> None:
 
 
 def test_what_may_have_been_sent_under_a_removed_mapping_goes_on_to_its_look_up() -> None:
-    row = make_issuance(state="held", reason="mapping_disabled", maybe_sent=True)
+    row = make_issuance(state="held", reason="mapping_disabled", unanswered="unknown")
     assert row.mapping is not None
     mappings.remove_mapping(row.mapping)
     row.refresh_from_db()

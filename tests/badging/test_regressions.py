@@ -40,7 +40,7 @@ def test_what_was_on_its_way_while_its_course_was_mapped_anew_goes_on_under_the_
 
 
 def test_an_erased_learners_unknown_answer_ends_even_when_its_course_was_mapped_anew(sandbox: Sandbox) -> None:
-    row = owe(map_course(sandbox), maybe_sent=True)
+    row = owe(map_course(sandbox), unanswered="unknown")
     claim_id = uuid.uuid4()
     claiming.claim(row.connection, claim_id, limit=1, now=timezone.now())
     map_anew(row, OTHER_BADGE)
@@ -50,4 +50,4 @@ def test_an_erased_learners_unknown_answer_ends_even_when_its_course_was_mapped_
     claimed = claiming.claim(row.connection, claim_id, limit=2, now=timezone.now())
     row.refresh_from_db()
     assert (claimed.rows, claimed.more) == ([], False)
-    assert (row.state, row.reason, row.maybe_sent) == (State.CANCELLED, Outcome.ERASED, False)
+    assert (row.state, row.reason, row.is_unknown) == (State.CANCELLED, Outcome.ERASED, False)

@@ -139,7 +139,7 @@ def test_a_refused_look_up_is_never_forgotten_however_its_repeat_ends(sandbox: S
     bring_forward(row)
     send(row)
     assert told(row) == [("send", "unclear"), ("lookup", "lookup_refused"), ("send", "unpublished")]
-    assert (row.state, row.maybe_sent) == (State.FAILED, True)
+    assert (row.state, row.is_unknown) == (State.FAILED, True)
     sandbox.faults.clear()
     by_hand.send_again(Issuance.objects.all(), now=timezone.now())
     send(row)
@@ -156,7 +156,7 @@ def stopped_between_a_refused_look_up_and_its_repeat(sandbox: Sandbox) -> Issuan
     bring_forward(row)
     rounds.send_due(row.connection, should_stop=lambda: bool(lookups(sandbox)))
     row.refresh_from_db()
-    assert (row.state, row.reason, row.maybe_sent) == (State.QUEUED, Outcome.LOOKUP_REFUSED, True)
+    assert (row.state, row.reason, row.is_unknown) == (State.QUEUED, Outcome.LOOKUP_REFUSED, True)
     return row
 
 
@@ -192,7 +192,7 @@ def test_the_repeat_without_a_look_up_happens_once(sandbox: Sandbox) -> None:
 
 def unknown(mapping: Any, **fields: Any) -> Issuance:
     """An issuance whose answer is unknown."""
-    row = owe(mapping, maybe_sent=True, first_attempt_at=timezone.now(), **fields)
+    row = owe(mapping, unanswered="unknown", first_attempt_at=timezone.now(), **fields)
     Issuance.objects.filter(pk=row.pk).update(recipient_key=recipient_key(row.learner.email))
     return row
 
@@ -233,7 +233,7 @@ def test_an_answer_that_cannot_be_stored_costs_the_others_nothing(sandbox: Sandb
     send(row)
     other.refresh_from_db()
     assert (row.state, other.state) == (state, "issued")
-    assert row.maybe_sent == (state == "failed")
+    assert row.is_unknown == (state == "failed")
     assert IssuanceAttempt.objects.filter(kind="lookup").count() == 2
 
 
@@ -335,7 +335,7 @@ def test_an_end_that_may_have_been_sent_keeps_no_other_course_waiting(sandbox: S
     send(row)
     bring_forward(row)
     send(row)
-    assert (row.state, row.maybe_sent) == (State.NOT_MET, True)
+    assert (row.state, row.is_unknown) == (State.NOT_MET, True)
     other = owe(map_course(sandbox, connection, make_course(first.course.site)), row.learner)
     send(other)
     assert (other.state, other.reason) == (State.FAILED, Outcome.MAY_HOLD)

@@ -436,7 +436,7 @@ class Story(RuleBasedStateMachine):
         assert {person: len(self.calls_for(person)) for person in self.last_calls} == self.last_calls
         for row in Issuance.objects.filter(learner__erased_at__isnull=False).exclude(state=State.SENDING):
             assert row.state in (State.ISSUED, State.CANCELLED)
-            assert (row.recipient_key, row.maybe_sent) == ("", False)
+            assert (row.recipient_key, row.is_unknown) == ("", False)
 
     def attempts_only_grow(self) -> None:
         trail: list[Any] = list(IssuanceAttempt.objects.order_by("pk").values())
@@ -542,7 +542,7 @@ class Story(RuleBasedStateMachine):
             case State.FAILED, Outcome.DUPLICATE_RECIPIENT:
                 return self.another_has_or_may_have_it(row, others)
             case State.FAILED, Outcome.MAY_HOLD:
-                return any(o.maybe_sent and o.learner_id == row.learner_id for o in others)
+                return any(o.is_unknown and o.learner_id == row.learner_id for o in others)
             case State.FAILED, Outcome.GAVE_UP:
                 return row.failures > 0 and (not helped or current is None)
             case state, reason if (state, reason) in REFUSALS.values():
@@ -557,7 +557,7 @@ class Story(RuleBasedStateMachine):
             recipient_key(body["recipient_email"]) == key and body["recipient_lastname"] != row.learner.lastname
             for body in sent
         ) or any(
-            other.state == State.FAILED and other.maybe_sent and key == other.recipient_key and other.pk != row.pk
+            other.state == State.FAILED and other.is_unknown and key == other.recipient_key and other.pk != row.pk
             for other in others
         )
 
@@ -601,7 +601,7 @@ class Story(RuleBasedStateMachine):
         """Where it stands, and how it came there, for whoever reads a failure."""
         told = [f"{attempt.at:%d %H:%M} {attempt.outcome}" for attempt in row.attempts.order_by("pk")]
         where = f"{row.environment} {row.badge_id} of {row.learner} at {row.learner.email}"
-        return [where, row.state, row.reason, "perhaps sent" if row.maybe_sent else "", *told]
+        return [where, row.state, row.reason, "perhaps sent" if row.is_unknown else "", *told]
 
     def calls_for(self, person: str) -> list[Entry]:
         return [

@@ -79,7 +79,7 @@ def test_the_sweep_takes_back_what_was_left_and_sends_it(at_once: None, sandbox:
     kill_while_sending(row)
     tasks.send_sweep()
     row.refresh_from_db()
-    assert (row.state, row.maybe_sent) == ("issued", False)
+    assert (row.state, row.is_unknown) == ("issued", False)
 
 
 @pytest.mark.parametrize(("nudge", "arguments"), [(tasks.nudge, ()), (tasks.nudge_poll, (1,))])
