@@ -614,15 +614,13 @@ class Story(RuleBasedStateMachine):
 
 @pytest.mark.django_db
 def test_any_order_of_events_ends_in_one_badge_or_a_reason_for_each_completion(
-    clock: time_machine.Traveller, settings: Settings
+    clock: time_machine.Traveller, sandbox: Sandbox, settings: Settings
 ) -> None:
     settings.SEND_THREADS = 2
     settings.CIRCUIT_THRESHOLD = 3
-    with Sandbox() as running:
-        settings.NAVIGATR_URLS = {"staging": running.navigatr_url, "production": running.production_url}
 
-        class Here(Story):
-            sandbox = running
+    class Here(Story):
+        """The story in this sandbox, by this clock."""
 
-        Here.clock = clock
-        run_state_machine_as_test(Here, settings=PROFILE)
+    Here.sandbox, Here.clock = sandbox, clock
+    run_state_machine_as_test(Here, settings=PROFILE)

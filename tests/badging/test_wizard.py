@@ -53,14 +53,6 @@ IN_2028 = datetime(2028, 2, 1, 9, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-def sandbox(settings: Any) -> Iterator[Sandbox]:
-    """A pretend Navigatr in both environments, and the portal pointed at it."""
-    with Sandbox() as running:
-        settings.NAVIGATR_URLS = {"staging": running.navigatr_url, "production": running.production_url}
-        yield running
-
-
-@pytest.fixture
 def staging(sandbox: Sandbox) -> NavigatrConnection:
     """A connection to the pretend staging environment."""
     return make_connection(name="Trial", pat=sandbox.pat)
