@@ -16,7 +16,8 @@ from pytest_django.fixtures import Settings
 from badging.models import Issuance, IssuanceAttempt
 from badging.sending import rounds, settling, sweeping
 from sandbox import Sandbox
-from tests.badging.world import map_course, owe, send, told
+from tests.builders import map_course, owe
+from tests.worker import send, trail
 
 # Each statement is a transaction of its own, as in service: a closed connection takes no test's transaction with it.
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -50,7 +51,7 @@ def test_an_answer_that_cannot_be_written_at_once_is_written_when_the_database_i
     with database.execute_wrapper(wrapper):
         assert send(row).issued == 1
     assert len(failed) == len(sandbox.navigatr.puts) == 1
-    assert told(row) == [("send", "issued")]
+    assert trail(row) == [("send", "issued")]
 
 
 def test_an_answer_whose_commit_was_not_confirmed_is_not_written_twice(
@@ -69,7 +70,7 @@ def test_an_answer_whose_commit_was_not_confirmed_is_not_written_twice(
     monkeypatch.setattr(BaseDatabaseWrapper, "_commit", commit_and_break)
     assert send(row).issued == 1
     assert unconfirmed
-    assert told(row) == [("send", "issued")]
+    assert trail(row) == [("send", "issued")]
 
 
 def test_what_is_in_hand_is_written_though_the_database_was_away_when_more_was_wanted(
@@ -107,7 +108,7 @@ def test_what_stays_unwritten_counts_as_unknown_and_is_found(sandbox: Sandbox, s
     sweeping.sweep(now=timezone.now() + timedelta(minutes=10))
     Issuance.objects.update(next_attempt_at=timezone.now())
     send(row)
-    assert told(row) == [("send", "lease_ran_out"), ("lookup", "found")]
+    assert trail(row) == [("send", "lease_ran_out"), ("lookup", "found")]
     assert len(sandbox.navigatr.puts) == 1
 
 
@@ -136,5 +137,5 @@ def test_a_thread_that_ends_before_its_time_ends_the_round_and_its_issuance_is_l
     sweeping.sweep(now=timezone.now() + timedelta(minutes=10))
     Issuance.objects.update(next_attempt_at=timezone.now())
     send(row)
-    assert told(row) == [("send", "lease_ran_out"), ("lookup", "not_there"), ("send", "issued")]
+    assert trail(row) == [("send", "lease_ran_out"), ("lookup", "not_there"), ("send", "issued")]
     assert IssuanceAttempt.objects.count() == 3
