@@ -4,7 +4,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection as database
 from django.utils import timezone
 
 from badging.meanings import Outcome
@@ -17,6 +16,7 @@ from tests.builders import (
     map_course,
     owe,
 )
+from tests.meanwhile import just_before
 from tests.worker import bring_forward, send
 
 pytestmark = pytest.mark.django_db
@@ -99,20 +99,20 @@ def test_only_one_worker_probes(sandbox: Sandbox, settings: Any) -> None:
     assert row.state == State.QUEUED
 
 
-def test_a_worker_that_loses_the_race_for_the_probe_hands_its_row_back(sandbox: Sandbox, settings: Any) -> None:
+def test_a_worker_that_loses_the_race_for_the_probe_hands_its_row_back(
+    sandbox: Sandbox, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     row = owe(map_course(sandbox, connect(sandbox, failures=settings.CIRCUIT_THRESHOLD)))
-    taken = []
+    take_probe, probes = circuit.take_probe, []
 
-    def other_worker_is_faster(execute: Any, sql: str, *arguments: Any) -> Any:
-        # Between the question whether it may send and its own probe.
-        if not taken and sql.startswith('UPDATE "badging_navigatrconnection" SET "not_before"'):
-            taken.append(sql)
-            assert circuit.take_probe(row.connection, settings.CIRCUIT_THRESHOLD, now=timezone.now())
-        return execute(sql, *arguments)
+    def other_worker_is_faster() -> None:
+        probes.append(take_probe(row.connection, settings.CIRCUIT_THRESHOLD, now=timezone.now()))
 
-    with database.execute_wrapper(other_worker_is_faster):
-        assert send(row).attempts == 0
-    assert taken
+    # Between the question whether it may send and its own probe.
+    just_before(monkeypatch, circuit, "take_probe", other_worker_is_faster)
+    assert send(row).attempts == 0
+    assert len(probes) == 1
+    assert probes[0] is not None
     assert (row.state, row.claim) == (State.QUEUED, None)
 
 

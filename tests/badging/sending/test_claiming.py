@@ -8,12 +8,13 @@ from django.db import connection as database
 from django.utils import timezone
 
 from badging.models import Issuance, NavigatrConnection, recipient_key
-from badging.sending import tally
+from badging.sending import limits, tally
 from sandbox import Sandbox
 from tests.builders import (
     map_course,
     owe,
 )
+from tests.meanwhile import just_before
 from tests.worker import Worker, send
 
 pytestmark = pytest.mark.django_db
@@ -58,41 +59,39 @@ def test_a_claim_costs_the_same_whatever_the_number_of_rows(
     assert len(worker.to_send) == len(rows)
 
 
-def test_a_claim_that_others_win_each_time_is_left_to_the_next_sweep(sandbox: Sandbox) -> None:
+def test_a_claim_that_others_win_each_time_is_left_to_the_next_sweep(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mapping = map_course(sandbox)
     other = owe(mapping)
     row = owe(mapping, person={"email": "shared@example.org"})
     Issuance.objects.filter(pk=other.pk).update(next_attempt_at=timezone.now() + MINUTE)
     wins = []
 
-    def other_worker_is_faster(execute: Any, sql: str, *arguments: Any) -> Any:
-        # After the question who holds the badge, and before the row is taken.
-        if sql.startswith('UPDATE "badging_issuance"') and '"claim"' in sql:
-            wins.append(sql)
-            Issuance.objects.filter(pk=other.pk).update(
-                state=State.ISSUED, assertion_id="1", recipient_key=recipient_key("shared@example.org")
-            )
-        return execute(sql, *arguments)
+    def other_worker_is_faster() -> None:
+        wins.append(other)
+        issue_to_shared_address(other)
 
-    with database.execute_wrapper(other_worker_is_faster):
-        assert send(row) == tally.Tally()
-    assert len(wins) == 5
+    # After the question who holds the badge, and before the row is taken.
+    just_before(monkeypatch, limits, "begin_at", other_worker_is_faster)
+    assert send(row) == tally.Tally()
+    # Five tries, and a claim after them that finds nothing more.
+    assert len(wins) == 6
     assert row.state == State.QUEUED
 
 
-def test_what_cannot_be_taken_steps_aside_for_the_others(sandbox: Sandbox) -> None:
+def issue_to_shared_address(row: Issuance) -> None:
+    """Another worker issues the row's badge to an address that is somebody else's as well."""
+    Issuance.objects.filter(pk=row.pk).update(
+        state=State.ISSUED, assertion_id="1", recipient_key=recipient_key("shared@example.org")
+    )
+
+
+def test_what_cannot_be_taken_steps_aside_for_the_others(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     mapping = map_course(sandbox)
     other = owe(mapping, next_attempt_at=timezone.now() + timedelta(hours=1))
     row = owe(mapping, person={"email": "shared@example.org"}, next_attempt_at=timezone.now() - timedelta(hours=1))
     fine = [owe(mapping) for _ in range(3)]
-
-    def other_worker_is_faster(execute: Any, sql: str, *arguments: Any) -> Any:
-        if sql.startswith('UPDATE "badging_issuance"') and '"claim"' in sql and row.pk in arguments[0]:
-            Issuance.objects.filter(pk=other.pk).update(
-                state=State.ISSUED, assertion_id="1", recipient_key=recipient_key("shared@example.org")
-            )
-        return execute(sql, *arguments)
-
-    with database.execute_wrapper(other_worker_is_faster):
-        assert send(row).issued == len(fine)
+    just_before(monkeypatch, limits, "begin_at", lambda: issue_to_shared_address(other))
+    assert send(row).issued == len(fine)
     assert row.state == State.QUEUED
