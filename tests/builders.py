@@ -4,12 +4,26 @@ Each builder takes the fields of its model as keywords. Numbers that must differ
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from decimal import Decimal
+from typing import Any, Literal
 
+from django.utils import timezone
+
+from badging import mapping as mappings
 from badging.models import CourseBadgeMapping, Environment, Issuance, NavigatrConnection, recipient_key
 from moodle_sync.models import Completion, Course, Learner, MoodleSite, MoodleSiteState
+from navigatr_client import Badge, Provider
+from sandbox import DEMO_BADGE_ID, DEMO_PROVIDER_ID, Sandbox
 
 NOW = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)
+
+# The sandbox's first provider, and two of its badges.
+PROVIDER, BADGE = DEMO_PROVIDER_ID, DEMO_BADGE_ID
+OTHER_BADGE = BADGE + 1
+
+# What is open about an issuance's last call: nothing; look it up first; send it once more without a look-up; that was
+# done, and its answer is unknown as well.
+Unanswered = Literal["", "unknown", "repeat", "repeated"]
 
 
 def make_site(**fields: Any) -> MoodleSite:
@@ -48,9 +62,9 @@ def make_completion(course: Course | None = None, learner: Learner | None = None
     """
     course = course or make_course(learner.site if learner else None)
     learner = learner or make_learner(course.site)
-    told = {"completed_at": NOW, "time_source": Completion.TimeSource.REPORT, "seen_at": NOW}
-    told["confirmed_at"] = NOW + timedelta(days=3650)
-    return Completion.objects.create(course=course, learner=learner, **told | fields)
+    values = {"completed_at": NOW, "time_source": Completion.TimeSource.REPORT, "seen_at": NOW}
+    values["confirmed_at"] = NOW + timedelta(days=3650)
+    return Completion.objects.create(course=course, learner=learner, **values | fields)
 
 
 def make_connection(**fields: Any) -> NavigatrConnection:
@@ -73,7 +87,11 @@ def make_mapping(
 
 
 def make_issuance(
-    mapping: CourseBadgeMapping | None = None, completion: Completion | None = None, **fields: Any
+    mapping: CourseBadgeMapping | None = None,
+    completion: Completion | None = None,
+    *,
+    unanswered: Unanswered = "",
+    **fields: Any,
 ) -> Issuance:
     """A queued issuance that is due at NOW, of a completion of the mapping's course."""
     if mapping is None:
@@ -92,6 +110,81 @@ def make_issuance(
         course=completion.course,
         learner=completion.learner,
         completion=completion,
+        mapping=mapping,
         connection=mapping.connection,
-        **owed | fields,
+        **owed | unanswered_fields(unanswered) | fields,
+    )
+
+
+# What tests set and ask of an issuance without naming its fields
+
+
+def unanswered_fields(unanswered: Unanswered) -> dict[str, Any]:
+    """The fields of an issuance whose last call left this open."""
+    refused_lookups = {"": 0, "unknown": 0, "repeat": 1, "repeated": 2}
+    return {"maybe_sent": unanswered != "", "lookups_refused": refused_lookups[unanswered]}
+
+
+def unanswered(row: Issuance) -> Unanswered:
+    """What the issuance's last call left open."""
+    if not row.maybe_sent:
+        return ""
+    return "unknown" if row.lookups_refused == 0 else "repeat" if row.lookups_refused == 1 else "repeated"
+
+
+def is_unknown(row: Issuance) -> bool:
+    """Whether the badge may stand in Navigatr without the portal's knowing."""
+    return row.maybe_sent
+
+
+def mapping_of(row: Issuance) -> CourseBadgeMapping:
+    """The mapping of the issuance's course, which must have one."""
+    assert row.mapping is not None
+    return row.mapping
+
+
+# Against the sandbox
+
+
+def connect(sandbox: Sandbox, **fields: Any) -> NavigatrConnection:
+    """A connection whose token the sandbox takes, with the shortest time-out."""
+    return make_connection(**{"pat": sandbox.pat, "timeout": 1} | fields)
+
+
+def map_course(
+    sandbox: Sandbox, connection: NavigatrConnection | None = None, course: Course | None = None, **fields: Any
+) -> CourseBadgeMapping:
+    """A course mapped to the sandbox's first badge."""
+    badge = {"provider_id": PROVIDER, "badge_id": BADGE}
+    return make_mapping(course or make_course(), connection or connect(sandbox), **badge | fields)
+
+
+def owe(
+    mapping: CourseBadgeMapping,
+    learner: Learner | None = None,
+    *,
+    score: Decimal | int | None = 80,
+    person: dict[str, Any] | None = None,
+    **fields: Any,
+) -> Issuance:
+    """The mapping's badge is owed to the learner (a new one by default), and due."""
+    now = timezone.now() - timedelta(seconds=1)
+    learner = learner or make_learner(mapping.course.site, **person or {})
+    completion = make_completion(mapping.course, learner, score=score)
+    return make_issuance(mapping, completion, **{"queued_at": now, "next_attempt_at": now} | fields)
+
+
+def navigatr_badge(badge_id: int, provider_id: int = PROVIDER) -> Badge:
+    """A badge that can be issued, as Navigatr tells it."""
+    return Badge(badge_id, f"Badge {badge_id}", "", "Published", "Internal", "Badge", "", "", (provider_id,))
+
+
+def map_anew(row: Issuance, badge_id: int = OTHER_BADGE) -> CourseBadgeMapping:
+    """Map the issuance's course to a badge, from now on."""
+    return mappings.save_mapping(
+        course=row.course,
+        connection=row.connection,
+        provider=Provider(PROVIDER, "College"),
+        badge=navigatr_badge(badge_id),
+        now=timezone.now(),
     )

@@ -3,14 +3,20 @@
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import django
 import pytest
 from cryptography.fernet import Fernet
 from django.conf import settings
+
+from sandbox import Sandbox
 
 from . import services
 
@@ -55,6 +61,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
     # Pages render without `collectstatic`: tests need no manifest of hashed names.
     settings.STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    # The product's hasher is slow on purpose; most tests that sign in care about who, not about how it is kept.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     django.setup()
 
 
@@ -88,6 +96,43 @@ def valkey_url() -> Iterator[str]:
     """The address of a real Valkey server, in Celery's form."""
     with services.valkey() as url:
         yield url
+
+
+@dataclass(frozen=True)
+class SharedSandbox:
+    """One sandbox for the whole session, and the tokens that it began with."""
+
+    running: Sandbox
+    tokens: tuple[str, str, str]
+
+    def as_new(self) -> Sandbox:
+        """Undo whatever a test has done to it."""
+        sandbox = self.running
+        sandbox.reset(demo=False)
+        sandbox.moodle.token, sandbox.navigatr.pat, sandbox.production.pat = self.tokens
+        for service in (sandbox.moodle, sandbox.navigatr, sandbox.production):
+            service.clock = time.time
+        return sandbox
+
+
+@pytest.fixture(scope="session")
+def shared_sandbox() -> Iterator[SharedSandbox]:
+    """Started once: a test asks for `sandbox`."""
+    # Playwright keeps an event loop in the tests' thread, and the sandbox starts one of its own.
+    with ThreadPoolExecutor(1) as elsewhere:
+        running = Sandbox()
+        elsewhere.submit(running.start).result()
+        yield SharedSandbox(running, (running.moodle_token, running.pat, running.production_pat))
+        elsewhere.submit(running.stop).result()
+
+
+@pytest.fixture
+def sandbox(shared_sandbox: SharedSandbox, settings: Any) -> Sandbox:
+    """An empty Moodle, and both environments of Navigatr at the addresses that the settings name."""
+    running = shared_sandbox.as_new()
+    settings.NAVIGATR_URLS = {"staging": running.navigatr_url, "production": running.production_url}
+    settings.SEND_THREADS = 8
+    return running
 
 
 @pytest.fixture

@@ -50,11 +50,9 @@ def clock() -> Iterator[time_machine.Traveller]:
 
 
 @pytest.fixture
-def sandbox(clock: time_machine.Traveller, settings: Settings) -> Iterator[Sandbox]:
-    """Started when the clock stands where the test begins."""
-    with Sandbox() as running:
-        settings.NAVIGATR_URLS = {"staging": running.navigatr_url, "production": running.production_url}
-        yield running
+def sandbox(clock: time_machine.Traveller, sandbox: Sandbox) -> Sandbox:
+    """Reset when the clock stands where the test begins."""
+    return sandbox
 
 
 def connect(sandbox: Sandbox) -> None:

@@ -1,7 +1,6 @@
 """The admin's pages of connections, mappings, issuances and audit, used as a browser uses them."""
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -53,20 +52,6 @@ MODELS = [
     "moodle_sync_completion",
 ]
 READ_ONLY = [name for name in MODELS if not name.endswith(("connection", "coursemanager", "moodlesite"))]
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Sandbox]:
-    with Sandbox() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(running: Sandbox, settings: Any) -> Sandbox:
-    """Both Navigatr environments on loopback, as at the start."""
-    running.reset()
-    settings.NAVIGATR_URLS = {"production": running.production_url, "staging": running.navigatr_url}
-    return running
 
 
 def signed_in(group: str, name: str = "person") -> Client:

@@ -11,8 +11,7 @@ from badging.meanings import Outcome
 from badging.models import AuditEntry, CourseBadgeMapping, Issuance, NavigatrConnection
 from badging.sending import circuit
 from sandbox import Sandbox
-from tests.badging.world import connect
-from tests.builders import NOW, make_connection, make_issuance, make_mapping
+from tests.builders import NOW, connect, make_connection, make_issuance, make_mapping
 
 pytestmark = pytest.mark.django_db
 State = Issuance.State
@@ -142,7 +141,9 @@ def test_a_passing_retest_resumes_and_a_failing_one_leaves_its_note(sandbox: San
 
 def test_what_may_have_been_sent_under_another_connection_resumes_with_its_mapping() -> None:
     before, now_mapped = make_connection(), make_connection(state="paused")
-    row = make_issuance(make_mapping(connection=now_mapped), state="held", reason="connection_paused", unanswered="unknown")
+    row = make_issuance(
+        make_mapping(connection=now_mapped), state="held", reason="connection_paused", unanswered="unknown"
+    )
     Issuance.objects.update(connection=before)
     NavigatrConnection.objects.update(state="active")
     assert connections.resume(now_mapped, now=LATER) == 1
@@ -163,5 +164,5 @@ def test_a_longer_rest_is_kept() -> None:
 def test_a_pause_that_is_told_twice_is_written_once() -> None:
     connection = make_connection()
     for _ in range(2):
-        connections.pause(connection, asked_at=NOW)
+        connections.pause(connection, now=NOW, asked_at=NOW)
     assert AuditEntry.objects.count() == 1

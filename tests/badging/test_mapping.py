@@ -14,8 +14,21 @@ from badging.models import AuditEntry, CourseBadgeMapping, Issuance, IssuanceAtt
 from moodle_sync.models import Course
 from navigatr_client import Badge, NavigatrError, Provider
 from sandbox import Sandbox
-from tests.badging.world import BADGE, OTHER_BADGE, PROVIDER, connect, map_course, send
-from tests.builders import NOW, make_completion, make_connection, make_course, make_issuance, make_mapping
+from tests.builders import (
+    BADGE,
+    NOW,
+    OTHER_BADGE,
+    PROVIDER,
+    connect,
+    make_completion,
+    make_connection,
+    make_course,
+    make_issuance,
+    make_mapping,
+    map_course,
+    mapping_of,
+)
+from tests.worker import send
 
 pytestmark = pytest.mark.django_db
 State = Issuance.State
@@ -158,12 +171,11 @@ def test_changing_the_badge_moves_what_waits_and_what_failed_and_asks_holders_no
 
 
 @pytest.mark.parametrize(("min_score", "again"), [(None, False), (40, True)])
-def test_saving_the_same_badge_asks_again_only_where_the_least_score_changed(
+def test_saving_the_same_badge_asks_again_only_where_the_minimum_score_changed(
     min_score: int | None, again: bool
 ) -> None:
     row = make_issuance(state="not_met")
-    assert row.mapping is not None
-    change(row.mapping, badge=a_badge(111), min_score=min_score)
+    change(mapping_of(row), badge=a_badge(111), min_score=min_score)
     row.refresh_from_db()
     assert row.state == ("queued" if again else "not_met")
 
@@ -194,8 +206,7 @@ def test_who_has_a_row_in_the_other_environment_already_goes_on_with_that_one() 
 
 def test_changing_to_a_paused_connection_holds_what_waits() -> None:
     row = make_issuance()
-    assert row.mapping is not None
-    change(row.mapping, connection=make_connection(state="paused"))
+    change(mapping_of(row), connection=make_connection(state="paused"))
     row.refresh_from_db()
     assert (row.state, row.reason) == (State.HELD, Outcome.CONNECTION_PAUSED)
 
@@ -218,12 +229,10 @@ def test_removing_cancels_what_is_not_sent_and_keeps_the_rest() -> None:
 
 def test_disabling_holds_and_enabling_lets_go_on() -> None:
     row = make_issuance(failures=2)
-    assert row.mapping is not None
-    assert mappings.disable_mapping(row.mapping) == 1
+    assert mappings.disable_mapping(mapping_of(row)) == 1
     row.refresh_from_db()
     assert (row.state, row.reason) == (State.HELD, Outcome.MAPPING_DISABLED)
-    assert row.mapping is not None
-    assert mappings.enable_mapping(row.mapping, now=LATER) == 1
+    assert mappings.enable_mapping(mapping_of(row), now=LATER) == 1
     row.refresh_from_db()
     assert (row.state, row.next_attempt_at, row.failures) == (State.QUEUED, LATER, 2)
     assert list(AuditEntry.objects.values_list("action", flat=True)) == ["mapping_enabled", "mapping_disabled"]

@@ -13,7 +13,7 @@ from django.db.models import Model, QuerySet
 from badging import audit
 from badging.models import AppendOnly, AuditEntry, CourseManager, IssuanceAttempt, NavigatrConnection, recipient_key
 from moodle_sync.models import Learner
-from tests.builders import NOW, make_completion, make_connection, make_course, make_issuance, make_mapping
+from tests.builders import NOW, make_completion, make_connection, make_course, make_issuance, make_mapping, mapping_of
 
 pytestmark = pytest.mark.django_db
 
@@ -151,7 +151,7 @@ def test_every_row_has_a_name_for_lists() -> None:
     row = attempt.issuance
     user = get_user_model().objects.create_user("mina")
     assert str(row) == "Safeguarding – Ana Lee"
-    assert str(row.mapping) == f"{row.course} → Safeguarding"
+    assert str(mapping_of(row)) == f"{row.course} → Safeguarding"
     assert str(row.connection) == "Navigatr 1 (Staging)"
     assert str(attempt) == "2026-11-23 12:30:00 Issued"
     assert str(CourseManager(user=user, course=row.course)) == f"mina – {row.course} (C2 · id 2 · Moodle 1)"

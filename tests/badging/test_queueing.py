@@ -24,6 +24,8 @@ from tests.builders import (
     make_learner,
     make_mapping,
     make_site,
+    mapping_of,
+    unanswered,
 )
 
 pytestmark = pytest.mark.django_db
@@ -204,13 +206,13 @@ def test_another_failure_is_not_mended_by_a_changed_profile() -> None:
 
 
 def test_what_may_have_been_sent_keeps_its_badge_when_it_is_queued_anew() -> None:
-    row = make_issuance(state="failed", reason="gave_up", unanswered="unknown", first_attempt_at=NOW, lookups_refused=2)
-    assert row.mapping is not None
-    row.mapping.badge_id = 112
-    row.mapping.save()
+    row = make_issuance(state="failed", reason="gave_up", unanswered="repeated", first_attempt_at=NOW)
+    mapping = mapping_of(row)
+    mapping.badge_id = 112
+    mapping.save()
     assert queueing.requeue(Issuance.objects.all(), now=LATER) == 1
     row.refresh_from_db()
-    assert (row.state, row.badge_id, row.is_unknown, row.lookups_refused) == (State.QUEUED, 111, True, 0)
+    assert (row.state, row.badge_id, unanswered(row)) == (State.QUEUED, 111, "unknown")
     # The look-up goes back to the first attempt; the week of tries begins anew.
     assert (row.first_attempt_at, row.queued_at) == (NOW, LATER)
 
@@ -219,8 +221,7 @@ def test_rows_of_erased_learners_and_of_courses_without_a_mapping_are_not_queued
     erased = make_issuance(state="failed")
     Learner.objects.filter(pk=erased.learner_id).update(erased_at=NOW)
     unmapped = make_issuance(state="failed")
-    assert unmapped.mapping is not None
-    mappings.remove_mapping(unmapped.mapping)
+    mappings.remove_mapping(mapping_of(unmapped))
     assert queueing.requeue(Issuance.objects.all(), now=LATER) == 0
 
 
@@ -253,8 +254,7 @@ def test_held_rows_go_on_when_both_mapping_and_connection_are_on() -> None:
 
 def test_what_may_have_been_sent_under_a_removed_mapping_goes_on_to_its_look_up() -> None:
     row = make_issuance(state="held", reason="mapping_disabled", unanswered="unknown")
-    assert row.mapping is not None
-    mappings.remove_mapping(row.mapping)
+    mappings.remove_mapping(mapping_of(row))
     row.refresh_from_db()
     assert (row.state, row.mapping) == (State.QUEUED, None)
 

@@ -1,10 +1,12 @@
 """Celery's doors: each tick becomes one call of a verb, and a lost broker loses nothing."""
 
+import socket
+import threading
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from celery import current_app
+from celery import Celery, current_app
 from django.db import connection as database
 from django.utils import timezone
 from kombu.exceptions import OperationalError
@@ -12,8 +14,8 @@ from kombu.exceptions import OperationalError
 from badging import tasks
 from badging.models import Issuance, NavigatrConnection
 from sandbox import Sandbox
-from tests.badging.world import BADGE, connect, kill_while_sending, map_course, owe
-from tests.builders import make_connection, make_course, make_site
+from tests.builders import BADGE, connect, is_unknown, make_connection, make_course, make_site, map_course, owe
+from tests.worker import take
 from vault.keys import WrongKey
 
 pytestmark = pytest.mark.django_db
@@ -76,10 +78,10 @@ def test_a_connection_that_is_gone_is_no_error(at_once: None) -> None:
 
 def test_the_sweep_takes_back_what_was_left_and_sends_it(at_once: None, sandbox: Sandbox) -> None:
     row = owe(map_course(sandbox))
-    kill_while_sending(row)
+    take(row).die()
     tasks.send_sweep()
     row.refresh_from_db()
-    assert (row.state, row.is_unknown) == ("issued", False)
+    assert (row.state, is_unknown(row)) == ("issued", False)
 
 
 @pytest.mark.parametrize(("nudge", "arguments"), [(tasks.nudge, ()), (tasks.nudge_poll, (1,))])
@@ -195,3 +197,33 @@ def test_a_worker_that_shuts_down_asks_for_no_other_turn(
     finally:
         tasks.stopping.clear()
     assert nudged == []
+
+
+def test_a_turn_that_only_waits_for_its_last_answers_lets_one_other_begin() -> None:
+    with tasks.alone("job", until=0) as first, tasks.alone("job", until=0) as second, tasks.alone("job") as third:
+        assert (first, second, third) == (True, True, False)
+    with tasks.alone("job") as first, tasks.alone("job") as second:
+        assert (first, second) == (True, False)
+
+
+def test_a_broker_that_takes_the_connection_and_says_nothing_is_given_up(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = Celery("silent", set_as_current=False)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("CELERY_BROKER_URL", f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        app.conf.broker_transport_options = {**settings.CELERY_BROKER_TRANSPORT_OPTIONS, "socket_timeout": 0.1}
+        ended: list[type[BaseException]] = []
+
+        def publish() -> None:
+            try:
+                app.send_task("anything", retry=False)
+            except OperationalError as error:
+                ended.append(type(error))
+
+        # In a thread, so that a wait without end fails the test and does not hang it.
+        publisher = threading.Thread(target=publish, daemon=True)
+        publisher.start()
+        publisher.join(30)
+        assert ended == [OperationalError]
+    assert settings.CELERY_BROKER_TRANSPORT_OPTIONS["socket_timeout"] <= 10

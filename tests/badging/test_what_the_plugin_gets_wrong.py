@@ -12,26 +12,24 @@ from django.utils import timezone
 from badging import connections, queueing
 from badging import mapping as mappings
 from badging.models import Issuance, IssuanceAttempt, NavigatrConnection
-from badging.sending import calls, rounds
+from badging.sending import rounds
 from moodle_sync.client.records import share_in_percent
 from moodle_sync.models import Completion, Learner
 from navigatr_client import NavigatrClient
 from sandbox import DEMO_PROVIDER_ID, Sandbox
-from tests.badging.world import (
+from tests.builders import (
     BADGE,
     OTHER_BADGE,
     PROVIDER,
-    attempts,
-    bring_forward,
     connect,
-    kill_while_sending,
+    make_completion,
+    make_course,
+    make_learner,
     map_course,
     owe,
-    send,
-    told,
 )
-from tests.builders import make_completion, make_course, make_learner
 from tests.commands.calling import manage
+from tests.worker import attempts, bring_forward, send, take, trail
 
 pytestmark = pytest.mark.django_db
 
@@ -70,9 +68,7 @@ def test_a_500_after_the_commit_does_not_issue_twice(sandbox: Sandbox) -> None:
 
 def test_a_kill_between_the_call_and_the_audit_row_does_not_issue_twice(sandbox: Sandbox) -> None:
     row = owe(map_course(sandbox))
-    kill_while_sending(row)
-    with connections.navigatr_client_for(row.connection) as client:
-        client.issue(row.badge_id, **calls.payload(row, now=timezone.now()))
+    take(row).ask().die()
     rounds.send_all_due()
     row.refresh_from_db()
     assert row.state == "issued"
@@ -148,7 +144,7 @@ def test_every_attempt_has_a_row_of_its_own(sandbox: Sandbox) -> None:
         send(row)
         bring_forward(row)
     send(row)
-    assert told(row) == [
+    assert trail(row) == [
         ("send", "unclear"),
         ("lookup", "not_there"),
         ("send", "rate_limited"),

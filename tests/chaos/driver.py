@@ -255,7 +255,7 @@ class _Driver:
         left = Issuance.objects.filter(state__in=open_states)
         if not unknown and not left.exists():
             return ""
-        examples = list(left.values("pk", "state", "reason", "maybe_sent", "failures", "next_attempt_at")[:5])
+        examples = [(row.pk, row.state, row.reason, row.failures, row.next_attempt_at) for row in left[:5]]
         return f"{len(unknown)} completion(s) not read; {json.dumps(status(timezone.now()), default=str)}; {examples}"
 
     # What the timetable asks for

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import time_machine
@@ -14,36 +14,41 @@ if TYPE_CHECKING:
     from .college import College
 
 
-def _college(settings: Any, *, with_report: bool) -> Iterator[College]:
+@pytest.fixture
+def clock() -> Iterator[time_machine.Traveller]:
+    """A clock that only tests move; the sandbox and the portal both live by it."""
     # This file is loaded before Django is.
-    from .college import START, College
+    from .college import START
 
-    settings.SEND_THREADS = 4
-    with time_machine.travel(START, tick=False) as clock, Sandbox(clock=time_machine_now) as running:
-        settings.NAVIGATR_URLS = {"staging": running.navigatr_url, "production": running.production_url}
-        yield College(running, clock, with_report=with_report)
-
-
-def time_machine_now() -> float:
-    """The travelled time, for the sandbox's threads too."""
-    import time
-
-    return time.time()
+    with time_machine.travel(START, tick=False) as traveller:
+        yield traveller
 
 
 @pytest.fixture
-def college(db: None, settings: Any) -> Iterator[College]:
+def sandbox(clock: time_machine.Traveller, sandbox: Sandbox) -> Sandbox:
+    """Reset when the clock stands where the test begins."""
+    return sandbox
+
+
+def _college(sandbox: Sandbox, clock: time_machine.Traveller, *, with_report: bool) -> College:
+    from .college import College
+
+    return College(sandbox, clock, with_report=with_report)
+
+
+@pytest.fixture
+def college(db: None, sandbox: Sandbox, clock: time_machine.Traveller) -> College:
     """Read by the report (feed A)."""
-    yield from _college(settings, with_report=True)
+    return _college(sandbox, clock, with_report=True)
 
 
 @pytest.fixture
-def slow_college(db: None, settings: Any) -> Iterator[College]:
+def slow_college(db: None, sandbox: Sandbox, clock: time_machine.Traveller) -> College:
     """Read learner by learner (feed B)."""
-    yield from _college(settings, with_report=False)
+    return _college(sandbox, clock, with_report=False)
 
 
 @pytest.fixture(params=["A", "B"])
-def any_college(request: pytest.FixtureRequest, db: None, settings: Any) -> Iterator[College]:
+def any_college(request: pytest.FixtureRequest, db: None, sandbox: Sandbox, clock: time_machine.Traveller) -> College:
     """Each test runs with both feeds."""
-    yield from _college(settings, with_report=request.param == "A")
+    return _college(sandbox, clock, with_report=request.param == "A")

@@ -1,22 +1,12 @@
-"""A sandbox of its own for each test, and a portal connected to it by its own commands."""
+"""A portal that is connected to the sandbox by its own commands."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from pytest_django.fixtures import Settings
 
 from sandbox import Sandbox
 
 from .calling import succeed
-
-
-@pytest.fixture
-def sandbox(settings: Settings) -> Iterator[Sandbox]:
-    """An empty Moodle, and both environments of Navigatr at the addresses that the settings name."""
-    with Sandbox() as running:
-        settings.NAVIGATR_URLS = {"staging": running.navigatr_url, "production": running.production_url}
-        yield running
 
 
 @dataclass(frozen=True)

@@ -68,12 +68,6 @@ class Shell:
         return [len(self.sandbox.navigatr.assertions_for(email)) for email in emails]
 
 
-@pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as running_one:
-        yield running_one
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def database(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
     """The setting that names the database; a fresh one on PostgreSQL."""

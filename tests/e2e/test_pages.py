@@ -5,7 +5,6 @@ With PORTAL_SCREENSHOTS=folder, every page is kept there as a picture to look at
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -52,18 +51,12 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def sandbox(settings: Any) -> Iterator[Sandbox]:
-    """A pretend Navigatr in both environments; the portal is pointed at it and may show its pictures."""
-    # Playwright keeps an event loop in this thread, and the sandbox starts one of its own.
-    with ThreadPoolExecutor(1) as elsewhere:
-        running = Sandbox()
-        elsewhere.submit(running.start).result()
-        settings.NAVIGATR_URLS = {"staging": running.navigatr_url, "production": running.production_url}
-        policy = deepcopy(settings.CONTENT_SECURITY_POLICY)
-        policy["DIRECTIVES"]["img-src"].append(running.url)
-        settings.CONTENT_SECURITY_POLICY = policy
-        yield running
-        elsewhere.submit(running.stop).result()
+def sandbox(sandbox: Sandbox, settings: Any) -> Sandbox:
+    """A sandbox whose pictures the portal's pages may show."""
+    policy = deepcopy(settings.CONTENT_SECURITY_POLICY)
+    policy["DIRECTIVES"]["img-src"].append(sandbox.url)
+    settings.CONTENT_SECURITY_POLICY = policy
+    return sandbox
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The admin's pages of Moodle sites, courses and learners, used as a browser uses them."""
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -30,17 +29,11 @@ pytestmark = pytest.mark.django_db
 ADD = "admin:moodle_sync_moodlesite_add"
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Sandbox]:
-    with Sandbox(demo=True) as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
-def sandbox(running: Sandbox) -> Sandbox:
+def sandbox(sandbox: Sandbox) -> Sandbox:
     """A Moodle with the demo's courses and the agreed report."""
-    running.reset()
-    return running
+    sandbox.reset(demo=True)
+    return sandbox
 
 
 def signed_in(group: str) -> Client:

@@ -50,7 +50,7 @@ class Portal:
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    """An empty Moodle and both Navigatr environments, at a time that stands still."""
+    """An empty Moodle and both Navigatr environments, of its own: at a time that stands still, its Date header too."""
     with Sandbox(clock=lambda: NOW) as running:
         yield running
 

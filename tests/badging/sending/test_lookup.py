@@ -10,7 +10,7 @@ from badging.models import recipient_key
 from badging.sending.lookup import Question, look_up
 from navigatr_client import NavigatrClient
 from sandbox import NAVIGATR, Navigatr, Sandbox
-from tests.badging.world import BADGE, PROVIDER
+from tests.builders import BADGE, PROVIDER
 
 WHEN = datetime.now(UTC)
 

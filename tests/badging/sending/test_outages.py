@@ -7,16 +7,18 @@ from typing import Any
 
 import pytest
 import requests
-from django.db import DatabaseError, IntegrityError, OperationalError
+from django.db import IntegrityError, OperationalError
 from django.db import connection as database
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from badging.models import Issuance, IssuanceAttempt
-from badging.sending import rounds, settling, sweeping
+from badging.sending import circuit, rounds, settling, sweeping
 from sandbox import Sandbox
-from tests.badging.world import map_course, owe, send, told
+from tests.builders import map_course, owe
+from tests.meanwhile import database_away_in
+from tests.worker import send, trail
 
 # Each statement is a transaction of its own, as in service: a closed connection takes no test's transaction with it.
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -28,29 +30,17 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settling, "TRY_THE_DATABASE_EVERY", timedelta(0))
 
 
-def fails_once(error: type[DatabaseError], *, at: Callable[[str], bool]) -> tuple[Any, list[str]]:
-    """A wrapper for `execute_wrapper` under which the first statement chosen fails, and which ones failed."""
-    failed: list[str] = []
-
-    def wrapper(execute: Callable[..., Any], sql: str, *arguments: Any) -> Any:
-        if not failed and at(sql):
-            failed.append(sql)
-            raise error
-        return execute(sql, *arguments)
-
-    return wrapper, failed
-
-
-@pytest.mark.parametrize("statement", ['UPDATE "badging_issuance"', 'INSERT INTO "badging_issuanceattempt"'])
+@pytest.mark.parametrize("statement", range(4))
 def test_an_answer_that_cannot_be_written_at_once_is_written_when_the_database_is_back(
-    sandbox: Sandbox, statement: str
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, statement: int
 ) -> None:
     row = owe(map_course(sandbox))
-    wrapper, failed = fails_once(OperationalError, at=lambda sql: bool(sandbox.navigatr.puts) and statement in sql)
-    with database.execute_wrapper(wrapper):
-        assert send(row).issued == 1
+    failed = database_away_in(
+        monkeypatch, settling, "persist", statement=statement, once=lambda: bool(sandbox.navigatr.puts)
+    )
+    assert send(row).issued == 1
     assert len(failed) == len(sandbox.navigatr.puts) == 1
-    assert told(row) == [("send", "issued")]
+    assert trail(row) == [("send", "issued")]
 
 
 def test_an_answer_whose_commit_was_not_confirmed_is_not_written_twice(
@@ -69,22 +59,19 @@ def test_an_answer_whose_commit_was_not_confirmed_is_not_written_twice(
     monkeypatch.setattr(BaseDatabaseWrapper, "_commit", commit_and_break)
     assert send(row).issued == 1
     assert unconfirmed
-    assert told(row) == [("send", "issued")]
+    assert trail(row) == [("send", "issued")]
 
 
 def test_what_is_in_hand_is_written_though_the_database_was_away_when_more_was_wanted(
-    sandbox: Sandbox, settings: Settings
+    sandbox: Sandbox, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.SEND_BATCH, settings.SEND_THREADS = 4, 1
     sandbox.faults.on("slow", seconds=0.1)
     mapping = map_course(sandbox)
     rows = [owe(mapping) for _ in range(6)]
-    wrapper, failed = fails_once(
-        OperationalError,
-        at=lambda sql: bool(sandbox.navigatr.puts) and sql.startswith("SELECT %s AS") and "not_before" in sql,
-    )
+    failed = database_away_in(monkeypatch, circuit, "may_send", once=lambda: bool(sandbox.navigatr.puts))
     # With nothing in hand any more the round ends, and the next sweep starts another.
-    with database.execute_wrapper(wrapper), suppress(OperationalError):
+    with suppress(OperationalError):
         send(rows[0])
     assert failed
     assert not Issuance.objects.filter(state=Issuance.State.SENDING).exists()
@@ -107,7 +94,7 @@ def test_what_stays_unwritten_counts_as_unknown_and_is_found(sandbox: Sandbox, s
     sweeping.sweep(now=timezone.now() + timedelta(minutes=10))
     Issuance.objects.update(next_attempt_at=timezone.now())
     send(row)
-    assert told(row) == [("send", "lease_ran_out"), ("lookup", "found")]
+    assert trail(row) == [("send", "lease_ran_out"), ("lookup", "found")]
     assert len(sandbox.navigatr.puts) == 1
 
 
@@ -136,5 +123,5 @@ def test_a_thread_that_ends_before_its_time_ends_the_round_and_its_issuance_is_l
     sweeping.sweep(now=timezone.now() + timedelta(minutes=10))
     Issuance.objects.update(next_attempt_at=timezone.now())
     send(row)
-    assert told(row) == [("send", "lease_ran_out"), ("lookup", "not_there"), ("send", "issued")]
+    assert trail(row) == [("send", "lease_ran_out"), ("lookup", "not_there"), ("send", "issued")]
     assert IssuanceAttempt.objects.count() == 3

@@ -1,15 +1,15 @@
 """A connection's own limits, which hold over all workers together."""
 
-import uuid
 from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 
 from badging.models import Issuance, IssuanceAttempt, NavigatrConnection
-from badging.sending import claiming, rounds
+from badging.sending import rounds
 from sandbox import Sandbox
-from tests.badging.world import connect, map_course, owe
+from tests.builders import connect, map_course, owe
+from tests.worker import Worker
 
 pytestmark = pytest.mark.django_db
 State = Issuance.State
@@ -20,10 +20,10 @@ def test_no_more_are_taken_than_calls_may_run_at_once_whoever_takes_them(sandbox
     for _ in range(5):
         owe(mapping)
     now = timezone.now()
-    one = claiming.claim(mapping.connection, uuid.uuid4(), limit=2, now=now)
-    other = claiming.claim(mapping.connection, uuid.uuid4(), limit=500, now=now)
-    third = claiming.claim(mapping.connection, uuid.uuid4(), limit=500, now=now)
-    assert [len(taken.send) for taken in (one, other, third)] == [2, 1, 0]
+    one = Worker(mapping.connection).claim(limit=2, now=now)
+    other = Worker(mapping.connection).claim(now=now)
+    third = Worker(mapping.connection).claim(now=now)
+    assert [len(worker.to_send) for worker in (one, other, third)] == [2, 1, 0]
     assert third.limited
 
 
@@ -32,15 +32,15 @@ def test_calls_are_spaced_over_all_workers_and_not_promised_far_ahead(sandbox: S
     for _ in range(9):
         owe(mapping)
     now = timezone.now()
-    one = claiming.claim(mapping.connection, uuid.uuid4(), limit=3, now=now)
-    other = claiming.claim(NavigatrConnection.objects.get(), uuid.uuid4(), limit=500, now=now)
-    third = claiming.claim(NavigatrConnection.objects.get(), uuid.uuid4(), limit=500, now=now)
+    one = Worker(mapping.connection).claim(limit=3, now=now)
+    other = Worker(NavigatrConnection.objects.get()).claim(now=now)
+    third = Worker(NavigatrConnection.objects.get()).claim(now=now)
     quarter = timedelta(seconds=0.25)
     assert one.begin_at == [now, now + quarter, now + 2 * quarter]
     assert other.begin_at == [now + 3 * quarter]
-    assert (third.send, third.limited) == ([], True)
-    later = claiming.claim(NavigatrConnection.objects.get(), uuid.uuid4(), limit=500, now=now + timedelta(minutes=1))
-    assert len(later.send) == 4
+    assert (third.to_send, third.limited) == ([], True)
+    later = Worker(NavigatrConnection.objects.get()).claim(now=now + timedelta(minutes=1))
+    assert len(later.to_send) == 4
 
 
 def test_a_limited_connection_sends_all_that_is_due_in_one_round(sandbox: Sandbox) -> None:

@@ -17,8 +17,7 @@ from badging.polling.rounds import Poller
 from badging.polling.shared_connections import SharedConnections
 from moodle_sync.models import MoodleSite, MoodleSiteState
 from sandbox import Sandbox
-from tests.badging.world import map_course
-from tests.builders import make_course, make_site
+from tests.builders import make_course, make_site, map_course
 from tests.services import wait_until
 
 # Threads see only what has been committed.
@@ -29,7 +28,7 @@ SECONDS = 2
 
 @pytest.fixture
 def slow() -> Iterator[Sandbox]:
-    """A Moodle that takes two seconds for each answer."""
+    """A Moodle that takes two seconds for each answer, beside the quick one."""
     with Sandbox() as running:
         running.faults.on("slow", side="moodle", seconds=SECONDS)
         yield running

@@ -1,4 +1,4 @@
-"""How long to wait: the arithmetic of DESIGN.md's retry rule."""
+"""How long to wait: the arithmetic of retries and rests."""
 
 from datetime import timedelta
 from typing import Any

@@ -7,12 +7,9 @@ then nothing may wait. PORTAL_LONG=1 plays longer, and differently each time.
 
 import os
 import sys
-import threading
-import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -36,13 +33,14 @@ from badging.models import (
     recipient_key,
 )
 from badging.polling import poll
-from badging.sending import calls, claiming, rounds, settling, sweeping
+from badging.sending import rounds, sweeping
 from badging.status import status
 from moodle_sync.models import Learner
-from navigatr_client import Badge, NavigatrTokenRefused, Provider
+from navigatr_client import NavigatrTokenRefused, Provider
 from sandbox import Sandbox
 from sandbox.navigatr import Entry
-from tests.builders import make_connection, make_course, make_site
+from tests.builders import is_unknown, make_connection, make_course, make_site, navigatr_badge
+from tests.worker import Worker, attempts
 
 State = Issuance.State
 Kind = IssuanceAttempt.Kind
@@ -97,19 +95,6 @@ def clock() -> Iterator[time_machine.Traveller]:
         yield traveller
 
 
-@dataclass
-class Worker:
-    """A worker that may die at any moment: what it has taken, and what came back that it has not written down yet."""
-
-    connection: NavigatrConnection
-    claim_id: uuid.UUID
-    claimed: claiming.Claimed
-    payloads: dict[int, dict[str, Any]]
-    results: list[calls.Sent | calls.LookedUp] = field(default_factory=list)
-    # Only the living ask Navigatr, and only once.
-    asked: bool = False
-
-
 class Story(RuleBasedStateMachine):
     """One run: what may happen, what must hold after each step, and how it must end."""
 
@@ -138,7 +123,9 @@ class Story(RuleBasedStateMachine):
         }
         for name, environment in CONNECTIONS.items():
             make_connection(name=name, environment=environment, pat=self.navigatr[environment].pat)
+        # Those that hold something. Only the living ask Navigatr, and only once.
         self.workers: list[Worker] = []
+        self.have_asked: set[Worker] = set()
         self.trail: list[Any] = []
         # How many issue calls there may ever be for those who have been erased.
         self.last_calls: dict[str, int] = {}
@@ -245,17 +232,15 @@ class Story(RuleBasedStateMachine):
     @rule(which=st.integers(0, 2), limit=st.integers(1, 4), asks=st.booleans())
     def worker_takes(self, which: int, limit: int, asks: bool) -> None:
         """What it takes is in its hands, and the payload made, until it asks, settles or dies."""
-        now, claim_id = timezone.now(), uuid.uuid4()
+        now = timezone.now()
         due = rounds.due_connections(now)
         if not due:
             return
-        connection = due[which % len(due)]
-        claimed = claiming.claim(connection, claim_id, limit=limit, now=now)
-        payloads = {row.pk: calls.payload(row, now=timezone.now()) for row in claimed.send}
-        if claimed.rows:
-            self.workers.append(Worker(connection, claim_id, claimed, payloads))
+        worker = Worker(due[which % len(due)]).claim(limit=limit, now=now)
+        if worker.rows:
+            self.workers.append(worker)
             if asks:
-                self.asks(self.workers[-1])
+                self.asks(worker)
 
     @precondition(lambda self: self.workers)
     @rule(which=st.integers(0, 3), dies=st.sampled_from([False, False, True]), pauses=st.booleans())
@@ -264,7 +249,7 @@ class Story(RuleBasedStateMachine):
         worker = self.workers[which % len(self.workers)]
         if dies:
             self.workers.remove(worker)
-        elif not worker.asked:
+        elif worker not in self.have_asked:
             self.asks(worker)
         else:
             self.workers.remove(worker)
@@ -272,29 +257,22 @@ class Story(RuleBasedStateMachine):
 
     def asks(self, worker: Worker) -> None:
         """Nothing is asked on a lease that has run out: a living worker renews it."""
-        worker.asked = True
-        held = set(Issuance.objects.filter(claim=worker.claim_id).values_list("pk", flat=True))
-        if Issuance.objects.lapsed(timezone.now()).filter(pk__in=held).exists():
+        self.have_asked.add(worker)
+        if worker.lease_has_run_out():
             return
         try:
-            client = connections.navigatr_client_for(worker.connection)
+            worker.ask()
         except NavigatrTokenRefused:
             return
-        with client:
-            for together in worker.claimed.look_up:
-                worker.results.append(calls.look_up_rows(together, client, ended=threading.Event()))
-            for row in worker.claimed.send:
-                if row.learner.lastname in self.last_calls:
-                    self.last_calls[row.learner.lastname] += 1
-                worker.results.append(calls.send(row, worker.payloads[row.pk], client))
+        for row in worker.to_send:
+            if row.learner.lastname in self.last_calls:
+                self.last_calls[row.learner.lastname] += 1
 
     def settles(self, worker: Worker, pauses: bool) -> None:
         """At once or when somebody else has long taken over. It may die before it pauses a refused connection."""
         now = timezone.now()
-        settled = settling.settle(worker.results, now)
-        rows, attempts = [row for row, _ in settled], [attempt for _, attempt in settled]
-        settling.write_settled(rows, attempts, worker.claim_id, now)
-        if pauses and any(isinstance(result.error, NavigatrTokenRefused) for result in worker.results):
+        worker.write(now=now)
+        if pauses and worker.token_was_refused():
             connections.pause(worker.connection, now=now, asked_at=now)
 
     @rule(passing=st.sampled_from([MINUTE, MINUTE, HOUR, HOUR, WEEK_AND_A_DAY]), sends=st.booleans())
@@ -323,7 +301,7 @@ class Story(RuleBasedStateMachine):
             course=self.courses[course],
             connection=connection,
             provider=Provider(provider, "College"),
-            badge=Badge(number, f"Badge {number}", "", "Published", "Internal", "Badge", "", "", (provider,)),
+            badge=navigatr_badge(number, provider),
             min_score=least,
             include_past=past,
             now=timezone.now(),
@@ -388,9 +366,9 @@ class Story(RuleBasedStateMachine):
     def rows_are_one_each_and_add_up(self) -> None:
         rows = list(Issuance.objects.all())
         assert len({(row.course_id, row.learner_id, row.environment) for row in rows}) == len(rows)
-        told = status(timezone.now())
-        assert told["issuances"] == {state.value: sum(row.state == state for row in rows) for state in State}
-        assert told["owed"] == len(rows)
+        counted = status(timezone.now())
+        assert counted["issuances"] == {state.value: sum(row.state == state for row in rows) for state in State}
+        assert counted["owed"] == len(rows)
         for row in rows:
             assert (row.state == State.SENDING) == (row.claim is not None) == (row.leased_until is not None)
             assert row.state == State.QUEUED or row.next_attempt_at is None or row.state in (State.SENDING, State.HELD)
@@ -423,20 +401,20 @@ class Story(RuleBasedStateMachine):
             for environment, navigatr in self.navigatr.items()
             for entry in navigatr.puts
         )
-        told: Counter[tuple[str, int, str]] = Counter()
+        explained: Counter[tuple[str, int, str]] = Counter()
         owners = {moodle_id: name for name, moodle_id in self.people.items()}
         for attempt in IssuanceAttempt.objects.filter(kind=Kind.SEND).select_related("issuance__learner"):
             owner = owners[attempt.issuance.learner.moodle_id]
-            told[attempt.environment, attempt.badge_id, owner] += 1
+            explained[attempt.environment, attempt.badge_id, owner] += 1
         for row in Issuance.objects.filter(state=State.SENDING).select_related("learner"):
-            told[row.environment, row.badge_id, owners[row.learner.moodle_id]] += 1
-        assert calls - told == Counter()
+            explained[row.environment, row.badge_id, owners[row.learner.moodle_id]] += 1
+        assert calls - explained == Counter()
 
     def nobody_is_sent_after_their_erasure(self) -> None:
         assert {person: len(self.calls_for(person)) for person in self.last_calls} == self.last_calls
         for row in Issuance.objects.filter(learner__erased_at__isnull=False).exclude(state=State.SENDING):
             assert row.state in (State.ISSUED, State.CANCELLED)
-            assert (row.recipient_key, row.is_unknown) == ("", False)
+            assert (row.recipient_key, is_unknown(row)) == ("", False)
 
     def attempts_only_grow(self) -> None:
         trail: list[Any] = list(IssuanceAttempt.objects.order_by("pk").values())
@@ -542,7 +520,7 @@ class Story(RuleBasedStateMachine):
             case State.FAILED, Outcome.DUPLICATE_RECIPIENT:
                 return self.another_has_or_may_have_it(row, others)
             case State.FAILED, Outcome.MAY_HOLD:
-                return any(o.is_unknown and o.learner_id == row.learner_id for o in others)
+                return any(is_unknown(o) and o.learner_id == row.learner_id for o in others)
             case State.FAILED, Outcome.GAVE_UP:
                 return row.failures > 0 and (not helped or current is None)
             case state, reason if (state, reason) in REFUSALS.values():
@@ -557,7 +535,7 @@ class Story(RuleBasedStateMachine):
             recipient_key(body["recipient_email"]) == key and body["recipient_lastname"] != row.learner.lastname
             for body in sent
         ) or any(
-            other.state == State.FAILED and other.is_unknown and key == other.recipient_key and other.pk != row.pk
+            other.state == State.FAILED and is_unknown(other) and key == other.recipient_key and other.pk != row.pk
             for other in others
         )
 
@@ -599,9 +577,9 @@ class Story(RuleBasedStateMachine):
 
     def story_of(self, row: Issuance) -> list[str]:
         """Where it stands, and how it came there, for whoever reads a failure."""
-        told = [f"{attempt.at:%d %H:%M} {attempt.outcome}" for attempt in row.attempts.order_by("pk")]
+        outcomes = [f"{attempt.at:%d %H:%M} {attempt.outcome}" for attempt in attempts(row)]
         where = f"{row.environment} {row.badge_id} of {row.learner} at {row.learner.email}"
-        return [where, row.state, row.reason, "perhaps sent" if row.is_unknown else "", *told]
+        return [where, row.state, row.reason, "perhaps sent" if is_unknown(row) else "", *outcomes]
 
     def calls_for(self, person: str) -> list[Entry]:
         return [
@@ -614,15 +592,13 @@ class Story(RuleBasedStateMachine):
 
 @pytest.mark.django_db
 def test_any_order_of_events_ends_in_one_badge_or_a_reason_for_each_completion(
-    clock: time_machine.Traveller, settings: Settings
+    clock: time_machine.Traveller, sandbox: Sandbox, settings: Settings
 ) -> None:
     settings.SEND_THREADS = 2
     settings.CIRCUIT_THRESHOLD = 3
-    with Sandbox() as running:
-        settings.NAVIGATR_URLS = {"staging": running.navigatr_url, "production": running.production_url}
 
-        class Here(Story):
-            sandbox = running
+    class Here(Story):
+        """The story in this sandbox, by this clock."""
 
-        Here.clock = clock
-        run_state_machine_as_test(Here, settings=PROFILE)
+    Here.sandbox, Here.clock = sandbox, clock
+    run_state_machine_as_test(Here, settings=PROFILE)

@@ -1,7 +1,6 @@
 """What happens when two hands reach for the same row: found by review, each once a way to a doubled or stuck badge."""
 
 import threading
-import uuid
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -15,12 +14,12 @@ from badging import by_hand, connections
 from badging.meanings import Outcome
 from badging.models import AuditEntry, Issuance, NavigatrConnection
 from badging.queueing import requeue
-from badging.sending import calls, circuit, claiming, rounds, settling
+from badging.sending import circuit, rounds
 from moodle_sync import polling
 from sandbox import Sandbox
-from tests.badging.world import connect, map_course, owe, send
-from tests.builders import make_course, make_site
+from tests.builders import connect, make_course, make_site, map_course, owe
 from tests.services import wait_until
+from tests.worker import send, take
 from vault.fields import Sealed
 from vault.keys import WrongKey
 
@@ -58,12 +57,7 @@ def while_another_transaction(acts: Callable[[], object], other: Callable[[], ob
 
 def while_a_worker_takes(row: Issuance, act: Callable[[], object]) -> None:
     """Begin `act` in another session after a worker took the row and before its transaction ended."""
-
-    def claim() -> None:
-        taken = claiming.claim(row.connection, uuid.uuid4(), limit=1, now=timezone.now())
-        assert [sent.pk for sent in taken.send] == [row.pk]
-
-    while_another_transaction(claim, act)
+    while_another_transaction(lambda: take(row), act)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -127,13 +121,10 @@ def test_resuming_by_itself_is_written_down(sandbox: Sandbox) -> None:
 def test_a_refused_token_of_the_old_connection_holds_nothing_that_moved_to_a_new_one(sandbox: Sandbox) -> None:
     mapping = map_course(sandbox, connect(sandbox, pat="revoked-since"))
     row = owe(mapping)
-    taken = claiming.claim(mapping.connection, claim_id := uuid.uuid4(), limit=1, now=timezone.now())
+    worker = take(row)
     mapping.connection = connect(sandbox)
     mapping.save()
-    with connections.navigatr_client_for(row.connection) as client:
-        result = calls.send(taken.send[0], calls.payload(taken.send[0], now=timezone.now()), client)
-    attempt = settling.settle_sent(result, timezone.now())
-    settling.write_settled([taken.send[0]], [attempt], claim_id, timezone.now())
+    worker.ask().write()
     row.refresh_from_db()
     assert (row.state, row.connection) == (State.QUEUED, mapping.connection)
     assert send(row).issued == 1
@@ -177,9 +168,9 @@ def test_a_badge_sent_again_without_a_look_up_says_that_a_double_cannot_be_exclu
 def test_a_refusal_told_late_does_not_pause_what_has_passed_a_test_since(sandbox: Sandbox) -> None:
     connection, asked_at = connect(sandbox), timezone.now()
     connections.retest(connection, actor=None, now=timezone.now())
-    connections.pause(connection, asked_at=asked_at)
+    connections.pause(connection, now=timezone.now(), asked_at=asked_at)
     connection.refresh_from_db()
     assert connection.state == NavigatrConnection.State.ACTIVE
-    connections.pause(connection, asked_at=timezone.now())
+    connections.pause(connection, now=timezone.now(), asked_at=timezone.now())
     connection.refresh_from_db()
     assert connection.state == NavigatrConnection.State.PAUSED
