@@ -202,6 +202,10 @@ class IssuanceQuerySet(models.QuerySet["Issuance"]):
         doubted = Course.objects.exclude(site__state__doubt="")
         return self.filter(state=Issuance.State.QUEUED, next_attempt_at__lte=now).exclude(course__in=doubted)
 
+    def in_turn(self) -> "IssuanceQuerySet":
+        """In the order in which they are sent: today's completions before past ones. The index `due_first` has it."""
+        return self.order_by("past", "next_attempt_at")
+
     def unsent_for(self, connection: NavigatrConnection) -> "IssuanceQuerySet":
         """Ones that have not been sent, of courses that award badges with this connection now.
 
@@ -216,7 +220,8 @@ class IssuanceQuerySet(models.QuerySet["Issuance"]):
         Those that are to be sent once more unseen wait while their course's mapping is disabled.
         """
         disabled = CourseBadgeMapping.objects.filter(active=False).order_by().values("course")
-        rows = self.filter(~Q(unanswered=Unanswered.NOTHING), connection=connection)
+        # The environment is asked for as well: what was sent to one is never looked up in the other.
+        rows = self.filter(~Q(unanswered=Unanswered.NOTHING), connection=connection, environment=connection.environment)
         return rows.exclude(unanswered=Unanswered.REPEAT, course__in=disabled)
 
     def switched_off(self) -> "IssuanceQuerySet":
@@ -355,9 +360,9 @@ class Issuance(models.Model):
         ]
         indexes = [
             # What a worker asks: the due ones, today's completions before past ones. No connection leads it, as that
-            # is the mapping's: see docs/decisions/held-is-derived.md.
+            # is the mapping's: see docs/decisions/held-is-derived.md. SQLite takes it only because of its first column.
             models.Index(
-                fields=["past", "next_attempt_at", "course"],
+                fields=["state", "past", "next_attempt_at", "course"],
                 condition=Q(state="queued", unanswered=""),
                 name="due_first",
             ),
@@ -366,8 +371,7 @@ class Issuance(models.Model):
                 condition=Q(state="queued") & ~Q(unanswered=""),
                 name="look_ups_due",
             ),
-            # What the sweep asks: has a mapping anything due, and which leases have run out?
-            models.Index(fields=["course", "next_attempt_at"], condition=Q(state="queued"), name="due_by_course"),
+            # What the sweep asks.
             models.Index(fields=["leased_until"], condition=Q(state="sending"), name="lapsed_first"),
             # What a poll asks: who waits for a word of Moodle's.
             models.Index(

@@ -131,7 +131,7 @@ def nudge() -> bool:
     Nothing is lost then: the next sweep does the same.
     """
     due = rounds.due_connections(timezone.now())
-    return all([_wake(send_due, "what is due is sent by the next sweep", connection.pk) for connection in due])
+    return all(_wake(send_due, "what is due is sent by the next sweep", connection.pk) for connection in due)
 
 
 def nudge_poll(site_id: int) -> bool:

@@ -5,7 +5,7 @@ Each builder takes the fields of its model as keywords. Numbers that must differ
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 
 from django.utils import timezone
 
@@ -20,10 +20,6 @@ NOW = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)
 # The sandbox's first provider, and two of its badges.
 PROVIDER, BADGE = DEMO_PROVIDER_ID, DEMO_BADGE_ID
 OTHER_BADGE = BADGE + 1
-
-# What is open about an issuance's last call: nothing; look it up first; send it once more without a look-up; that was
-# done, and its answer is unknown as well.
-Unanswered = Literal["", "unknown", "repeat", "repeated"]
 
 
 def make_site(**fields: Any) -> MoodleSite:
@@ -90,7 +86,7 @@ def make_issuance(
     mapping: CourseBadgeMapping | None = None,
     completion: Completion | None = None,
     *,
-    unanswered: Unanswered = "",
+    unanswered: str = "",
     **fields: Any,
 ) -> Issuance:
     """A queued issuance that is due at NOW, of a completion of the mapping's course."""
@@ -110,31 +106,13 @@ def make_issuance(
         course=completion.course,
         learner=completion.learner,
         completion=completion,
-        mapping=mapping,
         connection=mapping.connection,
-        **owed | unanswered_fields(unanswered) | fields,
+        unanswered=unanswered,
+        **owed | fields,
     )
 
 
 # What tests set and ask of an issuance without naming its fields
-
-
-def unanswered_fields(unanswered: Unanswered) -> dict[str, Any]:
-    """The fields of an issuance whose last call left this open."""
-    refused_lookups = {"": 0, "unknown": 0, "repeat": 1, "repeated": 2}
-    return {"maybe_sent": unanswered != "", "lookups_refused": refused_lookups[unanswered]}
-
-
-def unanswered(row: Issuance) -> Unanswered:
-    """What the issuance's last call left open."""
-    if not row.maybe_sent:
-        return ""
-    return "unknown" if row.lookups_refused == 0 else "repeat" if row.lookups_refused == 1 else "repeated"
-
-
-def is_unknown(row: Issuance) -> bool:
-    """Whether the badge may stand in Navigatr without the portal's knowing."""
-    return row.maybe_sent
 
 
 def mapping_of(row: Issuance) -> CourseBadgeMapping:

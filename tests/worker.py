@@ -47,9 +47,7 @@ class Worker:
     def write(self, *, now: datetime | None = None) -> None:
         """Write down what came back, with its audit rows."""
         now = now or timezone.now()
-        settled = settling.settle(self.results, now)
-        rows, attempts = [row for row, _ in settled], [attempt for _, attempt in settled]
-        settling.write_settled(rows, attempts, self.claim_id, now)
+        settling.write_settled(settling.settle(self.results, now), self.claim_id, now)
 
     def die(self) -> None:
         """Write nothing down, and let the lease run out."""
@@ -96,14 +94,20 @@ class Worker:
 
 def send(row: Issuance) -> Tally:
     """One round for the row's connection as it stands in the database; the row is read again afterwards."""
-    tally = rounds.send_due(NavigatrConnection.objects.get(pk=row.connection_id))
+    tally = rounds.send_due(sender_of(row))
     row.refresh_from_db()
     return tally
 
 
+def sender_of(row: Issuance) -> NavigatrConnection:
+    """The connection that sends the row, or looks it up, as it stands in the database."""
+    row = Issuance.objects.select_related("connection", "course__mapping__connection").get(pk=row.pk)
+    return row.connection if row.is_unknown or row.mapping is None else row.mapping.connection
+
+
 def take(row: Issuance) -> Worker:
     """A worker with nothing but this row in its hands."""
-    worker = Worker(NavigatrConnection.objects.get(pk=row.connection_id)).claim()
+    worker = Worker(sender_of(row)).claim()
     assert [taken.pk for taken in worker.rows] == [row.pk]
     return worker
 

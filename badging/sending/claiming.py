@@ -168,7 +168,7 @@ def _lock(rows: IssuanceQuerySet, now: datetime) -> IssuanceQuerySet:
         # A few for many rows: read once, and after the rows are locked, so that a mapping is taken as it is now.
         .prefetch_related("course__site__state", "course__mapping__connection")
         .select_for_update(skip_locked=True, of=("self",))
-        .order_by("past", "next_attempt_at")
+        .in_turn()
     )
 
 

@@ -17,7 +17,6 @@ from functools import partial
 from time import monotonic
 
 from django.conf import settings
-from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from navigatr_client import NavigatrClient, NavigatrError, NavigatrTokenRefused
@@ -26,8 +25,7 @@ from vault.keys import WrongKey
 from .. import connections
 from ..connections import navigatr_client_for
 from ..meanings import Outcome
-from ..models import Issuance, IssuanceQuerySet, NavigatrConnection
-from ..transitions import NOTHING_OPEN
+from ..models import Issuance, NavigatrConnection
 from . import circuit, limits
 from .callers import Call, Callers, NotBegun, Result, outcome_of
 from .calls import LookedUp, Sent, look_up_rows, payload, send
@@ -98,14 +96,8 @@ def due_connections(now: datetime) -> list[NavigatrConnection]:
     return [
         connection
         for connection in NavigatrConnection.objects.sendable(now)
-        if due.unknown_for(connection).exists() or _has_unsent(connection, due)
+        if due.unknown_for(connection).exists() or due.unsent_for(connection).in_turn()[:1]
     ]
-
-
-def _has_unsent(connection: NavigatrConnection, due: IssuanceQuerySet) -> bool:
-    """Whether one of the courses that award badges with the connection has something due. Each is asked for itself."""
-    waiting = due.filter(NOTHING_OPEN, course=OuterRef("course")).order_by()
-    return connection.mappings.filter(Exists(waiting), active=True).order_by().exists()
 
 
 class _Round:

@@ -8,7 +8,7 @@ from django.db import connection as database
 from badging import connections
 from badging.connections import EnvironmentIsFixed
 from badging.meanings import Outcome
-from badging.models import AuditEntry, CourseBadgeMapping, Issuance, NavigatrConnection
+from badging.models import AuditEntry, Issuance, NavigatrConnection
 from badging.sending import circuit
 from sandbox import Sandbox
 from tests.builders import NOW, connect, make_connection, make_issuance, make_mapping
@@ -61,7 +61,8 @@ def test_the_other_environments_token_fails_the_test(sandbox: Sandbox) -> None:
 
 def test_saving_trims_the_token_and_lets_what_was_held_go_on(sandbox: Sandbox) -> None:
     connection = connect(sandbox, state="paused", failures=12, not_before=LATER, last_outcome="token_refused")
-    row = make_issuance(make_mapping(connection=connection), state="held", reason="connection_paused", failures=2)
+    row = make_issuance(make_mapping(connection=connection), failures=2)
+    assert row.standing == State.HELD
     connection.pat = f" {sandbox.pat} "
     assert connections.save_tested(connection, connections.try_out(connection), actor=None, now=LATER) == 1
     saved = NavigatrConnection.objects.get()
@@ -69,7 +70,7 @@ def test_saving_trims_the_token_and_lets_what_was_held_go_on(sandbox: Sandbox) -
     assert (saved.failures, saved.not_before, saved.last_outcome) == (0, None, "")
     assert (saved.account, saved.test_ok, saved.tested_at) == ("Priya Admin", True, LATER)
     row.refresh_from_db()
-    assert (row.state, row.failures, row.next_attempt_at) == (State.QUEUED, 2, LATER)
+    assert (row.standing, row.failures) == (State.QUEUED, 2)
 
 
 def test_the_token_is_encrypted_at_rest(sandbox: Sandbox) -> None:
@@ -96,18 +97,14 @@ def test_removing_spends_nothing_and_reconnecting_takes_all_up_again(sandbox: Sa
     off = make_mapping(connection=connection, active=False)
     assert connections.remove(connection, actor=None) == 1
     row.refresh_from_db()
-    assert (row.state, row.reason) == (State.HELD, Outcome.CONNECTION_REMOVED)
+    assert (row.standing, row.standing_reason) == (State.HELD, Outcome.CONNECTION_REMOVED)
     removed = NavigatrConnection.objects.get()
     assert (removed.pat, removed.pat_hint, removed.state) == ("", "", "removed")
-    assert set(CourseBadgeMapping.objects.values_list("active", "removed_with_connection")) == {
-        (False, True),
-        (False, False),
-    }
 
     removed.pat = sandbox.pat
     assert connections.save_tested(removed, connections.try_out(removed), actor=None, now=LATER) == 1
     row.refresh_from_db()
-    assert row.state == State.QUEUED
+    assert row.standing == State.QUEUED
     off.refresh_from_db()
     # What a person had switched off stays off.
     assert not off.active
@@ -122,12 +119,13 @@ def test_reconnecting_may_leave_the_mappings_off(sandbox: Sandbox) -> None:
     tested = connections.try_out(connection)
     assert connections.save_tested(connection, tested, actor=None, now=LATER, enable_mappings=False) == 0
     row.refresh_from_db()
-    assert (row.state, row.reason) == (State.HELD, Outcome.CONNECTION_REMOVED)
+    assert (row.standing, row.standing_reason) == (State.HELD, Outcome.MAPPING_DISABLED)
 
 
 def test_a_passing_retest_resumes_and_a_failing_one_leaves_its_note(sandbox: Sandbox) -> None:
     connection = connect(sandbox, state="paused", failures=10, not_before=LATER)
-    row = make_issuance(make_mapping(connection=connection), state="held", reason="connection_paused")
+    row = make_issuance(make_mapping(connection=connection))
+    assert row.standing == State.HELD
     sandbox.faults.on("401", call="account", count=1)
     assert not connections.retest(connection, actor=None, now=LATER).ok
     saved = NavigatrConnection.objects.get()
@@ -136,19 +134,7 @@ def test_a_passing_retest_resumes_and_a_failing_one_leaves_its_note(sandbox: San
     assert connections.retest(saved, actor=None, now=LATER).ok
     saved.refresh_from_db()
     row.refresh_from_db()
-    assert (saved.state, saved.failures, saved.not_before, row.state) == ("active", 0, None, State.QUEUED)
-
-
-def test_what_may_have_been_sent_under_another_connection_resumes_with_its_mapping() -> None:
-    before, now_mapped = make_connection(), make_connection(state="paused")
-    row = make_issuance(
-        make_mapping(connection=now_mapped), state="held", reason="connection_paused", unanswered="unknown"
-    )
-    Issuance.objects.update(connection=before)
-    NavigatrConnection.objects.update(state="active")
-    assert connections.resume(now_mapped, now=LATER) == 1
-    row.refresh_from_db()
-    assert row.state == State.QUEUED
+    assert (saved.state, saved.failures, saved.not_before, row.standing) == ("active", 0, None, State.QUEUED)
 
 
 def test_a_longer_rest_is_kept() -> None:
@@ -164,5 +150,5 @@ def test_a_longer_rest_is_kept() -> None:
 def test_a_pause_that_is_told_twice_is_written_once() -> None:
     connection = make_connection()
     for _ in range(2):
-        connections.pause(connection, now=NOW, asked_at=NOW)
+        connections.pause(connection, asked_at=NOW)
     assert AuditEntry.objects.count() == 1

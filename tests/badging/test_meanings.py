@@ -20,11 +20,11 @@ def test_every_outcome_says_what_happened_and_what_to_do(outcome: Outcome) -> No
     assert str(meaning.what).endswith(".")
     assert str(meaning.todo).endswith(".")
     assert len(outcome) <= 20
-    assert IssuanceAttempt(outcome=outcome).meaning == Issuance(reason=outcome).meaning == meaning
+    assert IssuanceAttempt(outcome=outcome).meaning == Issuance(state="failed", reason=outcome).meaning == meaning
 
 
 def test_an_issuance_that_was_never_tried_has_no_meaning() -> None:
-    assert Issuance().meaning is None
+    assert Issuance(state="issued").meaning is None
 
 
 @pytest.mark.parametrize(

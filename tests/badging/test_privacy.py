@@ -11,7 +11,7 @@ from badging import privacy, queueing
 from badging.meanings import Outcome
 from badging.models import AuditEntry, Issuance, IssuanceAttempt
 from moodle_sync.models import Completion, Learner
-from tests.builders import NOW, is_unknown, make_completion, make_issuance, make_learner, make_mapping
+from tests.builders import NOW, make_completion, make_issuance, make_learner, make_mapping
 
 pytestmark = pytest.mark.django_db
 State = Issuance.State
@@ -135,7 +135,7 @@ def test_what_is_not_sent_is_cancelled_and_what_is_issued_stays_without_the_addr
     row = make_issuance(**fields)
     privacy.erase_learner(row.learner, now=NOW)
     row.refresh_from_db()
-    assert (row.state, row.reason, row.recipient_key, is_unknown(row)) == (state, reason, "", False)
+    assert (row.state, row.reason, row.recipient_key, row.is_unknown) == (state, reason, "", False)
 
 
 def test_what_is_on_its_way_is_left_to_the_worker() -> None:

@@ -25,7 +25,6 @@ from tests.builders import (
     make_mapping,
     make_site,
     mapping_of,
-    unanswered,
 )
 
 pytestmark = pytest.mark.django_db
@@ -75,8 +74,7 @@ def test_past_completions_are_queued_behind_todays(completed_at: Any, source: st
         ({"active": False}, {}, Outcome.MAPPING_DISABLED),
         ({}, {"state": "paused"}, Outcome.CONNECTION_PAUSED),
         ({}, {"state": "removed"}, Outcome.CONNECTION_REMOVED),
-        ({"active": False, "removed_with_connection": True}, {"state": "removed"}, Outcome.CONNECTION_REMOVED),
-        ({"active": False, "removed_with_connection": True}, {}, Outcome.CONNECTION_REMOVED),
+        ({"active": False}, {"state": "removed"}, Outcome.MAPPING_DISABLED),
     ],
 )
 def test_what_may_not_be_sent_now_waits_as_held(
@@ -85,7 +83,9 @@ def test_what_may_not_be_sent_now_waits_as_held(
     mapping = make_mapping(connection=make_connection(**connection_fields), **mapping_fields)
     queue(make_completion(mapping.course))
     row = Issuance.objects.get()
-    assert (row.state, row.reason) == (State.HELD, reason)
+    assert (row.standing, row.standing_reason) == (State.HELD, reason)
+    assert Issuance.objects.switched_off().get() == row
+    assert not Issuance.objects.switched_on().exists()
 
 
 def test_a_suspended_learner_waits_until_the_account_is_active_or_the_site_allows_it() -> None:
@@ -212,7 +212,7 @@ def test_what_may_have_been_sent_keeps_its_badge_when_it_is_queued_anew() -> Non
     mapping.save()
     assert queueing.requeue(Issuance.objects.all(), now=LATER) == 1
     row.refresh_from_db()
-    assert (row.state, row.badge_id, unanswered(row)) == (State.QUEUED, 111, "unknown")
+    assert (row.state, row.badge_id, row.unanswered) == (State.QUEUED, 111, "unknown")
     # The look-up goes back to the first attempt; the week of tries begins anew.
     assert (row.first_attempt_at, row.queued_at) == (NOW, LATER)
 
@@ -231,29 +231,8 @@ def test_what_is_issued_or_in_a_workers_hands_is_never_queued_anew(state: str) -
     assert queueing.requeue(Issuance.objects.all(), now=LATER) == 0
 
 
-# Held rows
-
-
-def test_held_rows_go_on_when_both_mapping_and_connection_are_on() -> None:
-    rows = [
-        make_issuance(state="held", reason="connection_paused", failures=2),
-        make_issuance(make_mapping(active=False), state="held", reason="connection_paused"),
-        make_issuance(
-            make_mapping(connection=make_connection(state="paused")), state="held", reason="mapping_disabled"
-        ),
-        make_issuance(state="held", reason="learner_suspended"),
-    ]
-    assert queueing.release_held(Issuance.objects.all(), now=LATER) == 1
-    for row in rows:
-        row.refresh_from_db()
-    assert [row.state for row in rows] == ["queued", "held", "held", "held"]
-    # Its tries are kept, and those that go on waiting say for what.
-    assert rows[0].failures == 2
-    assert [row.reason for row in rows] == ["", "mapping_disabled", "connection_paused", "learner_suspended"]
-
-
 def test_what_may_have_been_sent_under_a_removed_mapping_goes_on_to_its_look_up() -> None:
-    row = make_issuance(state="held", reason="mapping_disabled", unanswered="unknown")
+    row = make_issuance(make_mapping(active=False), unanswered="unknown")
     mappings.remove_mapping(mapping_of(row))
     row.refresh_from_db()
     assert (row.state, row.mapping) == (State.QUEUED, None)

@@ -14,7 +14,7 @@ from kombu.exceptions import OperationalError
 from badging import tasks
 from badging.models import Issuance, NavigatrConnection
 from sandbox import Sandbox
-from tests.builders import BADGE, connect, is_unknown, make_connection, make_course, make_site, map_course, owe
+from tests.builders import BADGE, connect, make_connection, make_course, make_issuance, make_site, map_course, owe
 from tests.worker import take
 from vault.keys import WrongKey
 
@@ -67,7 +67,7 @@ def test_a_round_whose_turn_is_over_gets_in_line_again(monkeypatch: pytest.Monke
     asked: list[bool] = []
     monkeypatch.setattr(tasks, "TURN_SECONDS", seconds)
     monkeypatch.setattr(tasks.poller, "run", lambda **_options: None)
-    monkeypatch.setattr(tasks.poll_due, "apply_async", lambda **_options: asked.append(True))
+    monkeypatch.setattr(tasks.poll_due, "apply_async", lambda *_arguments, **_options: asked.append(True))
     tasks.poll_due()
     assert asked == ([] if seconds else [True])
 
@@ -81,7 +81,7 @@ def test_the_sweep_takes_back_what_was_left_and_sends_it(at_once: None, sandbox:
     take(row).die()
     tasks.send_sweep()
     row.refresh_from_db()
-    assert (row.state, is_unknown(row)) == ("issued", False)
+    assert (row.state, row.is_unknown) == ("issued", False)
 
 
 @pytest.mark.parametrize(("nudge", "arguments"), [(tasks.nudge, ()), (tasks.nudge_poll, (1,))])
@@ -91,7 +91,8 @@ def test_a_broker_that_does_not_answer_is_told_and_nothing_is_lost(
     def breaks(*_args: Any, **_options: Any) -> None:
         raise OperationalError("redis://user:secret@broker")
 
-    for task in (tasks.send_sweep, tasks.poll_due):
+    make_issuance(next_attempt_at=timezone.now())
+    for task in (tasks.send_due, tasks.poll_due):
         monkeypatch.setattr(task, "apply_async", breaks)
     assert nudge(*arguments) is False
     assert "the broker does not answer (OperationalError)" in caplog.text
@@ -162,24 +163,24 @@ def test_a_sweep_or_sender_that_takes_long_takes_no_second_thread(at_once: None,
 
 
 @pytest.fixture
-def nudged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The sweeps that a worker has been asked for."""
-    asked: list[str] = []
-    monkeypatch.setattr(tasks.send_sweep, "apply_async", lambda **_options: asked.append("sweep"))
+def nudged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The connections for which a worker has been asked to send."""
+    asked: list[int] = []
+    monkeypatch.setattr(tasks.send_due, "apply_async", lambda arguments, **_options: asked.extend(arguments))
     return asked
 
 
 def test_a_turn_that_is_over_hands_back_and_gets_in_line_again(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, nudged: list[str]
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, nudged: list[int]
 ) -> None:
     row = owe(map_course(sandbox))
     monkeypatch.setattr(tasks, "TURN_SECONDS", 0)
     tasks.send_due(row.connection_id)
     row.refresh_from_db()
-    assert (row.state, sandbox.navigatr.puts, nudged) == ("queued", [], ["sweep"])
+    assert (row.state, sandbox.navigatr.puts, nudged) == ("queued", [], [row.connection_id])
 
 
-def test_a_queue_that_ends_within_its_turn_needs_no_other(sandbox: Sandbox, nudged: list[str]) -> None:
+def test_a_queue_that_ends_within_its_turn_needs_no_other(sandbox: Sandbox, nudged: list[int]) -> None:
     row = owe(map_course(sandbox))
     tasks.send_due(row.connection_id)
     row.refresh_from_db()
@@ -187,7 +188,7 @@ def test_a_queue_that_ends_within_its_turn_needs_no_other(sandbox: Sandbox, nudg
 
 
 def test_a_worker_that_shuts_down_asks_for_no_other_turn(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, nudged: list[str]
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, nudged: list[int]
 ) -> None:
     row = owe(map_course(sandbox))
     monkeypatch.setattr(tasks, "TURN_SECONDS", 0)

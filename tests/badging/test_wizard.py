@@ -494,7 +494,7 @@ def make_rows(mapping: CourseBadgeMapping, counts: dict[State, int]) -> None:
 def test_a_change_shows_what_it_does_and_does_it(web: Client, course: Course, staging: NavigatrConnection) -> None:
     mapping = make_mapping(course, staging, badge_id=DEMO_BADGE_ID + 1, badge_name="Old badge", min_score=50)
     make_rows(mapping, {State.ISSUED: 3, State.QUEUED: 2, State.FAILED: 1, State.NOT_MET: 1})
-    unclear = make_issuance(mapping, make_completion(course), maybe_sent=True)
+    unclear = make_issuance(mapping, make_completion(course), unanswered="unknown")
     page = web.get(review_url(course, staging))
     for words in ("“Old badge” at present", "Issued already: 3.", "Waiting: 2.", "not met: 2.", "unknown: 1."):
         assert words in text(page)
@@ -532,7 +532,7 @@ def test_removing_asks_first_then_cancels_what_waits_and_keeps_what_is_issued(
 ) -> None:
     mapping = make_mapping(course)
     make_rows(mapping, {State.ISSUED: 1, State.QUEUED: 2, State.HELD: 1, State.FAILED: 1})
-    make_issuance(mapping, make_completion(course), maybe_sent=True)
+    make_issuance(mapping, make_completion(course), unanswered="unknown")
     address = reverse("remove-badge", args=[course.pk])
     assert links(web.get(reverse("course", args=[course.pk])), address) == [address]
     page = text(web.get(address))

@@ -6,46 +6,22 @@ from typing import Any
 import pytest
 from django.db import connection as database
 
-from badging import connections, mapping, queueing
+from badging import mapping, queueing
 from badging.meanings import Outcome
-from badging.models import Issuance, IssuanceQuerySet, NavigatrConnection
-from badging.sending import sweeping
-from tests.builders import NOW, make_completion, make_connection, make_issuance, make_mapping
+from badging.models import Issuance, IssuanceQuerySet
+from tests.builders import NOW, make_completion, make_issuance, make_mapping
 
 State = Issuance.State
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize("reason", [Outcome.CONNECTION_PAUSED, Outcome.MAPPING_DISABLED])
-def test_what_was_held_when_its_switch_was_on_again_already_goes_on_with_the_next_sweep(reason: Outcome) -> None:
-    # Seed 12: a poll read the paused connection, the reconnecting released what was held, and then the poll committed.
-    row = make_issuance(state=State.HELD, reason=reason)
-    sweeping.sweep(now=NOW)
-    row.refresh_from_db()
-    assert (row.state, row.reason, row.next_attempt_at) == (State.QUEUED, "", NOW)
-
-
-@pytest.mark.django_db
-def test_what_still_has_to_wait_stays_held() -> None:
-    paused = make_mapping(connection=make_connection(state=NavigatrConnection.State.PAUSED))
-    make_issuance(make_mapping(active=False), state=State.HELD, reason=Outcome.MAPPING_DISABLED)
-    make_issuance(paused, state=State.HELD, reason=Outcome.CONNECTION_PAUSED)
-    make_issuance(state=State.HELD, reason=Outcome.LEARNER_SUSPENDED)
-    sweeping.sweep(now=NOW)
-    assert set(Issuance.objects.values_list("state", flat=True)) == {State.HELD}
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     ("reason", "act"),
     [
-        (Outcome.CONNECTION_PAUSED, lambda rows: connections.resume(rows[0].connection, now=NOW)),
-        (Outcome.CONNECTION_PAUSED, lambda _rows: sweeping.sweep(now=NOW)),
-        (Outcome.MAPPING_DISABLED, lambda rows: mapping.enable_mapping(rows[0].mapping, now=NOW)),
-        (Outcome.MAPPING_DISABLED, lambda rows: mapping.remove_mapping(rows[0].mapping)),
+        (Outcome.LEARNER_SUSPENDED, lambda rows: mapping.remove_mapping(rows[0].mapping)),
         (Outcome.LEARNER_SUSPENDED, lambda rows: queueing.requeue(rows, now=NOW)),
     ],
-    ids=["resumed", "swept", "enabled", "removed", "queued anew"],
+    ids=["removed", "queued anew"],
 )
 def test_no_update_of_many_issuances_has_the_database_compare_them_with_each_other(
     reason: Outcome, act: Callable[[IssuanceQuerySet], object]

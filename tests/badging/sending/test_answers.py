@@ -19,7 +19,6 @@ from tests.builders import (
     BADGE,
     PROVIDER,
     connect,
-    is_unknown,
     make_site,
     map_course,
     owe,
@@ -38,7 +37,7 @@ def test_an_issued_badge_is_kept_with_its_assertion(sandbox: Sandbox) -> None:
     assert (row.state, row.reason, row.assertion_id) == (State.ISSUED, Outcome.ISSUED, str(assertion.id))
     assert row.assertion_url.endswith(f"/assertion/{assertion.id}")
     assert row.issued_at is not None
-    assert (row.claim, row.leased_until, row.next_attempt_at, is_unknown(row)) == (None, None, None, False)
+    assert (row.claim, row.leased_until, row.next_attempt_at, row.is_unknown) == (None, None, None, False)
     [attempt] = attempts(row)
     assert (attempt.kind, attempt.status, attempt.outcome) == ("send", 201, Outcome.ISSUED)
     assert attempt.duration is not None
@@ -65,7 +64,7 @@ def test_an_answer_that_is_final_ends_in_a_state_that_says_why(
     row = owe(map_course(sandbox))
     sandbox.faults.on(fault)
     send(row)
-    assert (row.state, row.reason, row.next_attempt_at, is_unknown(row)) == (state, reason, None, False)
+    assert (row.state, row.reason, row.next_attempt_at, row.is_unknown) == (state, reason, None, False)
     [attempt] = attempts(row)
     assert (attempt.status, attempt.outcome, attempt.next_attempt_at) == (status, reason, None)
     assert attempt.detail
@@ -116,7 +115,7 @@ def test_retries_end_after_a_week_and_a_person_can_start_them_anew(sandbox: Sand
     row = owe(map_course(sandbox), first_attempt_at=long_ago, queued_at=long_ago, failures=9)
     sandbox.faults.plan(row.learner.email, "500_before", times=2)
     assert send(row).failed == 1
-    assert (row.state, row.reason, is_unknown(row)) == (State.FAILED, Outcome.GAVE_UP, True)
+    assert (row.state, row.reason, row.is_unknown) == (State.FAILED, Outcome.GAVE_UP, True)
     assert by_hand.send_again(Issuance.objects.all(), now=timezone.now()) == 1
     send(row)
     # Looked up, sent, and failed again: but the week starts anew.
@@ -140,7 +139,7 @@ def test_a_fault_of_ours_waits_for_a_person_and_is_logged_without_personal_data(
     row = owe(map_course(sandbox, connect(sandbox, failures=4)))
     with caplog.at_level(logging.INFO):
         send(row)
-    assert (row.state, row.reason, is_unknown(row)) == (State.FAILED, Outcome.OUR_BUG, True)
+    assert (row.state, row.reason, row.is_unknown) == (State.FAILED, Outcome.OUR_BUG, True)
     assert attempts(row)[0].detail == "Broken"
     assert f"issuing issuance {row.pk} failed in the portal itself: Broken at breaks:" in caplog.text
     assert row.learner.email not in caplog.text
@@ -157,7 +156,7 @@ def test_a_fault_of_ours_in_a_look_up_waits_for_a_person(
     monkeypatch.setattr(NavigatrClient, "assertions", breaks)
     row = owe(map_course(sandbox), unanswered="unknown")
     send(row)
-    assert (row.state, row.reason, is_unknown(row)) == (State.FAILED, Outcome.OUR_BUG, True)
+    assert (row.state, row.reason, row.is_unknown) == (State.FAILED, Outcome.OUR_BUG, True)
     assert trail(row) == [("lookup", "our_bug")]
     assert "ana@example.org" not in caplog.text
 
@@ -175,5 +174,5 @@ def test_an_answer_that_cannot_be_stored_costs_the_others_nothing(sandbox: Sandb
     send(row)
     other.refresh_from_db()
     assert (row.state, other.state) == (state, "issued")
-    assert is_unknown(row) == (state == "failed")
+    assert row.is_unknown == (state == "failed")
     assert IssuanceAttempt.objects.filter(kind="lookup").count() == 2

@@ -12,7 +12,6 @@ from badging.sending import rounds
 from sandbox import Sandbox
 from tests.builders import (
     OTHER_BADGE,
-    is_unknown,
     map_anew,
     map_course,
     owe,
@@ -38,7 +37,7 @@ def test_a_learner_erased_while_sending_does_not_come_back(
         sandbox.faults.on(fault)
     worker.ask().write()
     row.refresh_from_db()
-    assert (row.state, row.reason, row.recipient_key, is_unknown(row)) == (state, reason, "", False)
+    assert (row.state, row.reason, row.recipient_key, row.is_unknown) == (state, reason, "", False)
     assert row.learner.erased_at is not None
     assert row.learner.email == ""
 
@@ -56,7 +55,7 @@ def test_a_learner_erased_while_a_worker_died_is_not_sent(sandbox: Sandbox) -> N
 def test_an_unknown_answer_of_an_erased_learner_is_not_looked_up(sandbox: Sandbox) -> None:
     row = owe(map_course(sandbox), unanswered="unknown", person={"erased_at": timezone.now()})
     send(row)
-    assert (row.state, row.reason, is_unknown(row), row.recipient_key) == (State.CANCELLED, Outcome.ERASED, False, "")
+    assert (row.state, row.reason, row.is_unknown, row.recipient_key) == (State.CANCELLED, Outcome.ERASED, False, "")
     assert not sandbox.navigatr.ledger
 
 
@@ -70,4 +69,4 @@ def test_an_erased_learners_unknown_answer_ends_even_when_its_course_was_mapped_
     worker = Worker(row.connection).claim()
     row.refresh_from_db()
     assert (worker.rows, worker.more) == ([], False)
-    assert (row.state, row.reason, is_unknown(row)) == (State.CANCELLED, Outcome.ERASED, False)
+    assert (row.state, row.reason, row.is_unknown) == (State.CANCELLED, Outcome.ERASED, False)

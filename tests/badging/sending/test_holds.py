@@ -6,18 +6,18 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from badging import connections
+from badging import connections, mapping
 from badging.meanings import Outcome
 from badging.models import AuditEntry, Issuance, NavigatrConnection
-from badging.sending import rounds, sweeping, tally
+from badging.sending import rounds, tally
 from sandbox import Sandbox
 from tests.builders import (
     connect,
-    is_unknown,
     map_course,
+    mapping_of,
     owe,
 )
-from tests.worker import attempts, bring_forward, send
+from tests.worker import attempts, bring_forward, send, trail
 
 pytestmark = pytest.mark.django_db
 State = Issuance.State
@@ -33,7 +33,7 @@ def test_a_refused_token_holds_everything_and_uses_up_no_tries(sandbox: Sandbox,
     tally = send(rows[0])
     for row in rows:
         row.refresh_from_db()
-        assert (row.state, row.reason, row.failures) == (State.HELD, Outcome.CONNECTION_PAUSED, 0)
+        assert (row.standing, row.standing_reason, row.failures) == (State.HELD, Outcome.CONNECTION_PAUSED, 0)
     connection = NavigatrConnection.objects.get()
     assert connection.state == "paused"
     assert connection.hold_reason == Outcome.CONNECTION_PAUSED
@@ -66,7 +66,7 @@ def test_a_token_replaced_meanwhile_is_not_paused_by_the_old_ones_refusal(sandbo
 def test_what_cannot_be_a_token_pauses_the_connection_before_anything_is_taken(sandbox: Sandbox, pat: str) -> None:
     row = owe(map_course(sandbox, connect(sandbox, pat=pat)))
     assert send(row) == tally.Tally()
-    assert (row.state, row.reason) == (State.HELD, Outcome.CONNECTION_PAUSED)
+    assert (row.standing, row.standing_reason) == (State.HELD, Outcome.CONNECTION_PAUSED)
     assert attempts(row) == []
 
 
@@ -77,37 +77,43 @@ def test_a_token_refused_at_the_look_up_pauses_the_connection_too(sandbox: Sandb
     bring_forward(row)
     sandbox.faults.on("401", call="lookup")
     send(row)
-    assert (row.state, row.reason, is_unknown(row)) == (State.HELD, Outcome.CONNECTION_PAUSED, True)
+    assert (row.standing, row.standing_reason, row.is_unknown) == (State.HELD, Outcome.CONNECTION_PAUSED, True)
     sandbox.faults.clear()
     connections.retest(NavigatrConnection.objects.get(), actor=None, now=timezone.now())
     send(row)
     assert (row.state, row.reason) == (State.ISSUED, Outcome.FOUND)
 
 
-def test_what_is_due_under_a_disabled_or_removed_mapping_is_not_sent(sandbox: Sandbox) -> None:
-    disabled = owe(map_course(sandbox, active=False))
-    removed = owe(map_course(sandbox, disabled.connection))
-    removed.course.mapping.delete()
-    send(disabled)
-    removed.refresh_from_db()
-    assert (disabled.state, disabled.reason) == (State.HELD, Outcome.MAPPING_DISABLED)
-    assert (removed.state, removed.reason) == (State.CANCELLED, Outcome.MAPPING_REMOVED)
+@pytest.mark.parametrize("unanswered", ["", "repeat"])
+def test_what_is_due_under_a_disabled_mapping_is_not_sent_until_it_is_enabled(
+    sandbox: Sandbox, unanswered: str
+) -> None:
+    row = owe(map_course(sandbox, active=False), unanswered=unanswered)
+    send(row)
+    assert (row.standing, row.standing_reason) == (State.HELD, Outcome.MAPPING_DISABLED)
     assert sandbox.navigatr.puts == []
+    mapping.enable_mapping(mapping_of(row), now=timezone.now())
+    send(row)
+    assert row.state == State.ISSUED
 
 
-def test_the_sweep_holds_what_was_queued_as_its_connection_was_paused(sandbox: Sandbox) -> None:
-    row = owe(map_course(sandbox, connect(sandbox, state="paused")))
-    sweeping.sweep(now=timezone.now())
-    row.refresh_from_db()
-    assert (row.state, row.reason) == (State.HELD, Outcome.CONNECTION_PAUSED)
+def test_what_may_have_been_sent_is_looked_up_although_its_mapping_is_disabled(sandbox: Sandbox) -> None:
+    row = owe(map_course(sandbox, active=False), unanswered="unknown")
+    assert row.standing == State.QUEUED
+    send(row)
+    assert [kind for kind, _outcome in trail(row)] == ["lookup"]
+    assert (row.standing, row.standing_reason) == (State.HELD, Outcome.MAPPING_DISABLED)
+
+
+def test_a_connection_that_is_paused_holds_what_it_looks_up(sandbox: Sandbox) -> None:
+    row = owe(map_course(sandbox, connect(sandbox, state="paused")), unanswered="unknown")
+    assert (row.standing, row.standing_reason) == (State.HELD, Outcome.CONNECTION_PAUSED)
 
 
 def test_a_long_hold_does_not_count_as_a_week_of_tries(sandbox: Sandbox) -> None:
     long_ago = timezone.now() - timedelta(days=20)
-    row = owe(
-        map_course(sandbox), first_attempt_at=long_ago, queued_at=long_ago, state="held", reason="connection_paused"
-    )
-    connections.resume(row.connection, now=timezone.now())
+    row = owe(map_course(sandbox, connect(sandbox, state="paused")), first_attempt_at=long_ago, queued_at=long_ago)
+    connections.retest(NavigatrConnection.objects.get(), actor=None, now=timezone.now())
     sandbox.faults.plan(row.learner.email, "500_before")
     send(row)
     assert (row.state, row.reason) == (State.QUEUED, Outcome.UNCLEAR)

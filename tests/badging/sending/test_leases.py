@@ -13,10 +13,8 @@ from badging.sending import rounds, sweeping
 from sandbox import Sandbox
 from tests.builders import (
     connect,
-    is_unknown,
     map_course,
     owe,
-    unanswered_fields,
 )
 from tests.worker import Worker, send, take, trail
 
@@ -30,7 +28,7 @@ def test_a_kill_between_the_call_and_the_audit_row_never_issues_twice(sandbox: S
     take(row).ask().die()
     assert sweeping.sweep(now=timezone.now()) == 1
     row.refresh_from_db()
-    assert (row.state, row.reason, is_unknown(row)) == (State.QUEUED, Outcome.LEASE_RAN_OUT, True)
+    assert (row.state, row.reason, row.is_unknown) == (State.QUEUED, Outcome.LEASE_RAN_OUT, True)
     send(row)
     assert trail(row) == [("send", "lease_ran_out"), ("lookup", "found")]
     assert row.state == State.ISSUED
@@ -73,7 +71,7 @@ def test_an_answer_after_the_lease_ran_out_is_told_and_only_a_success_is_taken(
 def test_a_late_look_up_does_not_undo_what_was_issued(sandbox: Sandbox) -> None:
     row = owe(map_course(sandbox), unanswered="unknown")
     worker = take(row)
-    Issuance.objects.filter(pk=row.pk).update(state="issued", assertion_id="7", claim=None, **unanswered_fields(""))
+    Issuance.objects.filter(pk=row.pk).update(state="issued", assertion_id="7", claim=None, unanswered="")
     worker.ask().write()
     row.refresh_from_db()
     assert (row.state, row.assertion_id) == (State.ISSUED, "7")
@@ -126,6 +124,6 @@ def test_a_worker_that_stood_still_begins_nothing_that_may_be_anothers_by_now(sa
     assert 0 < begun < 5
     assert Issuance.objects.filter(state=State.ISSUED).count() == begun
     handed_back = Issuance.objects.filter(state=State.QUEUED)
-    assert {(row.claim, row.leased_until, is_unknown(row), row.failures) for row in handed_back} == {
+    assert {(row.claim, row.leased_until, row.is_unknown, row.failures) for row in handed_back} == {
         (None, None, False, 0)
     }

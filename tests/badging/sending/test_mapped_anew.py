@@ -3,9 +3,8 @@
 from datetime import timedelta
 
 import pytest
-from django.utils import timezone
 
-from badging import connections, mapping
+from badging import mapping
 from badging.meanings import Outcome
 from badging.models import Issuance
 from sandbox import Sandbox
@@ -52,9 +51,9 @@ def test_a_refusal_under_a_mapping_changed_meanwhile_goes_on_under_the_new_one(s
     sandbox.faults.on("404", count=1)
     worker.ask().write()
     row.refresh_from_db()
-    assert (row.state, row.badge_id) == (State.QUEUED, OTHER_BADGE)
+    assert row.state == State.QUEUED
     send(row)
-    assert row.state == State.ISSUED
+    assert (row.state, row.badge_id) == (State.ISSUED, OTHER_BADGE)
 
 
 @pytest.mark.parametrize("badge_id", [BADGE, OTHER_BADGE])
@@ -68,7 +67,6 @@ def test_what_was_on_its_way_while_its_course_was_mapped_anew_goes_on_under_the_
     current = map_anew(row, badge_id)
     sandbox.faults.on(fault, count=1)
     worker.ask().write()
-    connections.resume(row.connection, now=timezone.now())
     bring_forward(row)
     send(row)
     assert (row.state, row.badge_id, row.mapping) == (State.ISSUED, badge_id, current)

@@ -126,7 +126,7 @@ def test_a_refused_token_of_the_old_connection_holds_nothing_that_moved_to_a_new
     mapping.save()
     worker.ask().write()
     row.refresh_from_db()
-    assert (row.state, row.connection) == (State.QUEUED, mapping.connection)
+    assert row.standing == State.QUEUED
     assert send(row).issued == 1
 
 
@@ -168,9 +168,9 @@ def test_a_badge_sent_again_without_a_look_up_says_that_a_double_cannot_be_exclu
 def test_a_refusal_told_late_does_not_pause_what_has_passed_a_test_since(sandbox: Sandbox) -> None:
     connection, asked_at = connect(sandbox), timezone.now()
     connections.retest(connection, actor=None, now=timezone.now())
-    connections.pause(connection, now=timezone.now(), asked_at=asked_at)
+    connections.pause(connection, asked_at=asked_at)
     connection.refresh_from_db()
     assert connection.state == NavigatrConnection.State.ACTIVE
-    connections.pause(connection, now=timezone.now(), asked_at=timezone.now())
+    connections.pause(connection, asked_at=timezone.now())
     connection.refresh_from_db()
     assert connection.state == NavigatrConnection.State.PAUSED

@@ -16,7 +16,6 @@ from tests.builders import (
     BADGE,
     OTHER_BADGE,
     connect,
-    is_unknown,
     make_course,
     map_anew,
     map_course,
@@ -40,7 +39,7 @@ def test_a_refused_look_up_is_followed_by_one_more_try_and_no_third(sandbox: San
     assert attempts(row)[1].status == 403
     bring_forward(row)
     send(row)
-    assert (row.state, row.reason, is_unknown(row)) == (State.FAILED, Outcome.LOOKUP_REFUSED, True)
+    assert (row.state, row.reason, row.is_unknown) == (State.FAILED, Outcome.LOOKUP_REFUSED, True)
     assert len(sandbox.navigatr.puts) == 2
 
 
@@ -64,7 +63,7 @@ def test_a_refused_look_up_is_never_forgotten_however_its_repeat_ends(sandbox: S
     bring_forward(row)
     send(row)
     assert trail(row) == [("send", "unclear"), ("lookup", "lookup_refused"), ("send", "unpublished")]
-    assert (row.state, is_unknown(row)) == (State.FAILED, True)
+    assert (row.state, row.is_unknown) == (State.FAILED, True)
     sandbox.faults.clear()
     by_hand.send_again(Issuance.objects.all(), now=timezone.now())
     send(row)
@@ -81,7 +80,7 @@ def stopped_between_a_refused_look_up_and_its_repeat(sandbox: Sandbox) -> Issuan
     bring_forward(row)
     rounds.send_due(row.connection, should_stop=lambda: bool(lookups(sandbox)))
     row.refresh_from_db()
-    assert (row.state, row.reason, is_unknown(row)) == (State.QUEUED, Outcome.LOOKUP_REFUSED, True)
+    assert (row.state, row.reason, row.is_unknown) == (State.QUEUED, Outcome.LOOKUP_REFUSED, True)
     return row
 
 
@@ -169,7 +168,7 @@ def test_an_end_that_may_have_been_sent_keeps_no_other_course_waiting(sandbox: S
     send(row)
     bring_forward(row)
     send(row)
-    assert (row.state, is_unknown(row)) == (State.NOT_MET, True)
+    assert (row.state, row.is_unknown) == (State.NOT_MET, True)
     other = owe(map_course(sandbox, connection, make_course(first.course.site)), row.learner)
     send(other)
     assert (other.state, other.reason) == (State.FAILED, Outcome.MAY_HOLD)

@@ -39,7 +39,7 @@ from moodle_sync.models import Learner
 from navigatr_client import NavigatrTokenRefused, Provider
 from sandbox import Sandbox
 from sandbox.navigatr import Entry
-from tests.builders import is_unknown, make_connection, make_course, make_site, navigatr_badge
+from tests.builders import make_connection, make_course, make_site, navigatr_badge
 from tests.worker import Worker, attempts
 
 State = Issuance.State
@@ -273,7 +273,7 @@ class Story(RuleBasedStateMachine):
         now = timezone.now()
         worker.write(now=now)
         if pauses and worker.token_was_refused():
-            connections.pause(worker.connection, now=now, asked_at=now)
+            connections.pause(worker.connection, asked_at=now)
 
     @rule(passing=st.sampled_from([MINUTE, MINUTE, HOUR, HOUR, WEEK_AND_A_DAY]), sends=st.booleans())
     def time_passes(self, passing: timedelta, sends: bool) -> None:
@@ -414,7 +414,7 @@ class Story(RuleBasedStateMachine):
         assert {person: len(self.calls_for(person)) for person in self.last_calls} == self.last_calls
         for row in Issuance.objects.filter(learner__erased_at__isnull=False).exclude(state=State.SENDING):
             assert row.state in (State.ISSUED, State.CANCELLED)
-            assert (row.recipient_key, is_unknown(row)) == ("", False)
+            assert (row.recipient_key, row.is_unknown) == ("", False)
 
     def attempts_only_grow(self) -> None:
         trail: list[Any] = list(IssuanceAttempt.objects.order_by("pk").values())
@@ -520,7 +520,7 @@ class Story(RuleBasedStateMachine):
             case State.FAILED, Outcome.DUPLICATE_RECIPIENT:
                 return self.another_has_or_may_have_it(row, others)
             case State.FAILED, Outcome.MAY_HOLD:
-                return any(is_unknown(o) and o.learner_id == row.learner_id for o in others)
+                return any(o.is_unknown and o.learner_id == row.learner_id for o in others)
             case State.FAILED, Outcome.GAVE_UP:
                 return row.failures > 0 and (not helped or current is None)
             case state, reason if (state, reason) in REFUSALS.values():
@@ -535,7 +535,7 @@ class Story(RuleBasedStateMachine):
             recipient_key(body["recipient_email"]) == key and body["recipient_lastname"] != row.learner.lastname
             for body in sent
         ) or any(
-            other.state == State.FAILED and is_unknown(other) and key == other.recipient_key and other.pk != row.pk
+            other.state == State.FAILED and other.is_unknown and key == other.recipient_key and other.pk != row.pk
             for other in others
         )
 
@@ -579,7 +579,7 @@ class Story(RuleBasedStateMachine):
         """Where it stands, and how it came there, for whoever reads a failure."""
         outcomes = [f"{attempt.at:%d %H:%M} {attempt.outcome}" for attempt in attempts(row)]
         where = f"{row.environment} {row.badge_id} of {row.learner} at {row.learner.email}"
-        return [where, row.state, row.reason, "perhaps sent" if is_unknown(row) else "", *outcomes]
+        return [where, row.state, row.reason, "perhaps sent" if row.is_unknown else "", *outcomes]
 
     def calls_for(self, person: str) -> list[Entry]:
         return [

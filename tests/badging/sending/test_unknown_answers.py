@@ -13,7 +13,6 @@ from tests.builders import (
     BADGE,
     PROVIDER,
     connect,
-    is_unknown,
     map_course,
     owe,
 )
@@ -39,7 +38,7 @@ def test_a_badge_issued_behind_an_unknown_answer_is_found_and_not_sent_again(
     row = owe(map_course(sandbox))
     sandbox.faults.plan(row.learner.email, fault, seconds=1.3)
     tally = send(row)
-    assert (row.state, row.reason, is_unknown(row), row.failures) == (State.QUEUED, Outcome.UNCLEAR, True, 1)
+    assert (row.state, row.reason, row.is_unknown, row.failures) == (State.QUEUED, Outcome.UNCLEAR, True, 1)
     assert tally.retry == 1
     [first] = attempts(row)
     assert (first.status, first.outcome, first.next_attempt_at) == (status, Outcome.UNCLEAR, row.next_attempt_at)
@@ -57,7 +56,7 @@ def test_what_was_not_issued_is_looked_up_and_sent_again_in_the_same_round(sandb
     row = owe(map_course(sandbox))
     sandbox.faults.plan(row.learner.email, fault, seconds=1.3)
     send(row)
-    assert (row.state, is_unknown(row)) == (State.QUEUED, True)
+    assert (row.state, row.is_unknown) == (State.QUEUED, True)
     bring_forward(row)
     tally = send(row)
     assert row.state == State.ISSUED
@@ -71,7 +70,7 @@ def test_a_connection_that_is_refused_has_sent_nothing_and_needs_no_look_up(sand
     good = settings.NAVIGATR_URLS
     settings.NAVIGATR_URLS = {"staging": "http://127.0.0.1:1/v1"}
     send(row)
-    assert (row.state, row.reason, is_unknown(row)) == (State.QUEUED, Outcome.UNAVAILABLE, False)
+    assert (row.state, row.reason, row.is_unknown) == (State.QUEUED, Outcome.UNAVAILABLE, False)
     settings.NAVIGATR_URLS = good
     bring_forward(row)
     send(row)
@@ -85,7 +84,7 @@ def test_a_look_up_that_fails_is_tried_again_before_anything_is_sent(sandbox: Sa
     bring_forward(row)
     fault = sandbox.faults.on("503", call="lookup", retry_after=3600)
     send(row)
-    assert (row.state, row.reason, is_unknown(row), row.failures) == (State.QUEUED, "lookup_failed", True, 2)
+    assert (row.state, row.reason, row.is_unknown, row.failures) == (State.QUEUED, "lookup_failed", True, 2)
     assert row.next_attempt_at is not None
     assert row.next_attempt_at > timezone.now() + timedelta(minutes=59)
     sandbox.faults.off(fault.id)
@@ -150,4 +149,4 @@ def test_a_look_up_is_not_gone_on_with_once_the_token_was_refused(sandbox: Sandb
     sandbox.faults.plan([other.learner.email], "401")
     send(row)
     assert len(lookups(sandbox)) < 10
-    assert set(Issuance.objects.values_list("state", "failures")) == {(State.HELD, 0)}
+    assert {(row.standing, row.failures) for row in Issuance.objects.all()} == {(State.HELD, 0)}
