@@ -5,6 +5,8 @@
 #   make setup   set up only
 #   make test    all tests          make check   all checks that run no portal
 #   make chaos   10,000 completions while everything is killed and broken (SEED=… repeats a run's plan)
+#   make docs    the documentation, as a site in docs/_build/html
+#   make pictures                   take its pictures anew (needs Chromium)
 #   make requirements               write the pinned requirements anew (needs uv)
 
 PYTHON ?= python3
@@ -12,7 +14,7 @@ UV ?= uv
 PORT ?= 8000
 VENV_PYTHON := .venv/bin/python
 
-.PHONY: demo run setup install install-dev test chaos check requirements clean
+.PHONY: demo run setup install install-dev test chaos check docs pictures requirements clean
 
 demo: setup
 	@exec $(VENV_PYTHON) manage.py portal --port $(PORT) --sandbox
@@ -65,6 +67,13 @@ check: install-dev
 	$(VENV_PYTHON) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-cache
 	find . -path ./.venv -prune -o -name '*.html' -exec .venv/bin/djade --check --target-version 5.2 {} +
 	$(VENV_PYTHON) manage.py makemigrations --check --dry-run --skip-checks
+
+# Dead links and missing anchors are warnings, and warnings are errors. Needs no network.
+docs: install-dev
+	$(VENV_PYTHON) -m sphinx --nitpicky --fail-on-warning --keep-going --quiet -d docs/_build/doctrees docs docs/_build/html
+
+pictures: install-dev
+	$(VENV_PYTHON) docs/take_pictures.py
 
 # Extras stay in the file: where a package asks for coverage[toml], pip 23 looks past a bare coverage==… to the newest.
 requirements:
