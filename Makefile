@@ -3,10 +3,9 @@
 #   make demo    set up, and run the portal with a pretend Moodle and Navigatr to try it with
 #   make run     set up, and run the portal
 #   make setup   set up only
+#   make docs    build the documentation in docs/_build/html; “make pictures” takes its pictures again
 #   make test    all tests          make check   all checks that run no portal
 #   make chaos   10,000 completions while everything is killed and broken (SEED=… repeats a run's plan)
-#   make docs    the documentation, as a site in docs/_build/html
-#   make pictures                   take its pictures anew (needs Chromium)
 #   make requirements               write the pinned requirements anew (needs uv)
 
 PYTHON ?= python3
@@ -60,6 +59,13 @@ test: install-dev
 chaos: install-dev
 	$(VENV_PYTHON) -m tests.chaos $(if $(SEED),--seed $(SEED))
 
+# Dead links and missing anchors are warnings, and warnings are errors. Needs no network.
+docs: install-dev
+	$(VENV_PYTHON) -m sphinx --nitpicky --fail-on-warning --keep-going --quiet -d docs/_build/doctrees docs docs/_build/html
+
+pictures: install-dev
+	$(VENV_PYTHON) docs/take_pictures.py
+
 check: install-dev
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
@@ -67,13 +73,6 @@ check: install-dev
 	$(VENV_PYTHON) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-cache
 	find . -path ./.venv -prune -o -name '*.html' -exec .venv/bin/djade --check --target-version 5.2 {} +
 	$(VENV_PYTHON) manage.py makemigrations --check --dry-run --skip-checks
-
-# Dead links and missing anchors are warnings, and warnings are errors. Needs no network.
-docs: install-dev
-	$(VENV_PYTHON) -m sphinx --nitpicky --fail-on-warning --keep-going --quiet -d docs/_build/doctrees docs docs/_build/html
-
-pictures: install-dev
-	$(VENV_PYTHON) docs/take_pictures.py
 
 # Extras stay in the file: where a package asks for coverage[toml], pip 23 looks past a bare coverage==… to the newest.
 requirements:
