@@ -71,7 +71,7 @@ check: install-dev
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m mypy
 	$(VENV_PYTHON) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-cache
-	find . -path ./.venv -prune -o -name '*.html' -exec .venv/bin/djade --check --target-version 5.2 {} +
+	find . \( -path ./.venv -o -path ./docs/_build \) -prune -o -name '*.html' -exec .venv/bin/djade --check --target-version 5.2 {} +
 	$(VENV_PYTHON) manage.py makemigrations --check --dry-run --skip-checks
 
 # Extras stay in the file: where a package asks for coverage[toml], pip 23 looks past a bare coverage==… to the newest.
@@ -83,5 +83,5 @@ requirements:
 
 # Keeps var/, the portal's data.
 clean:
-	rm -rf .venv .coverage htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv docs/_build .coverage htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
