@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from moodle_sync.client import functions
+from moodle_sync.client.errors import ERRORCODES
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -105,6 +106,11 @@ def test_every_moodle_function_is_told() -> None:
     names = {value for name, value in vars(functions).items() if name.isupper() and isinstance(value, str)}
     assert names
     assert {name for name in names if f"`{name}`" not in told} == set()
+
+
+def test_every_error_code_of_moodle_is_told() -> None:
+    told = (DOCS / "moodle-api.md").read_text(encoding="utf-8")
+    assert {code for code in ERRORCODES if f"`{code}`" not in told} == set()
 
 
 def test_pictures_are_small_and_used() -> None:
