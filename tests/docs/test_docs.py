@@ -74,7 +74,7 @@ def dead_citations(text: str) -> list[str]:
 @pytest.mark.parametrize(
     ("text", "dead"),
     [
-        ('# See docs/moodle-api.md, "Errors" and "Batches".', False),
+        ('# See docs/moodle-api.md, "Errors" and "Grades".', False),
         ('# See docs/moodle-api.md,\n    # "Calling a\n    # function".', False),
         ('# See docs/moodle-api.md, "Errors" and "Nonsense".', True),
         ("# See docs/no-such-page.md.", True),
