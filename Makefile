@@ -3,6 +3,7 @@
 #   make demo    set up, and run the portal with a pretend Moodle and Navigatr to try it with
 #   make run     set up, and run the portal
 #   make setup   set up only
+#   make docs    build the documentation in docs/_build/html; “make pictures” takes its pictures again
 #   make test    all tests          make check   all checks that run no portal
 #   make chaos   10,000 completions while everything is killed and broken (SEED=… repeats a run's plan)
 #   make requirements               write the pinned requirements anew (needs uv)
@@ -12,7 +13,7 @@ UV ?= uv
 PORT ?= 8000
 VENV_PYTHON := .venv/bin/python
 
-.PHONY: demo run setup install install-dev test chaos check requirements clean
+.PHONY: demo run setup install install-dev test chaos check docs pictures requirements clean
 
 demo: setup
 	@exec $(VENV_PYTHON) manage.py portal --port $(PORT) --sandbox
@@ -58,12 +59,19 @@ test: install-dev
 chaos: install-dev
 	$(VENV_PYTHON) -m tests.chaos $(if $(SEED),--seed $(SEED))
 
+# Dead links and missing anchors are warnings, and warnings are errors. Needs no network.
+docs: install-dev
+	$(VENV_PYTHON) -m sphinx --nitpicky --fail-on-warning --keep-going --quiet -d docs/_build/doctrees docs docs/_build/html
+
+pictures: install-dev
+	$(VENV_PYTHON) docs/take_pictures.py
+
 check: install-dev
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m mypy
 	$(VENV_PYTHON) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-cache
-	find . -path ./.venv -prune -o -name '*.html' -exec .venv/bin/djade --check --target-version 5.2 {} +
+	find . \( -path ./.venv -o -path ./docs/_build \) -prune -o -name '*.html' -exec .venv/bin/djade --check --target-version 5.2 {} +
 	$(VENV_PYTHON) manage.py makemigrations --check --dry-run --skip-checks
 
 # Extras stay in the file: where a package asks for coverage[toml], pip 23 looks past a bare coverage==… to the newest.
@@ -75,5 +83,5 @@ requirements:
 
 # Keeps var/, the portal's data.
 clean:
-	rm -rf .venv .coverage htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv docs/_build .coverage htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

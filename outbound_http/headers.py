@@ -1,11 +1,14 @@
 """What headers say: the portal's version, dates, waits."""
 
 import re
+import tomllib
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 
-# As in pyproject.toml.
-VERSION = "0.1.0"
+# The portal runs from its checkout and is never installed as a package, so pyproject.toml is always there.
+_PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
+VERSION: str = tomllib.loads(_PYPROJECT.read_text(encoding="utf-8"))["project"]["version"]
 
 LONGEST_RETRY_AFTER = timedelta(days=1)
 _SECONDS = re.compile(r"\s*-?[0-9]+\s*")

@@ -33,6 +33,7 @@ from moodle_sync.client.errors import (
     ReportLayoutChanged,
 )
 from moodle_sync.client.records import CompletionStatus, EnrolledUser, Grade, LearnerFacts, User
+from outbound_http import VERSION
 from tests.moodle_sync.recordings import (
     SERVER,
     SITE,
@@ -423,7 +424,7 @@ def test_every_call_is_a_post_with_the_token_in_its_body_only(
     assert request.method == "POST"
     assert request.url == SERVER
     assert TOKEN not in str(request.headers)
-    assert request.headers["User-Agent"] == "navigatr-badge-portal/0.1.0"
+    assert request.headers["User-Agent"] == f"navigatr-badge-portal/{VERSION}"
     assert form(request) == {
         "wstoken": TOKEN,
         "wsfunction": SITE_INFO,
