@@ -1,4 +1,4 @@
-"""The admin's site: Django's, with courses that can be told apart where one is searched for."""
+"""The admin site. Its search fields show a course with its short name and site, because names repeat."""
 
 from typing import Any, cast
 
@@ -11,13 +11,13 @@ from moodle_sync.models import Course
 
 class _Autocomplete(AutocompleteJsonView):
     def serialize_result(self, obj: Any, to_field_name: str) -> dict[str, str]:
-        found = super().serialize_result(obj, to_field_name)
-        return {**found, "text": obj.full_label} if isinstance(obj, Course) else found
+        result = super().serialize_result(obj, to_field_name)
+        return {**result, "text": obj.full_label} if isinstance(obj, Course) else result
 
 
 class PortalAdminSite(AdminSite):
-    """Django's site; only the answers of its search fields differ."""
+    """Django's admin site with the portal's autocomplete view."""
 
     def autocomplete_view(self, request: HttpRequest) -> HttpResponse:
-        """What a search field offers."""
+        """Answer a search field."""
         return cast(HttpResponse, _Autocomplete.as_view(admin_site=self)(request))
