@@ -6,8 +6,6 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -57,29 +55,19 @@ class _TimedResponse(http.client.HTTPResponse):
         self.fp = io.BufferedReader(TimedReader(sock, self.fp.detach(), deadline))
 
 
-@contextmanager
-def _connecting(connection: HTTPConnection) -> Iterator[None]:
-    """Raise Undelivered for every error of connecting: name resolution, TLS handshake, proxy."""
-    try:
-        yield
-    except (OSError, HTTPError, http.client.HTTPException) as failure:
-        raise Undelivered(connection, failure) from failure
-
-
 class _PlainConnection(HTTPConnection):
     response_class = _TimedResponse
 
     def connect(self) -> None:
-        with _connecting(self):
+        """Raise Undelivered for every error of connecting: name resolution, TLS handshake, proxy."""
+        try:
             super().connect()
+        except (OSError, HTTPError, http.client.HTTPException) as failure:
+            raise Undelivered(self, failure) from failure
 
 
-class _TlsConnection(HTTPSConnection):
-    response_class = _TimedResponse
-
-    def connect(self) -> None:
-        with _connecting(self):
-            super().connect()
+class _TlsConnection(_PlainConnection, HTTPSConnection):
+    """The same with the `connect` of HTTPSConnection."""
 
 
 class _PlainPool(HTTPConnectionPool):

@@ -43,15 +43,8 @@ NAVIGATR_KINDS: dict[str, str] = {
     "lookup_403": "Looking up assertions is refused (403)",
     "no_recipients": "Assertions come without their recipients",
 }
-MOODLE_KINDS: dict[str, str] = {
-    "down": "Down: the connection is closed without an answer",
-    "refuse": "Refused: the connection is reset at once",
-    "slow": "Slow: the answer comes some seconds late",
-    "500": "500: HTML from the web server",
-    "maintenance": "Maintenance mode, switched on in the browser",
-    "maintenance_cli": "Maintenance mode, switched on by command line (503, HTML)",
-    "token_expired": "Token expired: refused once, then unknown",
-    "ws_disabled": "Web services switched off (403, empty)",
+# Faults that change the content of Moodle's answers.
+MOODLE_CONTENT_KINDS: dict[str, str] = {
     "missing_function": "A function is missing from the service",
     "no_emails": "Missing capability: no e-mail addresses",
     "few_users": "Missing capability: only teachers are listed",
@@ -70,6 +63,20 @@ MOODLE_KINDS: dict[str, str] = {
     "separate_groups": "Separate groups in every course, and the account is in none: they show nobody",
     "completion_off": "Completion tracking switched off",
     "usernotfullysetup": "A required profile field of the account is empty: courses and reports are refused",
+    "short_pages": "Short pages: half the rows asked for, although more follow",
+    "odd_startdate": "Odd row: the first course's start date is in milliseconds",
+    "odd_null": "Odd row: the first row has null in place of a name",
+    "odd_id": "Odd row: the first row's id is beyond 2^63",
+}
+MOODLE_KINDS: dict[str, str] = {
+    "down": "Down: the connection is closed without an answer",
+    "refuse": "Refused: the connection is reset at once",
+    "slow": "Slow: the answer comes some seconds late",
+    "500": "500: HTML from the web server",
+    "maintenance": "Maintenance mode, switched on in the browser",
+    "maintenance_cli": "Maintenance mode, switched on by command line (503, HTML)",
+    "token_expired": "Token expired: refused once, then unknown",
+    "ws_disabled": "Web services switched off (403, empty)",
     "dbconnectionfailed": "Moodle's database is down: every call says so (200, JSON)",
     "drip_headers": "Drip: the answer's headers come byte by byte, some seconds apart",
     "drip_body": "Drip: the answer's body comes byte by byte, some seconds apart",
@@ -77,10 +84,7 @@ MOODLE_KINDS: dict[str, str] = {
     "junk_before": "Junk: a notice of PHP stands before the JSON",
     "cut": "Cut: the JSON ends in the middle, the answer is otherwise whole",
     "cut_off": "Cut off: the connection is closed in the middle of the answer",
-    "short_pages": "Short pages: half the rows asked for, although more follow",
-    "odd_startdate": "Odd row: the first course's start date is in milliseconds",
-    "odd_null": "Odd row: the first row has null in place of a name",
-    "odd_id": "Odd row: the first row's id is beyond 2^63",
+    **MOODLE_CONTENT_KINDS,
 }
 KINDS: dict[str, dict[str, str]] = {
     NAVIGATR: NAVIGATR_KINDS,
@@ -90,34 +94,7 @@ KINDS: dict[str, dict[str, str]] = {
 # The calls of Navigatr that a fault can be limited to.
 NAVIGATR_CALLS = ("issue", "all", "lookup", "badges", "badge", "provider", "account", "revoke")
 # Faults that change the content of a reply. The services ask for them with `meets` and `is_on`; `draw` ignores them.
-CONTENT_KINDS = frozenset(
-    {
-        "lookup_403",
-        "no_recipients",
-        "missing_function",
-        "no_emails",
-        "few_users",
-        "participants_refused",
-        "course_refused",
-        "report_refused",
-        "reports_off",
-        "report_changed",
-        "grades_refused",
-        "gradereport_refused",
-        "no_viewhidden",
-        "no_viewfullnames",
-        "no_hidden_courses",
-        "reportbuilder_refused",
-        "no_accessallgroups",
-        "separate_groups",
-        "completion_off",
-        "usernotfullysetup",
-        "short_pages",
-        "odd_startdate",
-        "odd_null",
-        "odd_id",
-    }
-)
+CONTENT_KINDS = frozenset({"lookup_403", "no_recipients", *MOODLE_CONTENT_KINDS})
 # Those of them that can be limited to one function.
 LIMITABLE_KINDS = frozenset({"missing_function", "short_pages", "odd_startdate", "odd_null", "odd_id"})
 
