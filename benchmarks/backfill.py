@@ -29,12 +29,12 @@ def main() -> None:
     options = parser.parse_args()
     with stage.sandbox() as info, stage.environment(options.database, info) as variables:
         course = stage.control(info["url"], "moodle/add_course", shortname="C", fullname="Course")
-        left = options.completions
-        while left > 0:
-            number = min(AT_ONCE, left)
+        remaining = options.completions
+        while remaining > 0:
+            number = min(AT_ONCE, remaining)
             learners = stage.control(info["url"], "moodle/add_learners", number=number, course_id=course)
             stage.control(info["url"], "moodle/complete_many", course_id=course, user_ids=learners, grade=80)
-            left -= number
+            remaining -= number
         stage.connect(variables, info, moodle=True)
         queued, seconds, cpu_seconds, peak = _map(variables)
     assert queued == options.completions, f"{queued} of {options.completions} queued"

@@ -75,7 +75,7 @@ def _database(name: str) -> dict[str, Any]:
 PORTAL_DATA_DIR = Path(env("PORTAL_DATA_DIR", default=str(BASE_DIR / "var"))).absolute()
 
 
-def _secret_file(name: str) -> str:
+def _data_file(name: str) -> str:
     """The content of a file in the data folder, or "" if there is none."""
     try:
         return (PORTAL_DATA_DIR / name).read_text(encoding="utf-8").strip()
@@ -86,7 +86,7 @@ def _secret_file(name: str) -> str:
 
 # Keeps Django working without a key, so that `setup_portal` can create one.
 SECRET_KEY_NOT_SET = "not-set-run-make-setup"  # noqa: S105 - vault.checks refuses it
-SECRET_KEY = env("SECRET_KEY", default="") or _secret_file("secret_key") or SECRET_KEY_NOT_SET
+SECRET_KEY = env("SECRET_KEY", default="") or _data_file("secret_key") or SECRET_KEY_NOT_SET
 DEBUG = _switch("DEBUG")
 # Loopback is always allowed, because the launcher waits there until the pages answer.
 ALLOWED_HOSTS = list(dict.fromkeys([*env.list("ALLOWED_HOSTS", default=[]), "localhost", "127.0.0.1", "[::1]"]))
@@ -101,7 +101,7 @@ SECURE_HSTS_SECONDS = _number("SECURE_HSTS_SECONDS", 0, least=0, most=100_000_00
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _switch("TRUST_PROXY_HEADER") else None
 
 # Newest first: the first key encrypts, all of them decrypt. See `manage.py rotate_keys`.
-FIELD_ENCRYPTION_KEYS = env.list("FIELD_ENCRYPTION_KEYS", default=_secret_file("field_encryption_keys").split())
+FIELD_ENCRYPTION_KEYS = env.list("FIELD_ENCRYPTION_KEYS", default=_data_file("field_encryption_keys").split())
 
 INSTALLED_APPS = [
     "vault",
@@ -248,7 +248,7 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 
 # `portal --sandbox` writes this file. The data folder of a demo is bound to its sandbox, so that the demo's learners
 # are never sent to the real Navigatr.
-SANDBOX_URL = _secret_file("sandbox_url")
+SANDBOX_URL = _data_file("sandbox_url")
 # The API of each environment; docs/navigatr-api.md, "Environments and tokens".
 NAVIGATR_URLS = {
     "production": env(

@@ -43,7 +43,7 @@ class Program:
 
 @dataclass
 class _Child:
-    """The state of a program. `failures` counts its restarts in a row, `restart_at` is set while it waits for one."""
+    """The state of a program. `failures` counts its ends in a row; `restart_at` is when it is started again."""
 
     program: Program
     process: subprocess.Popen[bytes] | None = None
@@ -54,7 +54,7 @@ class _Child:
 
 @dataclass
 class _Output:
-    """A program's output. `partial_line` is what has come since the last end of a line."""
+    """A program's output. `partial_line` is the start of a line whose end has not been read yet."""
 
     name: str
     pipe: IO[bytes]
@@ -211,7 +211,7 @@ class Supervisor:
 
     def _stop_in_order(self) -> None:
         self._stopping = True
-        self._say("stopping; what is being sent may take up to 30 s to finish (Ctrl-C stops at once)")
+        self._say("stopping; calls in progress may take up to 30 s to finish (Ctrl-C stops at once)")
         for child in reversed(self._children):
             self._stop(child)
         self._say("stopped")

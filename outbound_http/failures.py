@@ -14,7 +14,7 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 
-# All errors of sending a request and reading its answer. While a body is read, requests passes urllib3's errors on.
+# All errors of sending a request and reading its answer. Those of reading a body are urllib3's.
 WIRE_ERRORS = (requests.RequestException, HTTPError)
 
 # Messages that are used more than once.

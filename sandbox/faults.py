@@ -16,8 +16,8 @@ SIDES = (NAVIGATR, NAVIGATR_PRODUCTION, MOODLE)
 SECONDS = 5.0
 DRIP_SECONDS = 1.0
 
-# The faults of each service, with a text for the page. "after" means that the badge has been issued although the caller
-# is not told.
+# The faults of each service, with a text for the page. "after" means that the badge is issued although the reply does
+# not say so.
 NAVIGATR_KINDS: dict[str, str] = {
     "down": "Down: the connection is closed without an answer, nothing happens",
     "refuse": "Refused: the connection is reset at once, nothing happens",
@@ -57,13 +57,13 @@ MOODLE_CONTENT_KINDS: dict[str, str] = {
     "gradereport_refused": "Missing capability gradereport/user:view: the grade report is refused",
     "no_viewhidden": "Missing capability moodle/grade:viewhidden: hidden totals are left out, totals over it empty",
     "no_viewfullnames": "Missing capability moodle/site:viewfullnames: no first and last names",
-    "no_hidden_courses": "Missing capability moodle/course:viewhiddencourses: hidden courses are not there",
+    "no_hidden_courses": "Missing capability moodle/course:viewhiddencourses: hidden courses are missing",
     "reportbuilder_refused": "Missing capability moodle/reportbuilder:view: all report functions are refused",
     "no_accessallgroups": "Missing capability moodle/site:accessallgroups: courses with separate groups show nobody",
     "separate_groups": "Separate groups in every course, and the account is in none: they show nobody",
     "completion_off": "Completion tracking switched off",
     "usernotfullysetup": "A required profile field of the account is empty: courses and reports are refused",
-    "short_pages": "Short pages: half the rows asked for, although more follow",
+    "short_pages": "Short pages: half of the requested rows, although more follow",
     "odd_startdate": "Odd row: the first course's start date is in milliseconds",
     "odd_null": "Odd row: the first row has null in place of a name",
     "odd_id": "Odd row: the first row's id is beyond 2^63",
@@ -81,7 +81,7 @@ MOODLE_KINDS: dict[str, str] = {
     "drip_headers": "Drip: the answer's headers come byte by byte, some seconds apart",
     "drip_body": "Drip: the answer's body comes byte by byte, some seconds apart",
     "flood": "Flood: 20 MB of empty records in place of the answer",
-    "junk_before": "Junk: a notice of PHP stands before the JSON",
+    "junk_before": "Junk: PHP prints a notice before the JSON",
     "cut": "Cut: the JSON ends in the middle, the answer is otherwise whole",
     "cut_off": "Cut off: the connection is closed in the middle of the answer",
     **MOODLE_CONTENT_KINDS,

@@ -40,10 +40,11 @@ RELEASES = {
     "4.5": ("2024100705.01", "4.5.5+ (Build: 20250613)", "405"),
     "5.0": ("2025041406.11", "5.0.6+ (Build: 20260403)", "500"),
 }
+# The path of the web service.
 SERVER = "/webservice/rest/server.php"
 # PHP's limit on the number of form fields.
 MAX_INPUT_VARS = 5000
-# Pages and messages of faults.
+# Pages, messages and sizes of faults.
 MAINTENANCE_PAGE = (
     '<!DOCTYPE html><html lang="en"><title>Site under maintenance</title><h1>Site under maintenance</h1></html>'
 )
@@ -80,8 +81,9 @@ FEATURES = {
     "mnet_dispatcher_mode": 0,
     "enablecompetencies": 1,
 }
-# In a batch, this error has another message and this one another module in the link to its docs.
+# Messages that are different in a batch, by error code.
 BATCH_MESSAGES = {"userdeleted": "This user account has been deleted"}
+# The module in the link to an error's docs, by error code, if it is not "moodle".
 BATCH_MODULES = {"invalidresponse": "debug"}
 # The text filters that are on in every course.
 TEXT_FILTERS = ("displayh5p", "activitynames", "mathjaxloader", "emoticon", "urltolink", "mediaplugin", "multilang")

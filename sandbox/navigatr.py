@@ -773,7 +773,7 @@ def _email(text: str) -> bool:
 NUMBERS = ("provider_id", "score", "min_score")
 REQUIRED = ("recipient_email", "recipient_firstname", "recipient_lastname")
 TEXTS = (*REQUIRED, "issue_date", "end_date", "evidence_text", "evidence_url")
-# What a text must be, besides a text.
+# Further checks of texts.
 CHECKS: dict[str, Callable[[str], bool]] = {
     "recipient_email": _email,
     "issue_date": _date_time,

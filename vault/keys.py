@@ -13,7 +13,7 @@ class WrongKey(Exception):
         super().__init__(
             _(
                 "A stored token cannot be read with the keys in FIELD_ENCRYPTION_KEYS. "
-                "Put the key it was saved with back (at the end of the list), or enter the token anew."
+                "Put the key it was saved with back (at the end of the list), or enter the token again."
             )
         )
 

@@ -26,5 +26,5 @@ class Command(BaseCommand):
         self.stdout.write(
             json.dumps({"rotated": count})
             if options["json"]
-            else f"{count} stored token(s) now use the newest key. Older keys can be taken out."
+            else f"{count} stored token(s) now use the newest key. Older keys can be removed."
         )
