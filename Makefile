@@ -4,8 +4,8 @@
 #   make run     set up, and run the portal
 #   make setup   set up only
 #   make test    all tests          make check   all checks that run no portal
-#   make chaos   10,000 completions while processes are killed and calls fail (SEED=… repeats a run's plan)
-#   make requirements               pin the requirements again (needs uv)
+#   make chaos   10,000 completions while everything is killed and broken (SEED=… repeats a run's plan)
+#   make requirements               write the pinned requirements anew (needs uv)
 
 PYTHON ?= python3
 UV ?= uv
@@ -45,8 +45,8 @@ PIP_INSTALL = echo "Installing the requirements (once) …"; \
 	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv .venv; \
 		else $(PYTHON) -m venv --without-pip .venv; fi
 
-# All tests run on SQLite, and those that use the database also on PostgreSQL. Coverage is checked once, for both runs
-# together.
+# What touches the database runs twice: the whole suite on SQLite, its database part on PostgreSQL. The coverage of
+# both counts together, so only the report at the end may find it too low.
 PYTEST = $(VENV_PYTHON) -m pytest -n 2 --cov --cov-report= --cov-fail-under=0
 
 test: install-dev

@@ -1,4 +1,4 @@
-"""The admin site. Its search fields show a course with its short name and site, because names repeat."""
+"""The admin's site: Django's, with courses that can be told apart where one is searched for."""
 
 from typing import Any, cast
 
@@ -11,13 +11,13 @@ from moodle_sync.models import Course
 
 class _Autocomplete(AutocompleteJsonView):
     def serialize_result(self, obj: Any, to_field_name: str) -> dict[str, str]:
-        result = super().serialize_result(obj, to_field_name)
-        return {**result, "text": obj.full_label} if isinstance(obj, Course) else result
+        found = super().serialize_result(obj, to_field_name)
+        return {**found, "text": obj.full_label} if isinstance(obj, Course) else found
 
 
 class PortalAdminSite(AdminSite):
-    """Django's admin site with the portal's autocomplete view."""
+    """Django's site; only the answers of its search fields differ."""
 
     def autocomplete_view(self, request: HttpRequest) -> HttpResponse:
-        """Answer a search field."""
+        """What a search field offers."""
         return cast(HttpResponse, _Autocomplete.as_view(admin_site=self)(request))

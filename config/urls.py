@@ -1,4 +1,4 @@
-"""The portal's URLs."""
+"""Where each page lives."""
 
 from django.contrib import admin
 from django.contrib.auth import views as auth

@@ -12,7 +12,7 @@ from requests.utils import get_environ_proxies
 
 from .connections import Adapter
 from .failures import WIRE_ERRORS, AnswerTooLarge, WireFailure, connection_lost, wire_failure
-from .headers import USER_AGENT
+from .headers import VERSION
 
 # Tells zlib that the data is gzip.
 _GZIP = 16 + zlib.MAX_WBITS
@@ -56,9 +56,12 @@ class HttpClient:
         connect_timeout: float,
         largest_answer: int,
         pool_size: int = 1,
+        version: str = VERSION,  # Until the rewrite is merged: MoodleClient passes it.
     ) -> None:
         # Prepared once: parsing the URL and checking the headers takes as long as the rest of a call.
-        self._template = requests.Request("GET", base_url, headers={**headers, "User-Agent": USER_AGENT}).prepare()
+        self._template = requests.Request(
+            "GET", base_url, headers={**headers, "User-Agent": f"navigatr-badge-portal/{version}"}
+        ).prepare()
         self._base_url = str(self._template.url).rstrip("/")
         self._timeout = (min(connect_timeout, timeout), timeout)
         self._largest_answer = largest_answer

@@ -1,4 +1,4 @@
-"""The User-Agent header, and readers for dates and Retry-After."""
+"""The version for the User-Agent header, and readers for dates and Retry-After."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,6 @@ VERSION = "0.1.0"
 
 # A server cannot make the portal wait for longer than this.
 LONGEST_RETRY_AFTER = timedelta(days=1)
-USER_AGENT = f"navigatr-badge-portal/{VERSION}"
 _SECONDS = re.compile(r"\s*-?[0-9]+\s*")
 
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from itertools import islice
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 from urllib.parse import quote_plus, urlencode, urlsplit
 
-from outbound_http import AnswerTooLarge, ApiClient, HttpClient, NotJson, WireFailure, decode_json, parse_http_date
+from outbound_http import VERSION, AnswerTooLarge, HttpClient, NotJson, WireFailure, decode_json, parse_http_date
 
 from . import functions
 from .course_names import course_name
@@ -174,7 +175,7 @@ class Question:
         return self.function, self.course_id, self.params["userid"]
 
 
-class MoodleClient(ApiClient):
+class MoodleClient:
     """One Moodle site as one token sees it. For one thread at a time.
 
     `timeout` is how many seconds (1 to 300) an answer may take from the end of the request to the last byte;
@@ -196,6 +197,7 @@ class MoodleClient(ApiClient):
         timeout: float = 30,
         connect_timeout: float = 5,
         language: str = "en",
+        version: str = VERSION,
         while_waiting: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         if not 1 <= timeout <= LONGEST_TIMEOUT:
@@ -209,20 +211,32 @@ class MoodleClient(ApiClient):
         self.server_time: datetime | None = None
         self._token = token.strip()
         try:
-            http = HttpClient(
+            self._http = HttpClient(
                 self.base_url,
                 # Reports and lists of courses are large, and mostly the same words.
                 {"Accept": "application/json", "Accept-Encoding": "gzip"},
                 timeout=timeout,
                 connect_timeout=connect_timeout,
                 largest_answer=LARGEST_ANSWER,
+                version=version,
             )
         except ValueError:
             raise ValueError(_NO_ADDRESS) from None
-        super().__init__(http)
 
     def __repr__(self) -> str:
         return f"<MoodleClient {self.base_url}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the idle connections. The client may still be used, and opens new ones."""
+        self._http.close()
 
     def site_info(self) -> SiteInfo:
         """The site, its version and features, and the functions that this token may call."""
