@@ -1,6 +1,6 @@
-# The portal's commands. All paths are relative, so the folder may lie anywhere, with blanks in its name.
+# The portal's commands. All paths are relative, because the folder's path may have blanks.
 #
-#   make demo    set up, and run the portal with a pretend Moodle and Navigatr to try it with
+#   make demo    set up, and run the portal with a pretend Moodle and Navigatr
 #   make run     set up, and run the portal
 #   make setup   set up only
 #   make docs    build the documentation in docs/_build/html; “make pictures” takes its pictures again
@@ -24,7 +24,7 @@ run: setup
 setup: install
 	@$(VENV_PYTHON) manage.py setup_portal
 
-# A copy of the requirements in .venv says what is installed: nothing is fetched while they stay as they are.
+# .venv has a copy of the installed requirements; nothing is fetched while they are the same.
 install: .venv/bin/python
 	@cmp -s requirements.txt .venv/installed.txt || { \
 		$(PIP_INSTALL) requirements.txt && cp requirements.txt .venv/installed.txt; }
@@ -33,7 +33,7 @@ install-dev: .venv/bin/python
 	@cmp -s requirements-dev.txt .venv/installed-dev.txt || { \
 		$(PIP_INSTALL) requirements-dev.txt && cp requirements-dev.txt .venv/installed-dev.txt; }
 
-# Debian keeps ensurepip in a package of its own (python3-venv). Without it the system's pip fills the environment.
+# On Debian, ensurepip is in the package python3-venv. Without it, use the system's pip.
 PIP_INSTALL = echo "Installing the requirements (once) …"; \
 	if $(VENV_PYTHON) -m pip --version >/dev/null 2>&1; then set -- $(VENV_PYTHON) -m pip; \
 	elif $(PYTHON) -m pip --version >/dev/null 2>&1; then set -- $(PYTHON) -m pip --python $(VENV_PYTHON); \
@@ -74,7 +74,7 @@ check: install-dev
 	find . \( -path ./.venv -o -path ./docs/_build \) -prune -o -name '*.html' -exec .venv/bin/djade --check --target-version 5.2 {} +
 	$(VENV_PYTHON) manage.py makemigrations --check --dry-run --skip-checks
 
-# Extras stay in the file: where a package asks for coverage[toml], pip 23 looks past a bare coverage==… to the newest.
+# --no-strip-extras: if a package requires coverage[toml], pip 23 ignores the pin of coverage without the extra.
 requirements:
 	$(UV) pip compile --quiet --universal --generate-hashes --no-strip-extras --no-header --python-version 3.11 \
 		pyproject.toml -o requirements.txt

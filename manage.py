@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Django's command line for the portal."""
+"""Django's command-line utility."""
 
 import os
 import sys
 
 
 def main() -> None:
-    """Run one management command."""
+    """Run a management command."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
@@ -14,7 +14,7 @@ def main() -> None:
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
-        # A wrong setting: one sentence for the person who can mend it.
+        # A wrong setting: the message says what to change, a traceback would not help.
         sys.exit(str(error))
 
 

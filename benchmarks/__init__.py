@@ -1,1 +1,1 @@
-"""What the README's figures come from: ratios against a limit or a peer measured in the same run."""
+"""Measures the figures of the README, each against a limit or against a peer in the same run."""

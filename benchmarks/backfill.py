@@ -1,10 +1,9 @@
-"""A back-fill: seconds and memory that it takes to queue a large course's past completions through a real poll.
+"""Time and memory of a back-fill: one poll that queues all past completions of a large course.
 
     python -m benchmarks.backfill [--completions 100000] [--database postgres]
 
-The sandbox's Moodle holds one course that so many learners have completed, with a grade each. One `manage.py map_course
---include-past` in a process of its own reads and queues them all: the same poll as the worker's. Limits: 60 s, and
-300 MB resident at the peak; over them the exit code is 1.
+Runs `manage.py map_course --include-past` for a course of the sandbox that all learners have completed with a grade; it
+polls as a worker does. Limits: 60 s and 300 MB resident memory. Over a limit the exit code is 1.
 """
 
 import argparse
@@ -18,42 +17,37 @@ import time
 from . import stage
 
 LIMIT_SECONDS, LIMIT_MB = 60, 300
+# Learners that one control call adds.
 AT_ONCE = 10_000
 
 
 def main() -> None:
-    """Fill the pretend Moodle, map the course, print."""
+    """Fill the sandbox, map the course, print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--completions", type=int, default=100_000)
     parser.add_argument("--database", choices=["postgres", "sqlite"], default="postgres")
     options = parser.parse_args()
     with stage.sandbox() as info, stage.environment(options.database, info) as variables:
-        course = stage.control(info["url"], "moodle/add_course", shortname="C", fullname="Course")["result"]
-        left = options.completions
-        while left > 0:
-            number = min(AT_ONCE, left)
-            learners = stage.control(info["url"], "moodle/add_learners", number=number, course_id=course)["result"]
+        course = stage.control(info["url"], "moodle/add_course", shortname="C", fullname="Course")
+        remaining = options.completions
+        while remaining > 0:
+            number = min(AT_ONCE, remaining)
+            learners = stage.control(info["url"], "moodle/add_learners", number=number, course_id=course)
             stage.control(info["url"], "moodle/complete_many", course_id=course, user_ids=learners, grade=80)
-            left -= number
+            remaining -= number
         stage.connect(variables, info, moodle=True)
-        queued, seconds, busy, peak = _map(variables)
+        queued, seconds, cpu_seconds, peak = _map(variables)
     assert queued == options.completions, f"{queued} of {options.completions} queued"
     print(
-        f"{options.database}: {queued} completions queued in {seconds:.1f} s ({busy:.1f} s of them its own computing), "
-        f"{peak:.0f} MB at the peak"
+        f"{options.database}: {queued} completions queued in {seconds:.1f} s ({cpu_seconds:.1f} s CPU time of the "
+        f"command), {peak:.0f} MB at the peak"
     )
     sys.exit(0 if seconds < LIMIT_SECONDS and peak < LIMIT_MB else 1)
 
 
 def _map(variables: dict[str, str]) -> tuple[int, float, float, float]:
-    """Map the course with its past: how many that queued, its seconds, those of its own processor time, its peak in MB.
-
-    The command's start is part of it.
-    """
-    command = [
-        sys.executable, "manage.py", "map_course", "--json", "--site", "M", "--course", "C", "--connection", "N",
-        "--provider", "11", "--badge", "111", "--include-past",
-    ]  # fmt: skip
+    """Map the course; return the queued completions, and the command's seconds, CPU seconds and peak memory in MB."""
+    command = [sys.executable, "manage.py", *stage.MAP_COURSE, "--course", "C", "--include-past", "--json"]
     started = time.monotonic()
     with tempfile.TemporaryFile("w+") as out:
         process = subprocess.Popen(command, env=variables, stdout=out)
@@ -63,7 +57,7 @@ def _map(variables: dict[str, str]) -> tuple[int, float, float, float]:
         assert process.returncode == 0, f"map_course: exit code {process.returncode}"
         out.seek(0)
         queued: int = json.load(out)["queued"]
-    # Linux counts in KiB.
+    # ru_maxrss is in KiB on Linux.
     return queued, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 

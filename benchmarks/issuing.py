@@ -1,11 +1,10 @@
-"""Badges per second of the real sending path against a bare thread pool that makes the same PUTs.
+"""Badges per second of the portal, compared with a bare thread pool that makes the same PUTs.
 
     python -m benchmarks.issuing [--count 5000] [--latency 0.05] [--rounds 3]
     python -m benchmarks.issuing --table
 
-Prints one line for each way, and the ratio: the bare loop is the limit of what 64 threads and `requests` reach on this
-machine at this moment. `PostgreSQL, 2 processes` starts two senders at once on the same queue. `--table` prints the
-ratios on PostgreSQL for answers that take 0, 50 and 200 ms, of one process and of two.
+The bare thread pool is what 64 threads with `requests` reach on this machine. With two processes, two senders work on
+the same queue. `--table` measures PostgreSQL with one process and two, with answers that take 0, 50 and 200 ms.
 """
 
 import argparse
@@ -19,18 +18,19 @@ from typing import Any
 
 from . import stage
 
+# What a sender prints when it is ready, and what starts it.
 READY, GO = "ready", "go"
-
-
+# The ways that are measured.
 ONE, TWO, SQLITE = "PostgreSQL, 1 process", "PostgreSQL, 2 processes", "SQLite, 1 process"
+# Seconds of an answer in the table.
 LATENCIES = [0, 0.05, 0.2]
 
 
 def main() -> None:
-    """Measure all ways in turn, several rounds, and print the medians."""
+    """Measure and print the medians of several rounds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=5000, help="badges in each measurement")
-    parser.add_argument("--latency", type=float, default=0.05, help="seconds that the fake takes for each answer")
+    parser.add_argument("--latency", type=float, default=0.05, help="seconds that the sandbox takes for each answer")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--table", action="store_true", help="0, 50 and 200 ms, with one process and two")
     options = parser.parse_args()
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def _measure(ways: list[str], latency: float, count: int, rounds: int) -> tuple[float, dict[str, float]]:
-    """The bare loop's badges per second, and those of each way; medians of so many rounds, taken in turn."""
+    """Badges per second of the bare thread pool and of each way, as medians of `rounds`."""
     bare: list[float] = []
     rates: dict[str, list[float]] = {way: [] for way in ways}
     with stage.sandbox(latency=latency) as info:
@@ -60,20 +60,20 @@ def _measure(ways: list[str], latency: float, count: int, rounds: int) -> tuple[
                 with stage.environment("sqlite" if way == SQLITE else "postgres", info) as variables:
                     stage.connect(variables, info)
                     stage.run([sys.executable, "-m", "benchmarks.issuing_child", "queue", str(count)], variables)
-                    rates[way].append(_together(2 if way == TWO else 1, count, variables))
-    return statistics.median(bare), {way: statistics.median(found) for way, found in rates.items()}
+                    rates[way].append(_send(2 if way == TWO else 1, count, variables))
+    return statistics.median(bare), {way: statistics.median(measured) for way, measured in rates.items()}
 
 
 def _child(arguments: list[str], variables: dict[str, str]) -> float:
-    """Run one measurement in a process of its own; returns badges per second."""
+    """Run a measurement in its own process; return badges per second."""
     command = [sys.executable, "-m", "benchmarks.issuing_child", *arguments]
-    done = subprocess.run(command, env=variables or None, check=True, stdout=subprocess.PIPE, text=True)
-    result = json.loads(done.stdout)
+    process = subprocess.run(command, env=variables or None, check=True, stdout=subprocess.PIPE, text=True)
+    result = json.loads(process.stdout)
     return float(result["count"] / result["seconds"])
 
 
-def _together(processes: int, count: int, variables: dict[str, str]) -> float:
-    """Let so many senders loose on the same queue at the same moment; returns badges per second of them all."""
+def _send(processes: int, count: int, variables: dict[str, str]) -> float:
+    """Start `processes` senders on the same queue at the same time; return their badges per second in total."""
     command = [sys.executable, "-m", "benchmarks.issuing_child", "send"]
     senders = [
         subprocess.Popen(command, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

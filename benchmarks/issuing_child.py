@@ -1,4 +1,4 @@
-"""One process of `benchmarks.issuing`: the bare loop, filling the queue, or the portal's real sending path."""
+"""A process of `benchmarks.issuing`: the bare thread pool, the filling of the queue, or a sender of the portal."""
 
 import json
 import sys
@@ -7,19 +7,20 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import local
 
+# As many as SEND_THREADS.
 THREADS = 64
 
 
 def bare(url: str, token: str, count: int) -> None:
-    """The limit: 64 threads, a `requests.Session` each, nothing but the same PUTs, and their JSON read."""
+    """Make the PUTs with one `requests.Session` for each thread, and decode the answers."""
     import requests
 
-    mine = local()
+    thread = local()
 
     def put(number: int) -> None:
-        if not hasattr(mine, "session"):
-            mine.session = requests.Session()
-            mine.session.headers["X-Access-Token"] = token
+        if not hasattr(thread, "session"):
+            thread.session = requests.Session()
+            thread.session.headers["X-Access-Token"] = token
         fields = {
             "provider_id": 11,
             "recipient_email": f"bare{number}@example.org",
@@ -30,7 +31,7 @@ def bare(url: str, token: str, count: int) -> None:
             "evidence_text": "Recipient completed course Course One",
             "evidence_url": "https://moodle.example/course/view.php?id=2",
         }
-        answer = mine.session.put(f"{url}/badge/111/issue", json=fields, timeout=30)
+        answer = thread.session.put(f"{url}/badge/111/issue", json=fields, timeout=30)
         answer.raise_for_status()
         answer.json()
 
@@ -42,7 +43,7 @@ def bare(url: str, token: str, count: int) -> None:
 
 
 def queue(count: int) -> None:
-    """Queue so many completions of one course."""
+    """Queue `count` completions of one course."""
     import django
 
     django.setup()
@@ -77,7 +78,7 @@ def queue(count: int) -> None:
 
 
 def send() -> None:
-    """Say that all is loaded, wait for the word, send all that is due, say how it went."""
+    """Load the portal, wait for the start, send everything that is due, print the result."""
     import django
 
     django.setup()

@@ -1,13 +1,11 @@
-"""How long the portal's questions to PostgreSQL take when a million badges have been issued.
+"""The time of the portal's operations on PostgreSQL with a million issuances.
 
     python -m benchmarks.load [--issuances 1000000] [--rounds 5] [--plans]
 
-Fills a fresh database with that many completions and issuances and twice as many attempts, then asks what the portal
-asks all the time: `status`, the sweep, whom to send for, a claim, the database's side of a poll, every list of the
-admin with each of its filters, the page of one row of each, and the course managers' pages. Prints the
-median of some rounds in milliseconds. Each query is then explained: a sequential scan that reads a big table is named
-loudly and ends the run with exit code 1, as does anything over the limit. `--plans` prints the plans of all queries of
-a big table.
+Fills a fresh database with issuances, completions, and two attempts for each issuance. Then it measures `status`, the
+sweep, a claim, the database's part of a poll, each list of the admin with each filter, one row of each, and the course
+managers' pages. Prints the median of the rounds in milliseconds, and explains the queries of big tables. If a time is
+over the limit, or a sequential scan reads a big table, the exit code is 1. `--plans` prints the plans of these queries.
 """
 
 import argparse
@@ -28,13 +26,15 @@ LIMIT_MS = 200
 # What the engine asks all the time, and what is asked while 100,000 badges wait for something else.
 ENGINE_LIMIT_MS = 60
 BACKLOG_LIMIT_MS = 50
-# A scan may begin at a table's start and stop after a page of rows; one that reads more is not for a hot path.
+# A sequential scan may read this many rows, because a list may stop after its first page.
 SCANNED_ROWS = 5000
+# The tables that must not be scanned.
 BIG = ("badging_issuance", "badging_issuanceattempt", "moodle_sync_completion", "moodle_sync_learner")
 COURSES = 101
 
-# Five courses for each learner. Course 1 has half of all learners, the others share the rest evenly. Of a thousand
-# issuances 930 are issued; the queue holds 1 % of today and 1 % of a back-fill. The second connection has one in 101.
+# Each learner has completed five courses. Half of the learners have completed course 1; the others are spread evenly.
+# Of 1,000 issuances 930 are issued and 20 queued, half of these from a back-fill. The second connection has one of the
+# 101 courses.
 FILL = """
 SET session_replication_role = replica;
 INSERT INTO moodle_sync_course (site_id, moodle_id, shortname, fullname, report_name, visible, past_read_at,
@@ -106,7 +106,7 @@ VACUUM ANALYZE badging_issuance;
 
 @dataclass
 class Measured:
-    """One question: its median time, and each query of a big table with its plan."""
+    """An operation: its median time, its queries of big tables with their plans, and the sequential scans."""
 
     name: str
     milliseconds: float
@@ -116,12 +116,12 @@ class Measured:
 
     @property
     def ok(self) -> bool:
-        """Within the limit and without a scan."""
+        """Whether it is within its limit and scans no big table."""
         return self.milliseconds < self.limit and not self.scans
 
 
 def main() -> None:
-    """Fill a database, measure all questions, print the table."""
+    """Fill a database, measure all operations, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--issuances", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
@@ -137,18 +137,18 @@ def main() -> None:
         django.setup()
         _fill(options.issuances)
         measured = []
-        asked = [(_engine(), ENGINE_LIMIT_MS), (_with_a_backlog(), BACKLOG_LIMIT_MS)]
-        for questions, limit in asked if options.engine else [(_pages(), LIMIT_MS), *asked]:
-            for name, ask in questions:
-                measured.append(_measure(name, ask, options.rounds, limit))
+        operations = [(_engine(), ENGINE_LIMIT_MS), (_with_a_backlog(), BACKLOG_LIMIT_MS)]
+        for named, limit in operations if options.engine else [(_pages(), LIMIT_MS), *operations]:
+            for name, operation in named:
+                measured.append(_measure(name, operation, options.rounds, limit))
                 _print(measured[-1], plans=options.plans)
     slowest = max(measured, key=lambda row: row.milliseconds)
-    print(f"{len(measured)} questions; the slowest takes {slowest.milliseconds:.0f} ms: {slowest.name}")
+    print(f"{len(measured)} operations; the slowest takes {slowest.milliseconds:.0f} ms: {slowest.name}")
     sys.exit(0 if all(row.ok for row in measured) else 1)
 
 
 def _fill(count: int) -> None:
-    """Connections, a site, an admin and a course manager; then all the rows; then what autovacuum does after that."""
+    """Create connections, a site, users and all the rows, and analyse the tables as autovacuum does."""
     from django.contrib.auth import get_user_model
     from django.db import connection
     from django.utils import timezone
@@ -160,13 +160,8 @@ def _fill(count: int) -> None:
     now = timezone.now()
     first = NavigatrConnection.objects.create(name="N", environment="staging", pat="token")
     second = NavigatrConnection.objects.create(name="Other", environment="production", pat="token")
-    # Somebody else is polling it, so that a poll asks the database and no Moodle.
-    site = MoodleSite.objects.create(
-        send_suspended=False,
-        name="M",
-        url="https://moodle.example",
-        token="token",
-    )
+    site = MoodleSite.objects.create(send_suspended=False, name="M", url="https://moodle.example", token="token")
+    # As if another worker polled it, so that a poll ends before it calls Moodle.
     MoodleSiteState.objects.filter(site=site).update(read_whole_at=now, polling_until=now + timedelta(days=1))
     with connection.cursor() as cursor:
         cursor.execute(
@@ -191,7 +186,7 @@ def _pages() -> Iterator[tuple[str, Callable[[], Any]]]:
 
 
 def _engine() -> Iterator[tuple[str, Callable[[], Any]]]:
-    """What the portal asks all the time, by name."""
+    """What the engine does all the time."""
     from django.utils import timezone
 
     from badging import queueing
@@ -208,7 +203,7 @@ def _engine() -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "sweep", lambda: sweeping.sweep(now=now)
     yield "due connections", lambda: rounds.due_connections(now)
     yield "claim of 500", lambda: claiming.claim(connection, uuid.uuid4(), limit=500, now=now)
-    yield "poll, before Moodle is asked", lambda: poll.poll_and_queue(site, now=now)
+    yield "poll, before Moodle is called", lambda: poll.poll_and_queue(site, now=now)
     yield "poll, 500 known completions", lambda: queueing.queue_completions(newest, now=now)
 
 
@@ -250,7 +245,7 @@ def _with_a_backlog() -> Iterator[tuple[str, Callable[[], Any]]]:
 
 
 def _admin_pages() -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Every list of the admin: plain, its last page in reach, each choice of each filter, searches, and one row."""
+    """Each list of the admin: its first page, a later one, each choice of each filter, searches; and one row."""
     from django.contrib import admin
     from django.urls import reverse
 
@@ -283,7 +278,7 @@ def _admin_pages() -> Iterator[tuple[str, Callable[[], Any]]]:
 
 
 def _manager_pages() -> Iterator[tuple[str, Callable[[], Any]]]:
-    """The course managers' pages, for the biggest course and the smallest connection's."""
+    """The course managers' pages, for the biggest course."""
     from badging.models import Issuance
     from moodle_sync.models import Course
 
@@ -313,14 +308,14 @@ def _get(client: Any, url: str) -> Any:
     return response
 
 
-def _measure(name: str, ask: Callable[[], Any], rounds: int, limit: float) -> Measured:
-    """Ask several times, each in a transaction that is rolled back, and explain the queries of the last time."""
+def _measure(name: str, operation: Callable[[], Any], rounds: int, limit: float) -> Measured:
+    """Run an operation several times in transactions that are rolled back, and explain its queries."""
     from django.db import connection, transaction
 
-    taken = []
+    times = []
     queries: list[tuple[str, Any]] = []
 
-    def note(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+    def collect(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
         if not many and any(f'"{table}"' in sql for table in BIG) and sql.startswith(("SELECT", "UPDATE")):
             queries.append((sql, params))
         return execute(sql, params, many, context)
@@ -328,14 +323,14 @@ def _measure(name: str, ask: Callable[[], Any], rounds: int, limit: float) -> Me
     for _round in range(rounds):
         with transaction.atomic():
             started = time.perf_counter()
-            ask()
-            taken.append((time.perf_counter() - started) * 1000)
+            operation()
+            times.append((time.perf_counter() - started) * 1000)
             transaction.set_rollback(True)
     with transaction.atomic():
-        with connection.execute_wrapper(note):
-            ask()
+        with connection.execute_wrapper(collect):
+            operation()
         transaction.set_rollback(True)
-    measured = Measured(name, statistics.median(taken), limit)
+    measured = Measured(name, statistics.median(times), limit)
     for sql, params in queries:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", params)
@@ -348,10 +343,10 @@ def _measure(name: str, ask: Callable[[], Any], rounds: int, limit: float) -> Me
 
 
 def _scans(plan: dict[str, Any]) -> list[str]:
-    """The big tables that this plan reads from one end to the other, with how many rows it met."""
-    met = plan["Actual Loops"] * (plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0))
-    whole = plan["Node Type"] == "Seq Scan" and plan["Relation Name"] in BIG and met > SCANNED_ROWS
-    found = [f"{plan['Relation Name']} ({met:.0f} rows)"] if whole else []
+    """The big tables that a plan scans, with the number of rows read."""
+    rows = plan["Actual Loops"] * (plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0))
+    is_scan = plan["Node Type"] == "Seq Scan" and plan["Relation Name"] in BIG and rows > SCANNED_ROWS
+    found = [f"{plan['Relation Name']} ({rows:.0f} rows)"] if is_scan else []
     return found + [scan for inner in plan.get("Plans", []) for scan in _scans(inner)]
 
 

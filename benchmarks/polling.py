@@ -2,26 +2,27 @@
 
     python -m benchmarks.polling [--courses 20] [--learners 500] [--new 100]
 
-Every course is mapped and every learner enrolled in it; half of them have completed it a day ago and are known already.
-Then one poll with nothing new, and one with some new completions (whose grades are read too). With the report, 3,000
-more are completed an hour ago and read, and after that another poll meets nothing new. No network lies in between: the
-sandbox runs on this machine, so a real site adds its round trips, and the number of calls is what counts.
+All courses are mapped, and all learners are enrolled in all of them. Half of the learners completed them a day ago.
+The first poll reads these completions; then follow a poll with nothing new and one with new completions and grades.
+With feed A, there are also a poll with 3,000 completions of an hour ago and one after it. The sandbox runs on this
+machine: a real site adds network time for each call.
 """
 
 import argparse
-import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 
 from . import stage
 
+# The number of completions of an hour ago.
 LATE = 3000
 
 
 def main() -> None:
-    """Measure both feeds on a fresh PostgreSQL each."""
+    """Measure both feeds, each on a fresh PostgreSQL."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--courses", type=int, default=20)
     parser.add_argument("--learners", type=int, default=500, help="in each course")
@@ -35,53 +36,53 @@ def main() -> None:
                 print(f"{feed:6} {poll:>16} {calls:6} {seconds:8.2f} {queued:7}", flush=True)
 
 
-def _polls(feed: str, info: dict[str, Any], variables: dict[str, str], options: argparse.Namespace) -> Any:
-    """Fill Moodle, read it once, then measure."""
+def _polls(
+    feed: str, info: dict[str, Any], variables: dict[str, str], options: argparse.Namespace
+) -> Iterator[tuple[str, int, float, int]]:
+    """Poll several times; yield each poll's name, calls, seconds and queued completions."""
     url = info["url"]
     if feed == "B":
         stage.control(url, "faults", kind="reports_off", side="moodle")
-    learners = stage.control(url, "moodle/add_learners", number=options.learners)["result"]
-    courses = []
-    for number in range(options.courses):
-        course = stage.control(url, "moodle/add_course", shortname=f"C{number}", fullname=f"Course {number}")["result"]
-        courses.append(course)
-        for learner in learners:
-            stage.control(url, "moodle/enrol", course_id=course, user_id=learner)
-        known = {"user_ids": learners[: len(learners) // 2], "at": time.time() - 86400}
-        stage.control(url, "moodle/complete_many", course_id=course, grade=80, **known)
+    courses, fresh = _fill(url, options)
     stage.connect(variables, info, moodle=True)
     for number in range(options.courses):
-        stage.run(
-            [
-                sys.executable, "manage.py", "map_course", "--site", "M", "--course", f"C{number}",
-                "--connection", "N", "--provider", "11", "--badge", "111",
-            ],
-            variables,
-        )  # fmt: skip
+        stage.map_course(variables, f"C{number}")
     yield "first", *_poll(variables)
     yield "nothing new", *_poll(variables)
-    fresh = learners[len(learners) // 2 :]
     for number in range(options.new):
         course, learner = courses[number % len(courses)], fresh[number // len(courses)]
         stage.control(url, "moodle/complete", course_id=course, user_id=learner, grade=80)
     yield f"{options.new} new", *_poll(variables)
     if feed == "A":
-        each = max(min(LATE // options.courses, len(fresh)), 1)
+        late = fresh[-max(min(LATE // options.courses, len(fresh)), 1) :]
         for course in courses:
-            learners = fresh[-each:]
-            stage.control(
-                url, "moodle/complete_many", course_id=course, user_ids=learners, grade=80, at=time.time() - 3600
-            )
-        late = each * options.courses
-        # They lie further back than polls look but a few times an hour: as if that time had come.
+            completed = {"user_ids": late, "at": time.time() - 3600}
+            stage.control(url, "moodle/complete_many", course_id=course, grade=80, **completed)
+        # Polls look an hour back only a few times an hour: make the next one do so.
         with psycopg.connect(variables["DATABASE_URL"], autocommit=True) as database:
             database.execute("UPDATE moodle_sync_moodlesitestate SET looked_back_at = '{}'")
-        yield f"{late} late", *_poll(variables)
-        yield f"none after {late}", *_poll(variables)
+        count = len(late) * options.courses
+        yield f"{count} late", *_poll(variables)
+        yield f"none after {count}", *_poll(variables)
+
+
+def _fill(url: str, options: argparse.Namespace) -> tuple[list[int], list[int]]:
+    """Add courses and learners; return the courses, and the learners who have not completed them."""
+    learners = stage.control(url, "moodle/add_learners", number=options.learners)
+    half = len(learners) // 2
+    courses = []
+    for number in range(options.courses):
+        course = stage.control(url, "moodle/add_course", shortname=f"C{number}", fullname=f"Course {number}")
+        courses.append(course)
+        for learner in learners:
+            stage.control(url, "moodle/enrol", course_id=course, user_id=learner)
+        completed = {"user_ids": learners[:half], "at": time.time() - 86400}
+        stage.control(url, "moodle/complete_many", course_id=course, grade=80, **completed)
+    return courses, learners[half:]
 
 
 def _poll(variables: dict[str, str]) -> tuple[int, float, int]:
-    """One poll; the time includes the start of the command (about half a second)."""
+    """Poll once. The time includes the start of the command, about half a second."""
     started = time.monotonic()
     [site] = stage.manage(variables, "poll")["sites"]
     return site["calls"], time.monotonic() - started, site["queued"]

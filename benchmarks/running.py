@@ -1,4 +1,4 @@
-"""The whole portal as `make run` starts it, for benchmarks, and what its processes cost (by /proc, so on Linux)."""
+"""Run the whole portal as `make run` does, and read the CPU time and memory of its processes (Linux only)."""
 
 import os
 import subprocess
@@ -16,9 +16,9 @@ from . import stage
 
 @contextmanager
 def portal(variables: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """Set up and run `manage.py portal` until the block ends; yields its supervisor's process once the pages answer.
+    """Set up and run `manage.py portal` until the end of the block; yield its process once the pages answer.
 
-    The broker is the embedded Valkey. Raises AssertionError when the portal does not start or stop in time.
+    The broker is the embedded Valkey. Raises an error if the portal does not start or stop in time.
     """
     stage.run([sys.executable, "manage.py", "setup_portal"], variables)
     port = services.free_port()
@@ -41,40 +41,40 @@ def _answers(port: int) -> bool:
 
 
 def family(pid: int) -> list[int]:
-    """The process and all that it has started, and they in turn."""
+    """The ids of the process and all its descendants."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(grandchild for child in children for grandchild in family(int(child)))]
+    return [pid, *(descendant for child in children for descendant in family(int(child)))]
 
 
 def parent(pid: int) -> int:
-    """The process that started this one."""
+    """The id of the parent process."""
     return int(_stat(pid)[1])
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor time so far, in user and kernel mode."""
+    """CPU time of the process, in user and kernel mode."""
     fields = _stat(pid)
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def cpu_seconds_together(pid: int) -> float:
-    """Processor time of the process and all that it has started, those that have ended too."""
+def family_cpu_seconds(pid: int) -> float:
+    """CPU time of the process and all its descendants, also of those that have ended."""
     ended = sum(map(int, _stat(pid)[13:15])) / os.sysconf("SC_CLK_TCK")
     return ended + sum(map(cpu_seconds, family(pid)))
 
 
 def resident_mb(pid: int) -> float:
-    """Memory of the process, with what it shares."""
+    """Resident memory of the process, including shared pages."""
     [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS:")]
     return int(line.split()[1]) / 1024
 
 
 def name(pid: int) -> str:
-    """The command line, without the folders before the program's name."""
+    """The command line, without the folder of the program."""
     program, *arguments = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     return " ".join([Path(program).name, *arguments])[:120]
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat from the state on."""
+    """The fields of /proc/PID/stat after the name."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

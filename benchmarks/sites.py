@@ -1,13 +1,12 @@
-"""How far behind the portal falls with many Moodle sites: the time since each site's last poll.
+"""The time since the last poll with many Moodle sites.
 
     python -m benchmarks.sites [--seconds 90] [--rows 0 1 2]
 
-Runs the whole portal (`manage.py portal`, PostgreSQL, embedded Valkey) with many sites that are polled every 30 s, all
-of them due at the start, and looks once a second when each was polled last. The sites are the sandbox's Moodle under
-many names, and each answer takes as long as the row says. Dead sites never take a connection; slow ones need five
-seconds for each answer. Limits: time since the last poll p95 35 s, over the sites that are neither; worker and
-scheduler together one core. Over them the exit code is 1. The processor time of the sandbox and of PostgreSQL
-is told beside, and the most connections that the portal had to PostgreSQL.
+Runs the whole portal (PostgreSQL, embedded Valkey) with many sites that are polled every 30 s and all due at the start.
+All sites are the sandbox's Moodle. Dead sites do not accept connections; slow ones take 5 s for each answer. Once a
+second the time since the last poll is read, for the sites that are neither. Limits: p95 35 s; one core for worker and
+scheduler together. Over a limit the exit code is 1. The CPU time of the sandbox and PostgreSQL, and the most
+connections to PostgreSQL, are printed for information.
 """
 
 import argparse
@@ -25,12 +24,15 @@ import psycopg
 
 from . import running, stage
 
+# How often each site is polled.
 INTERVAL_SECONDS = 30
 LIMIT_SECONDS, LIMIT_CORES = 35.0, 1.0
+# How long a slow site takes to answer.
 SLOW_SECONDS = 5.0
+# The id of the first copy of the site.
 FIRST = 1000
 
-# The one site that there is becomes many, in any order dead, slow and quick, each with its mapped course.
+# Copies the site with its mapped course. Some copies are dead and some slow, in mixed order.
 MULTIPLY = """
 UPDATE moodle_sync_moodlesite SET enabled = false, poll_interval = make_interval(secs => {interval}),
     busy_interval = make_interval(secs => {interval});
@@ -50,20 +52,19 @@ INSERT INTO badging_coursebadgemapping SELECT (jsonb_populate_record(mapping, js
     FROM badging_coursebadgemapping mapping, generate_series(0, {sites} - 1) n;
 ANALYZE;
 """
-# Of the quick ones.
+# The last poll of each site that is neither dead nor slow.
 AGES = """
 SELECT site_id, last_poll_at, extract(epoch FROM now() - last_poll_at)
 FROM moodle_sync_moodlesitestate state JOIN moodle_sync_moodlesite site ON site.id = site_id
 WHERE site_id >= 1000 AND url = (SELECT url FROM moodle_sync_moodlesite WHERE id < 1000)
 """
-
-# Of the whole portal, with the one that asks.
+# The connections of the portal, and the one of the benchmark.
 CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement: so many sites, the seconds that an answer takes, and how many in a hundred are dead or slow."""
+    """A measurement: the number of sites, the seconds that an answer takes, the percentages of dead and slow sites."""
 
     sites: int
     latency: float
@@ -79,13 +80,13 @@ ROWS = [Row(500, 0.3), Row(100, 0.05), Row(500, 0.3, dead=10, slow=5)]
 
 
 def main() -> None:
-    """Measure each row on a fresh database, print the table."""
+    """Measure each row on a fresh database; print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=90, help="how long to measure")
     parser.add_argument("--settle", type=int, default=40, help="seconds to wait after the start")
     parser.add_argument("--rows", type=int, nargs="+", default=list(range(len(ROWS))), help="which of the rows")
     options = parser.parse_args()
-    print(f"polled every {INTERVAL_SECONDS} s, over {options.seconds} s; processor time in cores")
+    print(f"polled every {INTERVAL_SECONDS} s, over {options.seconds} s; CPU time in cores")
     print(
         f"{'':36}{'p50':>8}{'p95':>8}{'longest':>9}{'polls/s':>9}{'worker':>8}{'sandbox':>9}{'PostgreSQL':>12}{'connections':>13}"
     )
@@ -97,16 +98,10 @@ def main() -> None:
 
 
 def _measure(row: Row, info: dict[str, Any], variables: dict[str, str], options: argparse.Namespace) -> bool:
-    """One row; whether it is within the limits."""
+    """Measure and print one row; return whether it is within the limits."""
     stage.control(info["url"], "moodle/add_course", shortname="C", fullname="Course")
     stage.connect(variables, info, moodle=True)
-    stage.run(
-        [
-            sys.executable, "manage.py", "map_course", "--site", "M", "--course", "C", "--connection", "N",
-            "--provider", "11", "--badge", "111",
-        ],
-        variables,
-    )  # fmt: skip
+    stage.map_course(variables, "C")
     with ExitStack() as stack:
         database = stack.enter_context(psycopg.connect(variables["DATABASE_URL"], autocommit=True))
         dead = stack.enter_context(_dead_address())
@@ -115,44 +110,55 @@ def _measure(row: Row, info: dict[str, Any], variables: dict[str, str], options:
         stage.control(slow["url"], "faults", kind="slow", side="moodle", seconds=SLOW_SECONDS)
         kinds = {"dead": row.dead, "slow": row.dead + row.slow, "dead_url": dead, "slow_url": slow["moodle_url"]}
         database.execute(MULTIPLY.format(interval=INTERVAL_SECONDS, first=FIRST, sites=row.sites, **kinds))
-        supervisor = stack.enter_context(running.portal(variables))
+        portal = stack.enter_context(running.portal(variables))
         time.sleep(options.settle)
-        [(server,)] = database.execute("SELECT pg_backend_pid()").fetchall()
-        programs = {
-            # Worker and scheduler.
-            "worker": [pid for pid in running.family(supervisor.pid) if "-A config" in running.name(pid)],
-            "sandbox": [info["pid"]],
-            "PostgreSQL": [running.parent(server)],
-        }
-        before = {name: sum(map(running.cpu_seconds_together, pids)) for name, pids in programs.items()}
+        programs = _programs(portal.pid, info["pid"], database)
+        cpu_before = {name: sum(map(running.family_cpu_seconds, pids)) for name, pids in programs.items()}
         started = time.monotonic()
-        ages: list[float] = []
-        polls: set[tuple[int, datetime]] = set()
-        connections = 0
-        while time.monotonic() - started < options.seconds:
-            found = database.execute(AGES).fetchall()
-            ages += [float(age) for _site, _polled_at, age in found]
-            polls |= {(site, polled_at) for site, polled_at, _age in found}
-            connections = max(connections, *database.execute(CONNECTIONS).fetchall()[0])
-            time.sleep(1)
-        took = time.monotonic() - started
+        ages, polls, connections = _watch(database, options.seconds)
+        seconds = time.monotonic() - started
         cores = {
-            name: (sum(map(running.cpu_seconds_together, pids)) - before[name]) / took
+            name: (sum(map(running.family_cpu_seconds, pids)) - cpu_before[name]) / seconds
             for name, pids in programs.items()
         }
     *_rest, p95 = statistics.quantiles(ages, n=20)
-    rate = (len(polls) - len(found)) / took
     print(
-        f"{row!s:36}{statistics.median(ages):6.1f} s{p95:6.1f} s{max(ages):7.1f} s{rate:9.1f}"
+        f"{row!s:36}{statistics.median(ages):6.1f} s{p95:6.1f} s{max(ages):7.1f} s{polls / seconds:9.1f}"
         f"{cores['worker']:8.2f}{cores['sandbox']:9.2f}{cores['PostgreSQL']:12.2f}{connections:13}",
         flush=True,
     )
     return p95 <= LIMIT_SECONDS and cores["worker"] <= LIMIT_CORES
 
 
+def _programs(portal_pid: int, sandbox_pid: int, database: psycopg.Connection[Any]) -> dict[str, list[int]]:
+    """The processes whose CPU time is printed, each with its descendants; "worker" includes the scheduler."""
+    [(backend_pid,)] = database.execute("SELECT pg_backend_pid()").fetchall()
+    return {
+        "worker": [pid for pid in running.family(portal_pid) if "-A config" in running.name(pid)],
+        "sandbox": [sandbox_pid],
+        "PostgreSQL": [running.parent(backend_pid)],
+    }
+
+
+def _watch(database: psycopg.Connection[Any], seconds: int) -> tuple[list[float], int, int]:
+    """Every second, for `seconds`: return all ages of last polls, the number of polls, and the most connections."""
+    ages: list[float] = []
+    last_polls: set[tuple[int, datetime]] = set()
+    connections = 0
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        rows = database.execute(AGES).fetchall()
+        ages += [float(age) for _site, _polled_at, age in rows]
+        last_polls |= {(site, polled_at) for site, polled_at, _age in rows}
+        connections = max(connections, *database.execute(CONNECTIONS).fetchall()[0])
+        time.sleep(1)
+    # Each site's first last poll was before the start.
+    return ages, len(last_polls) - len(rows), connections
+
+
 @contextmanager
 def _dead_address() -> Iterator[str]:
-    """An address that takes no connection and refuses none: a listener whose queue is full."""
+    """An address that neither accepts nor refuses connections, because the queue of its listener is full."""
     with socket.socket() as listener, ExitStack() as queue:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)

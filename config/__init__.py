@@ -1,4 +1,4 @@
-"""Settings, URLs and the Celery app."""
+"""Settings, URLs, logging and the Celery app."""
 
 from .celery import app as celery_app
 

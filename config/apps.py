@@ -1,9 +1,9 @@
-"""Django's admin app with the portal's own site."""
+"""The admin app."""
 
 from django.contrib.admin.apps import AdminConfig
 
 
 class PortalAdminConfig(AdminConfig):
-    """As Django's; named in INSTALLED_APPS in its place."""
+    """Django's admin with the portal's own AdminSite."""
 
     default_site = "config.admin_site.PortalAdminSite"

@@ -1,4 +1,4 @@
-"""The Celery app: carries the news that something is due; the database is the queue's truth."""
+"""The Celery app. Its messages only start work; the database knows what is due."""
 
 import os
 

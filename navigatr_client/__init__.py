@@ -1,6 +1,4 @@
-"""A typed client for Navigatr's API. It knows no Django and nothing of the portal."""
-
-from outbound_http import parse_retry_after
+"""A typed client for Navigatr's API. It needs neither Django nor the portal's models."""
 
 from .client import NavigatrClient
 from .errors import (
@@ -30,5 +28,4 @@ __all__ = [
     "NavigatrUnexpectedAnswer",
     "Page",
     "Provider",
-    "parse_retry_after",
 ]

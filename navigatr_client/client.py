@@ -1,14 +1,25 @@
-"""Navigatr's API as far as the portal uses it: a method for each call, an exception class for each thing to do next."""
+"""Client for Navigatr's API: one method for each call, one exception class for each thing the caller can do next.
+
+The API is described in docs/navigatr-api.md.
+"""
 
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
-from outbound_http import VERSION, AnswerTooLarge, HttpClient, NotJson, WireFailure, decode_json, parse_retry_after
+from outbound_http import (
+    Answer,
+    AnswerTooLarge,
+    ApiClient,
+    HttpClient,
+    NotJson,
+    WireFailure,
+    decode_json,
+    parse_retry_after,
+)
 
 from .errors import (
     NavigatrError,
@@ -27,24 +38,27 @@ from .records import Account, Assertion, Badge, Page, Provider
 T = TypeVar("T")
 Query = dict[str, str | int]
 
+# Seconds.
 LONGEST_TIMEOUT = 300
+# The most entries that Navigatr puts on one page.
 LARGEST_PAGE = 100
-# Half a million entries: more is a server that makes up pages.
+# Half a million entries: a server with more pages is broken.
 MOST_PAGES = 5000
+# Bytes.
 LARGEST_ANSWER = 2 * 1024 * 1024
 
 
-class NavigatrClient:
-    """Navigatr as one account sees it. Threads may share a client; it keeps up to `pool_size` connections open.
+class NavigatrClient(ApiClient):
+    """Navigatr as one account sees it. Threads may share a client.
 
-    `base_url` is the API's address with its version, such as `https://api.navigatr.app/v1`. `timeout` is how many
-    seconds (1 to 300) an answer may take from the end of the request to the last byte; `connect_timeout` comes before
-    it. Proxies and certificate authorities are taken from the environment, passwords are not. Redirects are never
-    followed.
+    - `base_url`: the API's address with its version, such as `https://api.navigatr.app/v1`.
+    - `timeout`: seconds (1 to 300) from the sent request to the last byte of the answer.
+    - `connect_timeout`: seconds to connect.
+    - `pool_size`: idle connections that are kept open.
 
-    Raises ValueError for an address or time-out that cannot be, and NavigatrTokenMalformed (a ValueError too) for a
-    token. Every call raises only NavigatrError's classes; `calls` counts the requests made so far, and
-    `last_status` is the HTTP status of the last answer, None without one (for a client that one thread uses).
+    Raises ValueError for an invalid address or time-out, and NavigatrTokenMalformed, also a ValueError, for an invalid
+    token. A call raises only NavigatrError and its subclasses. `calls` counts the requests. `last_status` is the HTTP
+    status of the last answer, or None if there was none; it is of use only if one thread uses the client.
     """
 
     def __init__(
@@ -54,7 +68,6 @@ class NavigatrClient:
         *,
         timeout: float = 30,
         connect_timeout: float = 5,
-        version: str = VERSION,
         pool_size: int = 10,
     ) -> None:
         address = urlsplit(base_url)
@@ -65,43 +78,32 @@ class NavigatrClient:
         if not 1 <= timeout <= LONGEST_TIMEOUT:
             raise ValueError(f"the time-out must be 1 to {LONGEST_TIMEOUT} seconds")
         token = token.strip()
-        # Visible ASCII only. Said without the token, because http.client would put it into its message.
+        # Visible ASCII only. Checked here, because http.client would put the token into its error message.
         if not token or not all("!" <= character <= "~" for character in token):
             raise NavigatrTokenMalformed("GET", "/user_detail/0", failure="not sent, this cannot be a token")
         self.base_url = base_url.rstrip("/")
         self.calls = 0
         self.last_status: int | None = None
-        self._http = HttpClient(
-            self.base_url,
-            {"X-Access-Token": token, "Accept": "application/json"},
-            timeout=timeout,
-            connect_timeout=connect_timeout,
-            largest_answer=LARGEST_ANSWER,
-            pool_size=pool_size,
-            version=version,
+        super().__init__(
+            HttpClient(
+                self.base_url,
+                {"X-Access-Token": token, "Accept": "application/json"},
+                timeout=timeout,
+                connect_timeout=connect_timeout,
+                largest_answer=LARGEST_ANSWER,
+                pool_size=pool_size,
+            )
         )
 
     def __repr__(self) -> str:
         return f"<NavigatrClient {self.base_url}>"
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the idle connections. The client may still be used, and opens new ones."""
-        self._http.close()
-
     def current_user(self) -> Account:
-        """The token's owner: the call that tests a connection."""
+        """The token's owner. This call tests a connection."""
         return self._get("/user_detail/0", Account.from_json)
 
     def providers(self) -> list[Provider]:
-        """The providers that the token's owner may issue for; none if the account is no provider admin."""
+        """The providers that the token's owner may issue for. A provider admin has at least one."""
         return self._get("/user_detail/0/providers", _providers)
 
     def provider(self, provider_id: int) -> Provider:
@@ -109,7 +111,7 @@ class NavigatrClient:
         return self._get(f"/provider/{int(provider_id)}", Provider.from_json)
 
     def badge(self, badge_id: int) -> Badge:
-        """One badge, whatever its status and source."""
+        """One badge of any status and source."""
         return self._get(f"/badge/{int(badge_id)}", Badge.from_json)
 
     def badge_page(
@@ -121,15 +123,14 @@ class NavigatrClient:
         keyword: str = "",
         status: str = "Published",
         source: str = "Internal",
-        order_by: str = "Name_Asc",
     ) -> Page[Badge]:
-        """One page (from 1) of `size` (1 to 100) of a provider's badges; "" leaves a filter out."""
+        """One page of a provider's badges, by name; `page` counts from 1, `size` is 1 to 100. "" means no filter."""
         query: Query = {
             "provider_id": provider_id,
             "status": status,
             "source": source,
             "keyword": keyword,
-            "order_by": order_by,
+            "order_by": "Name_Asc",
             "page": page,
             "size": size,
         }
@@ -142,22 +143,15 @@ class NavigatrClient:
         keyword: str = "",
         status: str = "Published",
         source: str = "Internal",
-        order_by: str = "Name_Asc",
     ) -> list[Badge]:
-        """All badges of a provider, from all pages, each once; "" leaves a filter out."""
+        """All badges of a provider, each once, by name. "" means no filter."""
 
-        def page(number: int) -> Page[Badge]:
+        def fetch(number: int) -> Page[Badge]:
             return self.badge_page(
-                provider_id,
-                page=number,
-                size=LARGEST_PAGE,
-                keyword=keyword,
-                status=status,
-                source=source,
-                order_by=order_by,
+                provider_id, page=number, size=LARGEST_PAGE, keyword=keyword, status=status, source=source
             )
 
-        by_id = {badge.id: badge for found in _all_pages("/badge/", page) for badge in found.items}
+        by_id = {badge.id: badge for page in _all_pages("/badge/", fetch) for badge in page.items}
         return list(by_id.values())
 
     def issue(
@@ -175,11 +169,11 @@ class NavigatrClient:
         evidence_text: str = "",
         evidence_url: str = "",
     ) -> Assertion:
-        """Issue a badge to a person, who gets a mail from Navigatr. Scores are in percent, dates must be aware.
+        """Issue a badge to a person, who gets an e-mail from Navigatr. Scores are in percent, dates must be aware.
 
-        Raises NavigatrRequirementNotMet when Navigatr issued nothing for want of score or evidence, and
-        NavigatrUnclear when it may or may not have issued: then look through `assertions` before calling again,
-        because Navigatr documents no protection against issuing twice.
+        Raises NavigatrRequirementNotMet if Navigatr did not issue the badge because of the score or the evidence, and
+        NavigatrUnclear if it may have issued it. After the latter search `assertions` before you repeat the call:
+        Navigatr does not promise to refuse a second one (docs/navigatr-api.md, "Issuing").
         """
         optional = {
             "score": score,
@@ -199,40 +193,43 @@ class NavigatrClient:
         path = f"/badge/{int(badge_id)}/issue"
         return self._call("PUT", path, Assertion.from_json, payload=payload, not_met_status=202)
 
-    def assertions(
-        self, badge_id: int, *, provider_id: int, order_by: str = "Time_Created_Desc", tries: int = 1
-    ) -> Iterator[Page[Assertion]]:
-        """What a provider has issued of a badge, newest first: pages of 100, each asked for only when it is reached.
+    def assertions(self, badge_id: int, *, provider_id: int, tries: int = 1) -> Iterator[Page[Assertion]]:
+        """The assertions of a badge that a provider issued, newest first, in pages of 100 that are fetched as needed.
 
-        A page after the first is asked for up to `tries` times while Navigatr is unavailable.
+        A page after the first is tried up to `tries` times while Navigatr is unavailable.
         """
         path = f"/badge/{int(badge_id)}/assertions"
-
-        def page(number: int) -> Page[Assertion]:
-            query: Query = {"provider_id": provider_id, "order_by": order_by, "page": number, "size": LARGEST_PAGE}
-            for _failed in range(tries - 1 if number > 1 else 0):
-                with suppress(NavigatrUnavailable):
-                    return self._get(path, read, query)
-            return self._get(path, read, query)
 
         def read(data: Any) -> Page[Assertion]:
             return Page.from_json(data, Assertion.from_json)
 
-        return _all_pages(path, page)
+        def fetch(number: int) -> Page[Assertion]:
+            query: Query = {
+                "provider_id": provider_id,
+                "order_by": "Time_Created_Desc",
+                "page": number,
+                "size": LARGEST_PAGE,
+            }
+            for _try in range(tries - 1 if number > 1 else 0):
+                with suppress(NavigatrUnavailable):
+                    return self._get(path, read, query)
+            return self._get(path, read, query)
+
+        return _all_pages(path, fetch)
 
     def assertion(self, assertion_id: str) -> Assertion:
         """One assertion."""
         return self._get(f"/badge_assertion/{quote(str(assertion_id), safe='')}", Assertion.from_json)
 
     def revoke(self, assertion_id: str, reason: str = "") -> Assertion:
-        """Take a badge back. Raises NavigatrUnclear when it may or may not have been taken back."""
+        """Revoke an assertion. Raises NavigatrUnclear if it may have been revoked."""
         payload = {"revocation_reason": reason} if reason else {}
         path = f"/badge_assertion/{quote(str(assertion_id), safe='')}/revoke"
         return self._call("PUT", path, Assertion.from_json, payload=payload)
 
     def _get(self, path: str, read: Callable[[Any], T], query: Query | None = None) -> T:
-        filled = {name: value for name, value in (query or {}).items() if value != ""}
-        return self._call("GET", path, read, query=f"?{urlencode(filled)}" if filled else "")
+        parameters = {name: value for name, value in (query or {}).items() if value != ""}
+        return self._call("GET", path, read, query=f"?{urlencode(parameters)}" if parameters else "")
 
     def _call(
         self,
@@ -244,8 +241,8 @@ class NavigatrClient:
         payload: dict[str, Any] | None = None,
         not_met_status: int | None = None,
     ) -> T:
-        """Send one request and read its answer with `read`. Here every outside failure becomes one of ours."""
-        # A read can be repeated whatever became of it; a change may have been made even if its answer was lost.
+        """Send one request and return what `read` makes of the answer. Every failure becomes a NavigatrError."""
+        # A GET can be repeated whatever happened. A PUT may have been carried out although its answer was lost.
         lost: type[NavigatrError] = NavigatrUnavailable if payload is None else NavigatrUnclear
         unreadable: type[NavigatrError] = NavigatrUnexpectedAnswer if payload is None else NavigatrUnclear
 
@@ -259,40 +256,28 @@ class NavigatrClient:
             raise error(method, path, failure=str(failure)) from None
 
         status = self.last_status = answer.status
-        data, problem = None, ""
+        if status == not_met_status:
+            raise _explained(NavigatrRequirementNotMet, method, path, answer)
+        if not 200 <= status < 300:
+            raise _explained(_refusal(status, lost), method, path, answer)
         try:
-            data = decode_json(answer.body())
+            return read(decode_json(answer.body()))
         except WireFailure as failure:
-            problem, unreadable = str(failure), lost
+            unreadable, problem = lost, str(failure)
         except AnswerTooLarge:
             problem = "the answer is too large"
         except NotJson:
             problem = "the answer is not JSON"
-
-        if 200 <= status < 300 and status != not_met_status:
-            if problem:
-                raise unreadable(method, path, status=status, failure=problem)
-            try:
-                return read(data)
-            except ValueError:
-                raise unreadable(method, path, status=status, failure="not the documented answer") from None
-
-        refused = NavigatrRequirementNotMet if status == not_met_status else _refusal(status, lost)
-        raise refused(
-            method,
-            path,
-            status=status,
-            detail=detail_text(data),
-            fields=detail_fields(data),
-            retry_after=parse_retry_after(answer.headers.get("Retry-After"), datetime.now(UTC)),
-        )
+        except ValueError:
+            problem = "not the documented answer"
+        raise unreadable(method, path, status=status, failure=problem)
 
 
 def _refusal(status: int, lost: type[NavigatrError]) -> type[NavigatrError]:
-    """What a status other than success means, after API.md's table under "Issuing"."""
+    """The error for a status other than success; docs/navigatr-api.md, "Issuing", lists the documented ones."""
     if status == 401:
         return NavigatrTokenRefused
-    # 425 and 429 are said before anything is done, and a redirect would have to be followed for anything to happen.
+    # Nothing was done: 425 and 429 refuse a request before it is handled, and redirects are not followed.
     if status in (425, 429) or 300 <= status < 400:
         return NavigatrUnavailable
     if 400 <= status < 500 and status != 408:
@@ -300,21 +285,36 @@ def _refusal(status: int, lost: type[NavigatrError]) -> type[NavigatrError]:
     return lost
 
 
-def _all_pages(path: str, fetch: Callable[[int], Page[T]]) -> Iterator[Page[T]]:
-    """Every page from the first to the last, each fetched when it is reached.
+def _explained(error: type[NavigatrError], method: str, path: str, answer: Answer) -> NavigatrError:
+    """The error with Navigatr's own explanation, if its body has one."""
+    data = None
+    with suppress(WireFailure, AnswerTooLarge, NotJson):
+        data = decode_json(answer.body())
+    return error(
+        method,
+        path,
+        status=answer.status,
+        detail=detail_text(data),
+        fields=detail_fields(data),
+        retry_after=parse_retry_after(answer.headers.get("Retry-After"), datetime.now(UTC)),
+    )
 
-    Entries that move to the next page while it is read come twice; the caller counts each id once. Raises
-    NavigatrUnexpectedAnswer when the server says that there is more but gives nothing new, because a list that ends
-    early would look like "none found" and issue a badge twice.
+
+def _all_pages(path: str, fetch: Callable[[int], Page[T]]) -> Iterator[Page[T]]:
+    """Yield all pages, each fetched when it is needed.
+
+    An entry that moves to the next page meanwhile comes twice. Raises NavigatrUnexpectedAnswer if the server promises
+    more entries but sends no new ones: if the list just ended, a badge on it would count as not issued and be issued
+    twice.
     """
-    seen: set[object] = set()
+    seen_ids: set[object] = set()
     for number in range(1, MOST_PAGES + 1):
         page = fetch(number)
-        known = len(seen)
-        # Their numbers only: the entries hold names and addresses, and may change between two pages.
-        seen.update(getattr(item, "id", item) for item in page.items)
+        seen_before = len(seen_ids)
+        # Only ids: the other fields are personal data and may change between two pages.
+        seen_ids.update(getattr(item, "id", item) for item in page.items)
         yield page
-        if len(seen) == known and (number < page.pages or known < page.total):
+        if len(seen_ids) == seen_before and (number < page.pages or seen_before < page.total):
             raise NavigatrUnexpectedAnswer("GET", path, status=200, failure=f"page {number} has nothing new")
         if number >= page.pages:
             return
@@ -328,7 +328,7 @@ def _providers(data: Any) -> list[Provider]:
 
 
 def _iso(when: datetime) -> str:
-    """ISO 8601 in UTC. Raises ValueError for a naive time, which Navigatr would read in a zone of its own choice."""
+    """ISO 8601 in UTC. Raises ValueError for a naive time, which Navigatr would read in an unknown zone."""
     if when.tzinfo is None:
         raise ValueError("the time must be aware")
     return when.astimezone(UTC).isoformat(timespec="seconds")

@@ -1,27 +1,31 @@
-"""What a call to Navigatr can end in, named for what the caller does next.
+"""The errors of a call to Navigatr, one class for each thing that the caller can do next.
 
-The message of every error is method, path and status or kind of failure, such as `PUT /badge/51/issue: HTTP 503`. It
-never holds a query, a header or a body: those may carry the token or personal data.
+A message has the method, the path, and the status or the failure, as in `PUT /badge/51/issue: HTTP 503`. It never has
+a query, a header or a body, because these may hold the token or personal data.
 """
 
 import re
 from datetime import timedelta
 from typing import Any
 
+# Characters of Navigatr's explanation that are kept.
 LONGEST_DETAIL = 500
+# Names of malformed fields that are kept.
 MOST_FIELDS = 20
-# What a field of ours, or of FastAPI's, is called. Anything else in its place may hold what was sent, and is not kept.
+# A field's name. Other text in its place may be a value that was sent, so it is not kept.
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}", re.ASCII)
-# Where FastAPI found the field; not a field itself.
-_PLACES = frozenset({"body", "query", "path", "header", "cookie"})
+# The first part of FastAPI's `loc`, which is not a field's name.
+_LOCATIONS = frozenset({"body", "query", "path", "header", "cookie"})
 
 
 class NavigatrError(Exception):
-    """A call to Navigatr that did not do what was asked.
+    """Base class: a call to Navigatr failed.
 
-    `status` is the HTTP status, or None without an answer. `detail` is Navigatr's own explanation as one line of at
-    most 500 characters; it may hold personal data and is therefore in neither str() nor repr(). `fields` are the names
-    of the fields that it found malformed, where it tells. `retry_after` is the wait that Navigatr asked for, if it did.
+    - `status`: the HTTP status, or None if there was no answer.
+    - `detail`: Navigatr's explanation, one line of at most LONGEST_DETAIL characters. It may hold personal data, so
+      neither str() nor repr() shows it.
+    - `fields`: the names of malformed fields, if Navigatr says which.
+    - `retry_after`: how long Navigatr asks us to wait, if it does.
     """
 
     def __init__(
@@ -46,59 +50,60 @@ class NavigatrError(Exception):
 
 
 class NavigatrUnavailable(NavigatrError):
-    """Try later: nothing happened at Navigatr's end."""
+    """Try later: Navigatr did nothing."""
 
 
 class NavigatrUnexpectedAnswer(NavigatrUnavailable):
-    """Try later: a read was answered with something other than the documented shape, which is not "none found"."""
+    """Try later: the answer to a GET is not the documented one. It does not mean that nothing was found."""
 
 
 class NavigatrUnclear(NavigatrError):
-    """Look before trying again: a call that changes something may or may not have done so."""
+    """Look up what happened before you try again: a PUT may or may not have been carried out."""
 
 
 class NavigatrTokenRefused(NavigatrError):
-    """Reconnect: the token is invalid, expired or revoked, so every other call of this connection would fail too."""
+    """Reconnect: the token is invalid, expired or revoked, so every call with it fails."""
 
 
 class NavigatrTokenMalformed(NavigatrTokenRefused, ValueError):
-    """Reconnect: this cannot be a token (empty, or with blanks or foreign characters inside), so nothing was sent."""
+    """Reconnect: the token is empty or has characters that no token has, so nothing was sent."""
 
 
 class NavigatrRejected(NavigatrError):
-    """Do not try again by itself: Navigatr refuses this call for good, and `status` says why (see API.md's table)."""
+    """Do not retry: Navigatr refuses this call. `status` says why (docs/navigatr-api.md, "Issuing")."""
 
 
 class NavigatrRequirementNotMet(NavigatrError):
-    """Not issued: the badge needs a minimum score or evidence that the learner does not have (HTTP 202)."""
+    """Not issued (HTTP 202): the learner lacks the score or the evidence that the badge requires."""
 
 
 def detail_text(answer: Any) -> str:
-    """Navigatr's own explanation from an error's JSON, as one line; "" where there is none.
-
-    FastAPI writes `{"detail": "text"}` or `{"detail": [{"loc": [...], "msg": "...", "type": "..."}]}`.
-    """
-    detail = answer.get("detail") if isinstance(answer, dict) else None
-    entries = detail if isinstance(detail, list) else [detail]
-    return " ".join("; ".join(filter(None, map(_entry_text, entries))).split())[:LONGEST_DETAIL]
+    """The explanation in the JSON of an error as one line, "" if there is none."""
+    return " ".join("; ".join(filter(None, map(_entry_text, _entries(answer)))).split())[:LONGEST_DETAIL]
 
 
 def detail_fields(answer: Any) -> tuple[str, ...]:
-    """The names of the fields that FastAPI's `loc` entries name, each once, in their order."""
-    detail = answer.get("detail") if isinstance(answer, dict) else None
-    entries = detail if isinstance(detail, list) else [detail]
-    places = [entry["loc"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("loc"), list)]
+    """The names of the malformed fields in the JSON of an error, each once, in their order."""
+    locs = [
+        entry["loc"] for entry in _entries(answer) if isinstance(entry, dict) and isinstance(entry.get("loc"), list)
+    ]
     names = {
         name: None
-        for loc in places
+        for loc in locs
         for position, name in enumerate(loc)
-        if isinstance(name, str) and _FIELD.fullmatch(name) and not (position == 0 and name in _PLACES)
+        if isinstance(name, str) and _FIELD.fullmatch(name) and not (position == 0 and name in _LOCATIONS)
     }
     return tuple(names)[:MOST_FIELDS]
 
 
+def _entries(answer: Any) -> list[Any]:
+    """The entries of FastAPI's `{"detail": "text"}` or `{"detail": [{"loc": […], "msg": "text", "type": "…"}]}`."""
+    detail = answer.get("detail") if isinstance(answer, dict) else None
+    return detail if isinstance(detail, list) else [detail]
+
+
 def _entry_text(entry: Any) -> str:
     if isinstance(entry, dict) and isinstance(entry.get("msg"), str):
-        where = entry.get("loc")
-        return f"{'.'.join(map(str, where))}: {entry['msg']}" if isinstance(where, list) else entry["msg"]
+        loc = entry.get("loc")
+        return f"{'.'.join(map(str, loc))}: {entry['msg']}" if isinstance(loc, list) else entry["msg"]
     return entry if isinstance(entry, str) else ""

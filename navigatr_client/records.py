@@ -1,7 +1,7 @@
-"""Navigatr's answers as typed records.
+"""Navigatr's answers as typed records, with the fields of docs/navigatr-api.md.
 
-Each `from_json` takes parsed JSON, ignores fields that it does not know, takes a missing optional field as empty, and
-raises ValueError when a field it relies on is missing or of the wrong kind. Personal data stays out of repr().
+Each `from_json` takes decoded JSON and ignores unknown fields. A missing optional field becomes empty; a missing
+required one, or a value of the wrong type, raises ValueError. repr() shows no personal data.
 """
 
 from collections.abc import Callable
@@ -24,13 +24,13 @@ class Account:
 
     @classmethod
     def from_json(cls, data: Any) -> Self:
-        """Read one user; the e-mail is "" where the token may not see it."""
-        known = _object(data)
+        """Read one user. The e-mail address is "" if the token may not see it."""
+        record = _object(data)
         return cls(
-            id=_number(known.get("id")),
-            firstname=_text(known.get("firstname")),
-            lastname=_text(known.get("lastname")),
-            email=_text(known.get("email")),
+            id=_number(record.get("id")),
+            firstname=_text(record.get("firstname")),
+            lastname=_text(record.get("lastname")),
+            email=_text(record.get("email")),
         )
 
 
@@ -44,13 +44,13 @@ class Provider:
     @classmethod
     def from_json(cls, data: Any) -> Self:
         """Read one provider."""
-        known = _object(data)
-        return cls(id=_number(known.get("id")), name=_text(known.get("name")))
+        record = _object(data)
+        return cls(id=_number(record.get("id")), name=_text(record.get("name")))
 
 
 @dataclass(frozen=True, slots=True)
 class Badge:
-    """A badge that learners may be given."""
+    """A badge that a provider offers."""
 
     id: int
     name: str
@@ -64,32 +64,32 @@ class Badge:
 
     @property
     def issuable(self) -> bool:
-        """Whether the API can issue it: Navigatr issues published badges of its own only."""
+        """Whether it can be issued through the API: only badges that are Navigatr's own and published can."""
         return self.status == "Published" and self.source == "Internal"
 
     @classmethod
     def from_json(cls, data: Any) -> Self:
-        """Read one badge. Without a source it counts as Navigatr's own; providers may come as ids or as objects."""
-        known = _object(data)
-        provider_ids = known.get("provider_ids")
+        """Read one badge. A badge without a source is Navigatr's own. Providers come as ids or as objects."""
+        record = _object(data)
+        provider_ids = record.get("provider_ids")
         if provider_ids is None:
-            provider_ids = [_object(provider).get("id") for provider in _array(known.get("providers") or [])]
+            provider_ids = [_object(provider).get("id") for provider in _array(record.get("providers") or [])]
         return cls(
-            id=_number(known.get("id")),
-            name=_text(known.get("name")),
-            description=_text(known.get("description")),
-            status=_text(known.get("status")),
-            source=_text(known.get("source")) or "Internal",
-            type=_text(known.get("type")),
-            image_url=_text(known.get("image_url")),
-            url=_text(known.get("url")),
+            id=_number(record.get("id")),
+            name=_text(record.get("name")),
+            description=_text(record.get("description")),
+            status=_text(record.get("status")),
+            source=_text(record.get("source")) or "Internal",
+            type=_text(record.get("type")),
+            image_url=_text(record.get("image_url")),
+            url=_text(record.get("url")),
             provider_ids=tuple(_number(provider_id) for provider_id in _array(provider_ids)),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Assertion:
-    """One badge issued to one person. The recipient's fields are None where the token may not see them."""
+    """A badge issued to a person. The recipient's fields are None if the token may not see them."""
 
     id: str
     status: str
@@ -111,35 +111,35 @@ class Assertion:
 
     @classmethod
     def from_json(cls, data: Any) -> Self:
-        """Read one assertion. Only its id must be there: an answer with an id says that the badge was issued.
+        """Read one assertion. Only the id is required: an answer with an id means that the badge was issued.
 
-        Times are aware and in UTC; one that is left out or cannot be read is None, because nothing is decided by it.
+        Times are aware and in UTC. A time that is missing or malformed is None, because nothing depends on it.
         """
-        known = _object(data)
+        record = _object(data)
         return cls(
-            id=_identifier(known.get("id")),
-            status=_text(known.get("status")),
-            badge_id=_optional_number(known.get("badge_id")),
-            provider_id=_optional_number(known.get("provider_id")),
-            recipient_id=_optional_number(known.get("recipient_id")),
-            recipient_email=_optional_text(known.get("recipient_email")),
-            recipient_firstname=_optional_text(known.get("recipient_firstname")),
-            recipient_lastname=_optional_text(known.get("recipient_lastname")),
-            url=_text(known.get("url")),
-            image_url=_text(known.get("image_url")),
-            issuing_method=_text(known.get("issuing_method")),
-            revocation_reason=_text(known.get("revocation_reason")),
-            issue_date=_time(known.get("issue_date")),
-            end_date=_time(known.get("end_date")),
-            time_created=_time(known.get("time_created")),
-            time_claimed=_time(known.get("time_claimed")),
-            time_verified=_time(known.get("time_verified")),
+            id=_identifier(record.get("id")),
+            status=_text(record.get("status")),
+            badge_id=_optional_number(record.get("badge_id")),
+            provider_id=_optional_number(record.get("provider_id")),
+            recipient_id=_optional_number(record.get("recipient_id")),
+            recipient_email=_optional_text(record.get("recipient_email")),
+            recipient_firstname=_optional_text(record.get("recipient_firstname")),
+            recipient_lastname=_optional_text(record.get("recipient_lastname")),
+            url=_text(record.get("url")),
+            image_url=_text(record.get("image_url")),
+            issuing_method=_text(record.get("issuing_method")),
+            revocation_reason=_text(record.get("revocation_reason")),
+            issue_date=_time(record.get("issue_date")),
+            end_date=_time(record.get("end_date")),
+            time_created=_time(record.get("time_created")),
+            time_claimed=_time(record.get("time_claimed")),
+            time_verified=_time(record.get("time_verified")),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a list, counted from 1. `total` counts the items of all `pages`."""
+    """One page of a list. `page` counts from 1, `total` is the number of items on all `pages`."""
 
     items: tuple[T, ...]
     total: int
@@ -149,16 +149,16 @@ class Page(Generic[T]):
 
     @classmethod
     def from_json(cls, data: Any, item: Callable[[Any], T]) -> Self:
-        """Read a page object, or a bare array (which is the whole list), with `item` reading each entry."""
+        """Read a page, or an array, which is the whole list. `item` reads one entry."""
         if isinstance(data, list):
             return cls(items=tuple(map(item, data)), total=len(data), page=1, size=len(data), pages=1)
-        known = _object(data)
-        total, size = _number(known.get("total")), _number(known.get("size"))
-        pages = known.get("pages")
+        record = _object(data)
+        total, size = _number(record.get("total")), _number(record.get("size"))
+        pages = record.get("pages")
         return cls(
-            items=tuple(map(item, _array(known.get("items")))),
+            items=tuple(map(item, _array(record.get("items")))),
             total=total,
-            page=_number(known.get("page")),
+            page=_number(record.get("page")),
             size=size,
             pages=ceil(total / max(size, 1)) if pages is None else _number(pages),
         )
@@ -177,7 +177,7 @@ def _array(value: Any) -> list[Any]:
 
 
 def _number(value: Any) -> int:
-    # bool is an int to Python, never to Navigatr.
+    # Python's bool is a subclass of int.
     if isinstance(value, bool) or not (isinstance(value, int) or isinstance(value, str) and value.isdecimal()):
         raise ValueError("not a whole number")
     return int(value)
@@ -198,7 +198,7 @@ def _text(value: Any) -> str:
 
 
 def _identifier(value: Any) -> str:
-    # API.md gives no type for an assertion's id: a number and a UUID are both taken.
+    # Navigatr does not document the type of an assertion's id; a number and a UUID are both accepted.
     if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
         raise ValueError("not an id")
     return str(value)

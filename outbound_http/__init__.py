@@ -1,6 +1,6 @@
-"""HTTP to servers outside, bounded in time, size and memory. It knows no Django and nothing of the portal."""
+"""An HTTP client with limits on time, size and memory. It needs neither Django nor other packages of the portal."""
 
-from .client import Answer, HttpClient
+from .client import Answer, ApiClient, HttpClient
 from .decoding import NotJson, decode_json
 from .failures import AnswerTooLarge, WireFailure
 from .headers import VERSION, parse_http_date, parse_retry_after
@@ -9,6 +9,7 @@ __all__ = [
     "VERSION",
     "Answer",
     "AnswerTooLarge",
+    "ApiClient",
     "HttpClient",
     "NotJson",
     "WireFailure",

@@ -1,9 +1,10 @@
-"""Requests to one server, and their answers."""
+"""Send requests to one server and read its answers."""
 
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Self
 from urllib.parse import urlsplit
 
 import requests
@@ -11,21 +12,22 @@ from requests.utils import get_environ_proxies
 
 from .connections import Adapter
 from .failures import WIRE_ERRORS, AnswerTooLarge, WireFailure, connection_lost, wire_failure
-from .headers import VERSION, user_agent
+from .headers import VERSION
 
+# Tells zlib that the data is gzip.
 _GZIP = 16 + zlib.MAX_WBITS
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer's status and headers, whatever became of its body."""
+    """The status and headers of an answer, and its body if that could be read."""
 
     status: int
     headers: Mapping[str, str]
     _body: bytes | WireFailure | AnswerTooLarge
 
     def body(self) -> bytes:
-        """The whole body. Raises WireFailure if it broke off or was too slow, AnswerTooLarge if it was not read."""
+        """The whole body. Raises WireFailure if it was cut off or too slow, AnswerTooLarge if it is too large."""
         if isinstance(self._body, bytes):
             return self._body
         raise self._body
@@ -34,13 +36,15 @@ class Answer:
 class HttpClient:
     """Sends requests to the server at `base_url`, each with `headers`. Threads may share a client.
 
-    An answer must be there, to its last byte, `timeout` seconds after its request was sent, and must not have more than
-    `largest_answer` bytes, packed or unpacked. Connecting comes before that and has `connect_timeout` for each address
-    of the host. Up to `pool_size` connections are kept for the next requests. Proxies and certificate authorities are
-    taken from the environment, except that loopback has no proxy. Redirects are not followed; cookies and passwords,
-    of `.netrc` for example, are not sent.
+    - `connect_timeout`: seconds to connect, for each address of the host.
+    - `timeout`: seconds from the sent request to the last byte of the answer.
+    - `largest_answer`: bytes that a body may have, compressed or not.
+    - `pool_size`: idle connections that are kept for later requests.
 
-    Raises ValueError if `base_url` cannot be an address.
+    Proxies and certificate authorities come from the environment; loopback never uses a proxy. Redirects are not
+    followed. No cookies are kept and no passwords sent, not even those of `.netrc`.
+
+    Raises ValueError if `base_url` is not a valid address.
     """
 
     def __init__(
@@ -52,25 +56,25 @@ class HttpClient:
         connect_timeout: float,
         largest_answer: int,
         pool_size: int = 1,
-        version: str = VERSION,
+        version: str = VERSION,  # Until the rewrite is merged: MoodleClient passes it.
     ) -> None:
-        # Prepared once: taking a URL apart and checking headers anew costs as much as the rest of a call.
+        # Prepared once: parsing the URL and checking the headers takes as long as the rest of a call.
         self._template = requests.Request(
-            "GET", base_url, headers={**headers, "User-Agent": user_agent(version)}
+            "GET", base_url, headers={**headers, "User-Agent": f"navigatr-badge-portal/{version}"}
         ).prepare()
         self._base_url = str(self._template.url).rstrip("/")
         self._timeout = (min(connect_timeout, timeout), timeout)
         self._largest_answer = largest_answer
-        # No proxy can know what listens on this machine.
+        # A proxy cannot reach what listens on this machine's loopback.
         self._proxies = {} if _is_loopback(base_url) else get_environ_proxies(self._base_url)
         self._adapter = Adapter(pool_size)
 
     def send(
         self, method: str, path: str, body: bytes | None = None, *, content_type: str = "application/json"
     ) -> Answer:
-        """Send one request and read its answer. Raises WireFailure if none comes.
+        """Send one request and read its answer. Raises WireFailure if there is none.
 
-        `path` is added to the base URL as it is, with its query.
+        `path` is appended to the base URL unchanged and may have a query.
         """
         request = self._template.copy()
         request.method = method
@@ -85,16 +89,33 @@ class HttpClient:
             failure = wire_failure(error)
         else:
             return Answer(response.status_code, response.headers, _read(response, self._largest_answer))
-        # Raised out here, it does not carry the error above, which holds the request with its token.
+        # Raised outside the except block: the error above refers to the request, which holds the token.
         raise failure
 
     def close(self) -> None:
-        """Close the idle connections. The client may still be used, and opens new ones."""
+        """Close the idle connections. The client can still be used and then opens new ones."""
         self._adapter.close()
 
 
+class ApiClient:
+    """Base class for the client of one API. As a context manager it closes its idle connections at the end."""
+
+    def __init__(self, http: HttpClient) -> None:
+        self._http = http
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the idle connections. The client can still be used and then opens new ones."""
+        self._http.close()
+
+
 def _read(response: requests.Response, largest: int) -> bytes | WireFailure | AnswerTooLarge:
-    """The body, or what became of it."""
+    """Return the body, or the error that `Answer.body` shall raise."""
     try:
         return _body_of(response, largest)
     except WIRE_ERRORS as error:
@@ -102,15 +123,15 @@ def _read(response: requests.Response, largest: int) -> bytes | WireFailure | An
     except zlib.error:
         return connection_lost()
     finally:
-        # Gives back a connection that was read to the end, and drops one that was not.
+        # Returns the connection to the pool if the answer was read to its end, else closes it.
         response.close()
 
 
 def _body_of(response: requests.Response, largest: int) -> bytes | AnswerTooLarge:
-    """The body, of which no more than one byte too many is read, or unpacked.
+    """Read and decompress at most one byte more than is allowed.
 
-    Only gzip is unpacked, and here: urllib3 copies what is left for each of many small gzip files in a row, which
-    takes seven minutes for 20 MB, and no deadline ends it.
+    Decompresses gzip here and not in urllib3, which takes minutes, past any deadline, for a body of many small gzip
+    members.
     """
     raw = response.raw
     if (raw.length_remaining or 0) > largest:
@@ -124,11 +145,11 @@ def _body_of(response: requests.Response, largest: int) -> bytes | AnswerTooLarg
             return AnswerTooLarge()
     body = b"".join(chunks)
     if body and response.headers.get("Content-Encoding", "").strip().lower() in ("gzip", "x-gzip"):
-        unpacker = zlib.decompressobj(_GZIP)
-        body = unpacker.decompress(body, largest + 1)
+        decompressor = zlib.decompressobj(_GZIP)
+        body = decompressor.decompress(body, largest + 1)
         if len(body) > largest:
             return AnswerTooLarge()
-        if not unpacker.eof:
+        if not decompressor.eof:
             raise zlib.error("cut short")
     return body
 

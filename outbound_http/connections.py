@@ -1,4 +1,4 @@
-"""The wire: connections that know whether a request was sent, and answers that end at a deadline."""
+"""Connections that can tell whether a request was sent, and that limit the time of a whole answer."""
 
 import http.client
 import io
@@ -6,8 +6,6 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from .failures import Undelivered
 
 
 class TimedReader(io.RawIOBase):
-    """A socket's bytes until a deadline, which dripping bytes cannot put off as they would a time-out per read."""
+    """Reads from a socket until a deadline. A socket's own time-out starts again with every byte."""
 
     def __init__(self, sock: socket.socket, raw: io.RawIOBase, deadline: float) -> None:
         self._sock = sock
@@ -31,9 +29,11 @@ class TimedReader(io.RawIOBase):
         self._deadline = deadline
 
     def readable(self) -> bool:
+        """Required by BufferedReader."""
         return True
 
     def readinto(self, buffer: Any) -> int | None:
+        """Read what is there. Raises TimeoutError at the deadline."""
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("timed out")
@@ -41,12 +41,13 @@ class TimedReader(io.RawIOBase):
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
+        """Close the socket's reader as well."""
         self._raw.close()
         super().close()
 
 
 class _TimedResponse(http.client.HTTPResponse):
-    """An answer whose status line, headers and body together must arrive within the connection's read time-out."""
+    """An answer that must arrive whole within the connection's read time-out."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
@@ -54,29 +55,19 @@ class _TimedResponse(http.client.HTTPResponse):
         self.fp = io.BufferedReader(TimedReader(sock, self.fp.detach(), deadline))
 
 
-@contextmanager
-def _connecting(connection: HTTPConnection) -> Iterator[None]:
-    """Whatever fails in here, from the host's name to the TLS handshake or a proxy, comes before the request."""
-    try:
-        yield
-    except (OSError, HTTPError, http.client.HTTPException) as failure:
-        raise Undelivered(connection, failure) from failure
-
-
 class _PlainConnection(HTTPConnection):
     response_class = _TimedResponse
 
     def connect(self) -> None:
-        with _connecting(self):
+        """Raise Undelivered for every error of connecting: name resolution, TLS handshake, proxy."""
+        try:
             super().connect()
+        except (OSError, HTTPError, http.client.HTTPException) as failure:
+            raise Undelivered(self, failure) from failure
 
 
-class _TlsConnection(HTTPSConnection):
-    response_class = _TimedResponse
-
-    def connect(self) -> None:
-        with _connecting(self):
-            super().connect()
+class _TlsConnection(_PlainConnection, HTTPSConnection):
+    """The same with the `connect` of HTTPSConnection."""
 
 
 class _PlainPool(HTTPConnectionPool):
@@ -87,14 +78,15 @@ class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
 
 
+# urllib3's connection pools by scheme, with the connections above.
 POOLS = {"http": _PlainPool, "https": _TlsPool}
 
 
 class Adapter(HTTPAdapter):
-    """Requests' adapter with the connections above, no retries, and one TLS context for the whole process.
+    """Requests' adapter with the connections above, without retries, and with one TLS context for the process.
 
-    It is used without a `requests.Session`: that would add cookies, `.netrc` passwords and the reading of a
-    redirect's body, none of which belong here, and nearly half of the CPU time of a call.
+    It is used without a `requests.Session`, which would add cookies and passwords of `.netrc`, read the bodies of
+    redirects, and take nearly half of the CPU time of a call.
     """
 
     def __init__(self, pool_size: int) -> None:
@@ -113,29 +105,29 @@ class Adapter(HTTPAdapter):
         return manager
 
     def close(self) -> None:
-        """Close the idle connections now. urllib3 waits until nothing refers to the pool, and an error's frames may."""
+        """Close the idle connections now. urllib3 closes them when nothing refers to the pool any more."""
         for manager in (self.poolmanager, *self.proxy_manager.values()):
             for key in manager.pools.keys():  # noqa: SIM118 – not a dict
                 manager.pools[key].close()
         super().close()
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Leave the connection as it is: requests would load all authorities again for every new connection."""
+        """Do nothing: requests would load all authorities again for every new connection."""
 
 
 def tls_context() -> ssl.SSLContext:
-    """The TLS settings of all connections: certificates checked against requests' authorities.
+    """The TLS settings of all connections. Certificates are verified.
 
-    `REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE` name others, as everywhere with requests. Raises OSError if they cannot
-    be read.
+    As with requests, the authorities are those of `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE` or certifi. Raises OSError
+    if they cannot be read.
     """
-    named = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-    return _tls_context(named or certifi.where())
+    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    return _tls_context(bundle or certifi.where())
 
 
 @lru_cache(maxsize=4)
 def _tls_context(authorities: str) -> ssl.SSLContext:
     context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
-    where = "capath" if Path(authorities).is_dir() else "cafile"
-    context.load_verify_locations(**{where: authorities})
+    argument = "capath" if Path(authorities).is_dir() else "cafile"
+    context.load_verify_locations(**{argument: authorities})
     return context

@@ -1,4 +1,4 @@
-"""JSON from outside, within bounds: parsing may take thirty times the memory of the text."""
+"""Decode JSON of other servers with a limit on memory: parsing may take thirty times the memory of the text."""
 
 import json
 import re
@@ -8,25 +8,26 @@ from typing import Any, NoReturn
 
 from .failures import AnswerTooLarge
 
-# Names and values in one text; an object counts twice. No text within this and 20 MB takes much more than 150 MB to
-# parse, and 5,000 courses of Moodle have 700,000.
+# The most names and values in one text; an object counts twice. Parsing 20 MB within this limit takes about 150 MB.
+# A list of 5,000 Moodle courses has 700,000.
 MOST_PARTS = 1_000_000
-# Python stores a text with a single emoji in four bytes for each character.
+# The most bytes that the decoded text may take. One emoji makes Python use four bytes for each character.
 LARGEST_TEXT = 48 * 1024 * 1024
 
+# All bytes that `_has_too_many_parts` can ignore.
 _OTHER_BYTES = bytes(set(range(256)) - set(b'{[:,"'))
 _STRING = re.compile(rb'"[^"]*"')
 
 
 class NotJson(ValueError):
-    """A text is not JSON."""
+    """The text is not JSON."""
 
 
 def decode_json(body: bytes) -> Any:
-    """The value of a JSON text in UTF-8, with or without a byte order mark. NaN and Infinity are not JSON.
+    """Decode a JSON text in UTF-8, with or without a byte order mark.
 
-    Raises NotJson for anything else and for JSON that is nested too deeply, and AnswerTooLarge for JSON of more values
-    than any answer has.
+    Raises NotJson if it is malformed, nested too deeply, or holds NaN or Infinity. Raises AnswerTooLarge if it holds
+    more values than MOST_PARTS or decodes to more than LARGEST_TEXT.
     """
     if len(body) > MOST_PARTS and _has_too_many_parts(body):
         raise AnswerTooLarge
@@ -35,15 +36,15 @@ def decode_json(body: bytes) -> Any:
         if sys.getsizeof(text) > LARGEST_TEXT:
             raise AnswerTooLarge
         return _DECODER.decode(text)
-    # Raised out here, it does not carry the error above, which holds the whole text.
+    # Raised outside the `with`: the suppressed error refers to the whole text.
     raise NotJson("not JSON")
 
 
 def _has_too_many_parts(body: bytes) -> bool:
-    # With what stands inside strings this is quick, and nearly always enough.
+    # A quick count that includes the contents of strings. It is nearly always enough.
     if _parts(body) <= MOST_PARTS:
         return False
-    # Without escapes, every quotation mark begins or ends a string.
+    # With escapes removed, every quotation mark begins or ends a string.
     outline = body.replace(rb"\\", b"").replace(rb"\"", b"").translate(None, _OTHER_BYTES)
     if outline.count(b'"') > 2 * MOST_PARTS:
         return True
@@ -52,6 +53,7 @@ def _has_too_many_parts(body: bytes) -> bool:
 
 
 def _parts(text: bytes) -> int:
+    """The number of names and values, give or take one for each list and object."""
     return 2 * text.count(b"{") + text.count(b"[") + text.count(b":") + text.count(b",")
 
 
@@ -59,5 +61,5 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(constant)
 
 
-# Made once: json.loads would make one for each call.
+# json.loads would build a decoder for each call.
 _DECODER = json.JSONDecoder(parse_constant=_refuse)

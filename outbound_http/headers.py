@@ -1,4 +1,4 @@
-"""What headers say: the portal's version, dates, waits."""
+"""The version for the User-Agent header, and readers for dates and Retry-After."""
 
 import re
 import tomllib
@@ -10,36 +10,32 @@ from pathlib import Path
 _PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 VERSION: str = tomllib.loads(_PYPROJECT.read_text(encoding="utf-8"))["project"]["version"]
 
+# A server cannot make the portal wait for longer than this.
 LONGEST_RETRY_AFTER = timedelta(days=1)
 _SECONDS = re.compile(r"\s*-?[0-9]+\s*")
 
 
-def user_agent(version: str) -> str:
-    """The product's User-Agent header."""
-    return f"navigatr-badge-portal/{version}"
-
-
 def parse_http_date(text: str | None) -> datetime | None:
-    """A date header such as Date; None if missing or unreadable."""
+    """The time in a header such as Date, or None if it is missing or malformed."""
     try:
         parsed = parsedate_to_datetime(text or "")
-        # An HTTP date is always in GMT, whether it says so or not (RFC 9110, section 5.6.7).
+        # An HTTP date without a zone is in GMT (RFC 9110, section 5.6.7).
         return parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
 
 
 def parse_retry_after(text: str | None, now: datetime) -> timedelta | None:
-    """The wait that a Retry-After header asks for, between nothing and one day; None if missing or unreadable.
+    """The wait that a Retry-After header asks for, from 0 to LONGEST_RETRY_AFTER; None if missing or malformed.
 
-    RFC 9110, section 10.2.3, allows seconds or an HTTP date, which is measured from `now` (aware).
+    The header is a number of seconds, or an HTTP date (RFC 9110, section 10.2.3), from which `now` is subtracted.
     """
     if text and _SECONDS.fullmatch(text):
         try:
-            # A timedelta holds no number of hundreds of digits.
-            wait = timedelta(seconds=min(int(text), 10**9))
+            # Limited on both sides, because timedelta overflows.
+            wait = timedelta(seconds=min(max(int(text), 0), 10**9))
         except ValueError:
-            # Python reads no number of thousands of digits.
+            # Python refuses to read a number of more than 4300 digits.
             return None
     else:
         until = parse_http_date(text)

@@ -1,6 +1,6 @@
-"""A pretend Moodle and a pretend Navigatr on loopback, for trying the portal and for tests.
+"""A pretend Moodle and a pretend Navigatr on loopback, for demos and tests. The service itself does not use it.
 
-`with Sandbox() as sandbox:` in a test, `python -m sandbox --port 8001` for people. Nothing here is part of the service.
+Tests use `with Sandbox() as sandbox:`; `python -m sandbox --port 8001` starts one for people.
 """
 
 from .app import Sandbox

@@ -1,4 +1,4 @@
-"""`python -m sandbox`: the sandbox for people, with the demo's courses, learners and badges."""
+"""`python -m sandbox`: run the sandbox with the demo's courses, learners and badges."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .demo import DEMO_MOODLE_TOKEN, DEMO_PAT, DEMO_PRODUCTION_PAT
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until SIGTERM or Ctrl-C. Returns 1, with one line on stderr, where it cannot start."""
+    """Serve until SIGTERM or Ctrl-C. If it cannot start, print one line to stderr and return 1."""
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     parser.add_argument("--port", type=int, default=8001, help="port on 127.0.0.1 (default 8001, 0 for any free one)")
     parser.add_argument("--state", type=Path, help="file to keep everything in; without it a restart starts over")

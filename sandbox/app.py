@@ -1,4 +1,4 @@
-"""The sandbox as a whole: both services, the page and the control calls behind one port, and the state file."""
+"""The sandbox: both services, the page and the control calls on one port, and the state file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from . import control, page
@@ -23,16 +22,16 @@ from .navigatr import Navigatr
 from .server import HOST, Server
 from .wire import Reply, Request, json_reply
 
+# Time between two checks whether the state has to be saved.
 SAVE_PAUSE_SECONDS = 0.5
 
 
 class Sandbox:
     """A pretend Moodle and two pretend Navigatr environments on loopback.
 
-    As a context manager it listens on `port` (0: any free one) until it is left. Navigatr always holds the demo's
-    providers and badges; Moodle is empty unless `demo` is set. Tokens are made up where none are given. With `state`
-    everything but ledgers and faults is kept in that file. `clock` gives the time in seconds since the epoch, also
-    for the answers' Date header.
+    As a context manager it listens on `port` (0: any free one) until the end of the block. Navigatr always has the
+    demo's providers and badges; Moodle is empty unless `demo` is set. Tokens that are not given are random. `state` is
+    a file that keeps everything except ledgers and faults. `clock` returns the time in seconds since the epoch.
     """
 
     def __init__(
@@ -73,7 +72,7 @@ class Sandbox:
         if state is not None and state.exists():
             self._load(state)
 
-    # Addresses and secrets, as they are entered into the portal
+    # Addresses and tokens to enter into the portal.
 
     @property
     def url(self) -> str:
@@ -110,10 +109,10 @@ class Sandbox:
         """The access token of the production environment."""
         return self.production.pat
 
-    # Life
+    # Start and stop.
 
     def start(self) -> None:
-        """Listen. Raises OSError where the port is in use."""
+        """Listen. Raises OSError if the port is in use."""
         self._server.start(self._port)
         origin = f"http://{HOST}:{self._server.port}"
         for service in (self.moodle, self.navigatr, self.production):
@@ -122,7 +121,7 @@ class Sandbox:
             self._saver.start()
 
     def stop(self) -> None:
-        """Close all connections at once and save a last time."""
+        """Close all connections at once and save the state."""
         self._server.stop()
         if self._state is not None:
             self._stopping.set()
@@ -133,13 +132,11 @@ class Sandbox:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.stop()
 
     def reset(self, demo: bool | None = None) -> None:
-        """Start over: faults off, everything as at the first start. `demo` changes what Moodle holds then."""
+        """Return to the state of the first start, without faults. `demo` decides whether Moodle has the demo's data."""
         self.demo = self.demo if demo is None else demo
         self.faults.clear()
         for service in (self.moodle, self.navigatr, self.production):
@@ -158,14 +155,14 @@ class Sandbox:
         if self.demo:
             seed_moodle(self.moodle)
 
-    # Requests
+    # Requests.
 
     def _handle(self, request: Request) -> Reply:
         reply = self._route(request)
         if not self._quiet:
-            # The path only: a query may hold an e-mail address or a token.
-            told = "no answer" if reply.drop else str(reply.status)
-            print(f"{request.method} {request.path} {told}", file=sys.stderr, flush=True)
+            # Without the query, which may hold an e-mail address or a token.
+            outcome = "no answer" if reply.drop else str(reply.status)
+            print(f"{request.method} {request.path} {outcome}", file=sys.stderr, flush=True)
         return reply
 
     def _route(self, request: Request) -> Reply:
@@ -176,22 +173,22 @@ class Sandbox:
             return self._wire.handle(request)
         if path.startswith("/navigatr-production/"):
             return self.production.handle(request)
-        if not _from_here(request):
+        if not _is_local(request):
             return json_reply({"error": "only pages of this sandbox may do this"}, 403)
         if path.startswith("/control/"):
             return control.handle(self, request)
         return page.handle(self, request)
 
-    # The state file
+    # The state file.
 
     def _version(self) -> int:
         return self.moodle.changes + self.navigatr.changes + self.production.changes
 
     def _load(self, state: Path) -> None:
-        held: dict[str, Any] = json.loads(state.read_text(encoding="utf-8"))
-        self.moodle.load(held["moodle"])
-        self.navigatr.load(held["navigatr"])
-        self.production.load(held["production"])
+        saved: dict[str, Any] = json.loads(state.read_text(encoding="utf-8"))
+        self.moodle.load(saved["moodle"])
+        self.navigatr.load(saved["navigatr"])
+        self.production.load(saved["production"])
         self._saved = self._version()
 
     def _keep_saving(self) -> None:
@@ -200,11 +197,11 @@ class Sandbox:
             self._save(self._state)
 
     def _save(self, state: Path) -> None:
-        """Write the state if it has changed: a new file beside the old one, then renamed over it."""
+        """Write the state to a new file and rename it over the old one, if the state has changed."""
         version = self._version()
         if version == self._saved:
             return
-        held = {
+        content = {
             "moodle": self.moodle.dump(),
             "navigatr": self.navigatr.dump(),
             "production": self.production.dump(),
@@ -212,13 +209,13 @@ class Sandbox:
         state.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=state.parent, prefix=f".{state.name}.")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(held, file, ensure_ascii=False, separators=(",", ":"))
+            json.dump(content, file, ensure_ascii=False, separators=(",", ":"))
         Path(name).replace(state)
         self._saved = version
 
 
-def _from_here(request: Request) -> bool:
-    """Whether the page or a local program asks: a foreign web page open in the same browser must not."""
+def _is_local(request: Request) -> bool:
+    """Whether the request comes from the sandbox's page or a local program, and not from another site's page."""
     host = request.headers.get("host", "")
     origin = request.headers.get("origin", "")
     return host.rpartition(":")[0] in (HOST, "localhost") and origin in ("", f"http://{host}")

@@ -1,14 +1,14 @@
-"""What the sandbox holds at the start. The tokens here are for the demo on one's own machine: they are no secrets."""
+"""The data of the demo. The tokens are no secrets: they are valid in the sandbox only."""
 
 from __future__ import annotations
 
 from .moodle import TEACHER, Moodle
 from .navigatr import Navigatr
 
-DEMO_MOODLE_TOKEN = "demo-moodle-token-not-a-secret"  # noqa: S105 - opens nothing but the sandbox
+DEMO_MOODLE_TOKEN = "demo-moodle-token-not-a-secret"  # noqa: S105 - valid in the sandbox only
 DEMO_PAT = "demo-navigatr-staging-token-not-a-secret"
 DEMO_PRODUCTION_PAT = "demo-navigatr-production-token-not-a-secret"
-# Ids of the two environments lie apart, so that one used in the other is found out.
+# The two environments share no ids, so that an id of the wrong environment is not found.
 STAGING_FIRST_ID = 11
 PRODUCTION_FIRST_ID = 7011
 DEMO_PROVIDER_ID = STAGING_FIRST_ID
@@ -60,15 +60,16 @@ LEARNERS = (
 
 
 def seed_navigatr(navigatr: Navigatr) -> None:
-    """Two providers that the account may issue for and one that it may not; 125 badges, so that lists have pages.
+    """Add two providers that the account may issue for, one that it may not, and enough badges for three pages.
 
-    The first provider and the first badge, a published "Safeguarding Essentials", have the environment's first ids.
+    The first provider and the first badge have the environment's first ids. The first badge is published.
     """
     college = navigatr.add_provider("Northgate College")
     academy = navigatr.add_provider("Südstadt Academy")
     foreign = navigatr.add_provider("Somebody Else's Institute", admin=False)
     navigatr.add_badge(college, "Safeguarding Essentials")
     names = [f"{subject} {level}" for subject in SUBJECTS for level in LEVELS]
+    # The first two are "Safeguarding Foundation" and the badge above.
     for name in names[2:]:
         navigatr.add_badge(college, name)
     for status in ("Draft", "Expired"):
@@ -82,7 +83,7 @@ def seed_navigatr(navigatr: Navigatr) -> None:
 
 
 def seed_moodle(moodle: Moodle) -> None:
-    """Three courses, a teacher and twelve learners who have not completed anything yet."""
+    """Add three courses, a teacher, and twelve learners who have not completed a course."""
     courses = [
         moodle.add_course(DEMO_COURSE, "Safeguarding Essentials", idnumber="SG-101"),
         moodle.add_course("ÉTH-1", "Café & “Éthique” niveau 1 — 日本語", criteria="grade", grademax=20),

@@ -1,4 +1,4 @@
-"""Things that go wrong, on request: which fault meets which call, how often, and for whom."""
+"""Faults that can be switched on: which calls they affect, how often, and for which recipients."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ NAVIGATR = "navigatr"
 NAVIGATR_PRODUCTION = "navigatr-production"
 MOODLE = "moodle"
 SIDES = (NAVIGATR, NAVIGATR_PRODUCTION, MOODLE)
-# How long slow answers and time-outs take, and the pause between two bytes that drip, where nothing else is asked for.
+# Defaults: the delay of slow replies and time-outs, and the pause between two bytes of a dripping one.
 SECONDS = 5.0
 DRIP_SECONDS = 1.0
 
-# Every fault of the pretend Navigatr with what a person reads about it. "Before" and "after" are before and
-# after the badge is issued: after it the learner has the badge although the caller cannot know.
+# The faults of each service, with a text for the page. "after" means that the badge is issued although the reply does
+# not say so.
 NAVIGATR_KINDS: dict[str, str] = {
     "down": "Down: the connection is closed without an answer, nothing happens",
     "refuse": "Refused: the connection is reset at once, nothing happens",
@@ -43,15 +43,8 @@ NAVIGATR_KINDS: dict[str, str] = {
     "lookup_403": "Looking up assertions is refused (403)",
     "no_recipients": "Assertions come without their recipients",
 }
-MOODLE_KINDS: dict[str, str] = {
-    "down": "Down: the connection is closed without an answer",
-    "refuse": "Refused: the connection is reset at once",
-    "slow": "Slow: the answer comes some seconds late",
-    "500": "500: HTML from the web server",
-    "maintenance": "Maintenance mode, switched on in the browser",
-    "maintenance_cli": "Maintenance mode, switched on by command line (503, HTML)",
-    "token_expired": "Token expired: refused once, then unknown",
-    "ws_disabled": "Web services switched off (403, empty)",
+# Faults that change the content of Moodle's answers.
+MOODLE_CONTENT_KINDS: dict[str, str] = {
     "missing_function": "A function is missing from the service",
     "no_emails": "Missing capability: no e-mail addresses",
     "few_users": "Missing capability: only teachers are listed",
@@ -64,67 +57,51 @@ MOODLE_KINDS: dict[str, str] = {
     "gradereport_refused": "Missing capability gradereport/user:view: the grade report is refused",
     "no_viewhidden": "Missing capability moodle/grade:viewhidden: hidden totals are left out, totals over it empty",
     "no_viewfullnames": "Missing capability moodle/site:viewfullnames: no first and last names",
-    "no_hidden_courses": "Missing capability moodle/course:viewhiddencourses: hidden courses are not there",
+    "no_hidden_courses": "Missing capability moodle/course:viewhiddencourses: hidden courses are missing",
     "reportbuilder_refused": "Missing capability moodle/reportbuilder:view: all report functions are refused",
     "no_accessallgroups": "Missing capability moodle/site:accessallgroups: courses with separate groups show nobody",
     "separate_groups": "Separate groups in every course, and the account is in none: they show nobody",
     "completion_off": "Completion tracking switched off",
     "usernotfullysetup": "A required profile field of the account is empty: courses and reports are refused",
+    "short_pages": "Short pages: half of the requested rows, although more follow",
+    "odd_startdate": "Odd row: the first course's start date is in milliseconds",
+    "odd_null": "Odd row: the first row has null in place of a name",
+    "odd_id": "Odd row: the first row's id is beyond 2^63",
+}
+MOODLE_KINDS: dict[str, str] = {
+    "down": "Down: the connection is closed without an answer",
+    "refuse": "Refused: the connection is reset at once",
+    "slow": "Slow: the answer comes some seconds late",
+    "500": "500: HTML from the web server",
+    "maintenance": "Maintenance mode, switched on in the browser",
+    "maintenance_cli": "Maintenance mode, switched on by command line (503, HTML)",
+    "token_expired": "Token expired: refused once, then unknown",
+    "ws_disabled": "Web services switched off (403, empty)",
     "dbconnectionfailed": "Moodle's database is down: every call says so (200, JSON)",
     "drip_headers": "Drip: the answer's headers come byte by byte, some seconds apart",
     "drip_body": "Drip: the answer's body comes byte by byte, some seconds apart",
     "flood": "Flood: 20 MB of empty records in place of the answer",
-    "junk_before": "Junk: a notice of PHP stands before the JSON",
+    "junk_before": "Junk: PHP prints a notice before the JSON",
     "cut": "Cut: the JSON ends in the middle, the answer is otherwise whole",
     "cut_off": "Cut off: the connection is closed in the middle of the answer",
-    "short_pages": "Short pages: half the rows asked for, although more follow",
-    "odd_startdate": "Odd row: the first course's start date is in milliseconds",
-    "odd_null": "Odd row: the first row has null in place of a name",
-    "odd_id": "Odd row: the first row's id is beyond 2^63",
+    **MOODLE_CONTENT_KINDS,
 }
 KINDS: dict[str, dict[str, str]] = {
     NAVIGATR: NAVIGATR_KINDS,
     NAVIGATR_PRODUCTION: NAVIGATR_KINDS,
     MOODLE: MOODLE_KINDS,
 }
-# Calls of the pretend Navigatr that a fault can be limited to.
+# The calls of Navigatr that a fault can be limited to.
 NAVIGATR_CALLS = ("issue", "all", "lookup", "badges", "badge", "provider", "account", "revoke")
-# These change what the service says and not whether it answers; the service asks for them by name.
-ASKED_FOR = frozenset(
-    {
-        "lookup_403",
-        "no_recipients",
-        "missing_function",
-        "no_emails",
-        "few_users",
-        "participants_refused",
-        "course_refused",
-        "report_refused",
-        "reports_off",
-        "report_changed",
-        "grades_refused",
-        "gradereport_refused",
-        "no_viewhidden",
-        "no_viewfullnames",
-        "no_hidden_courses",
-        "reportbuilder_refused",
-        "no_accessallgroups",
-        "separate_groups",
-        "completion_off",
-        "usernotfullysetup",
-        "short_pages",
-        "odd_startdate",
-        "odd_null",
-        "odd_id",
-    }
-)
-# Of these one function may be chosen.
-CHOOSABLE = frozenset({"missing_function", "short_pages", "odd_startdate", "odd_null", "odd_id"})
+# Faults that change the content of a reply. The services ask for them with `meets` and `is_on`; `draw` ignores them.
+CONTENT_KINDS = frozenset({"lookup_403", "no_recipients", *MOODLE_CONTENT_KINDS})
+# Those of them that can be limited to one function.
+LIMITABLE_KINDS = frozenset({"missing_function", "short_pages", "odd_startdate", "odd_null", "odd_id"})
 
 
 @dataclass(slots=True)
 class Fault:
-    """One fault that is switched on. `left` counts the requests it still meets; None is without end."""
+    """A fault that is on. `left` is the number of requests it will still affect, None for no limit."""
 
     id: int
     side: str
@@ -139,7 +116,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What one request meets: seconds of delay, and at most one fault."""
+    """What happens to one request: a delay in seconds, and at most one fault."""
 
     delay: float = 0.0
     fault: Fault | None = None
@@ -149,7 +126,7 @@ NOTHING = Draw()
 
 
 class Faults:
-    """All faults that are on, for both services. Safe to use from several threads; `seed` makes the dice repeatable."""
+    """The faults of all services. Safe to use from several threads. `seed` makes the probabilities repeatable."""
 
     def __init__(self, seed: int = 1) -> None:
         self._lock = threading.Lock()
@@ -169,15 +146,23 @@ class Faults:
         seconds: float | None = None,
         retry_after: int | None = None,
     ) -> Fault:
-        """Switch a fault on and return it.
+        """Switch a fault on and return it. Raises ValueError for an unknown side or kind, or a number out of range.
 
-        `call` limits it to one call ("issue" for Navigatr and "all" for Moodle when left out; a function name for
-        Moodle), `count` to the next N requests. `seconds` is the delay of slow and time-out faults, and the pause
-        between two bytes that drip; `retry_after` is the header of a 429 or 503. Raises ValueError for an unknown side
-        or kind or a probability outside 0 to 1.
+        - `call`: one of NAVIGATR_CALLS ("issue" by default), or a function of Moodle (all by default).
+        - `count`: affect only this number of requests.
+        - `seconds`: the delay of slow replies and time-outs, or the pause between two bytes of a dripping reply.
+        - `retry_after`: the header of a reply with an error status.
         """
         with self._lock:
-            fault = self._make(kind, side, call, probability, count, seconds, retry_after)
+            fault = self._make(
+                kind,
+                side=side,
+                call=call,
+                probability=probability,
+                count=count,
+                seconds=seconds,
+                retry_after=retry_after,
+            )
             self._faults.append(fault)
             return fault
 
@@ -191,41 +176,41 @@ class Faults:
         retry_after: int | None = None,
         side: str = NAVIGATR,
     ) -> None:
-        """Let the next `times` issue calls for each of these e-mail addresses meet this fault.
+        """Let this fault affect the next `times` issue calls for each of these e-mail addresses.
 
-        Several plans for one address are met one after the other, so a test knows exactly what each learner meets.
-        Raises ValueError for an unknown kind and for those that change what other calls say (`ASKED_FOR`).
+        Several plans for one address take effect one after the other. Raises ValueError for an unknown kind and for
+        CONTENT_KINDS.
         """
-        if kind in ASKED_FOR:
+        if kind in CONTENT_KINDS:
             raise ValueError(f"{kind} cannot be planned for one recipient")
         with self._lock:
             for recipient in [recipients] if isinstance(recipients, str) else recipients:
-                fault = self._make(kind, side, "issue", 1.0, times, seconds, retry_after)
+                fault = self._make(kind, side=side, call="issue", count=times, seconds=seconds, retry_after=retry_after)
                 self._plans.setdefault(f"{side} {recipient.casefold()}", []).append(fault)
 
     def off(self, fault_id: int) -> None:
-        """Switch one fault off; unknown ids are ignored, it may have used itself up."""
+        """Switch a fault off. Unknown ids are ignored, because the fault may have ended."""
         with self._lock:
             self._faults = [fault for fault in self._faults if fault.id != fault_id]
 
     def clear(self) -> None:
-        """Switch everything off, plans included."""
+        """Switch everything off, also plans."""
         with self._lock:
             self._faults = []
             self._plans = {}
 
     def listing(self) -> list[dict[str, Any]]:
-        """The faults that are on, oldest first, as plain values."""
+        """The faults that are on as dictionaries, oldest first."""
         with self._lock:
             return [asdict(fault) for fault in self._faults]
 
     @property
     def planned(self) -> bool:
-        """Whether any plan is left, so that the hot path need not look for a recipient."""
+        """Whether there are plans. Without plans, `draw` needs no recipient."""
         return bool(self._plans)
 
     def draw(self, side: str, call: str, recipient: str = "") -> Draw:
-        """What this request meets; uses up counts. A plan for the recipient comes before everything else."""
+        """Decide what happens to a request and count it. A plan for the recipient comes first."""
         if not self._faults and not self._plans:
             return NOTHING
         with self._lock:
@@ -236,9 +221,9 @@ class Faults:
             for other in list(self._faults):
                 if fault is not None:
                     break
-                if other.kind in ASKED_FOR or other.side != side or other.call not in ("all", call):
+                if other.kind in CONTENT_KINDS or other.side != side or other.call not in ("all", call):
                     continue
-                if not self._meets(other):
+                if not self._applies(other):
                     continue
                 if other.kind == "slow":
                     delay += other.seconds
@@ -247,17 +232,17 @@ class Faults:
             return Draw(delay, fault)
 
     def meets(self, side: str, kind: str, call: str = "all") -> bool:
-        """Whether this call meets a fault that changes what the service says; uses up counts."""
+        """Whether a fault of CONTENT_KINDS affects this call; counts the call."""
         if not self._faults:
             return False
         with self._lock:
             return any(
-                fault.side == side and fault.kind == kind and fault.call in ("all", call) and self._meets(fault)
+                fault.side == side and fault.kind == kind and fault.call in ("all", call) and self._applies(fault)
                 for fault in list(self._faults)
             )
 
-    def stands(self, side: str, kind: str, call: str = "all") -> bool:
-        """The same question without using up counts, for calls that only describe the service."""
+    def is_on(self, side: str, kind: str, call: str = "all") -> bool:
+        """Whether a fault of CONTENT_KINDS is on, without counting."""
         return any(
             fault.side == side and fault.kind == kind and fault.call in ("all", call) for fault in list(self._faults)
         )
@@ -265,12 +250,13 @@ class Faults:
     def _make(
         self,
         kind: str,
+        *,
         side: str,
         call: str,
-        probability: float,
         count: int | None,
         seconds: float | None,
         retry_after: int | None,
+        probability: float = 1.0,
     ) -> Fault:
         if side not in KINDS:
             raise ValueError(f"side must be one of {', '.join(SIDES)}")
@@ -285,18 +271,18 @@ class Faults:
         if seconds < 0:
             raise ValueError("seconds must not be negative")
         if kind == "missing_function":
-            # Without any function there would be no service to speak of: the feed's own one is what goes missing.
+            # Not all functions: by default the report feed's.
             call = call if call not in ("", "all") else "core_reportbuilder_retrieve_report"
-        elif kind in ASKED_FOR and kind not in CHOOSABLE:
-            # Each of these concerns its own calls, whatever was asked for.
+        elif kind in CONTENT_KINDS and kind not in LIMITABLE_KINDS:
+            # The service knows which calls these affect.
             call = "all"
-        usual = "all" if side == MOODLE else "issue"
-        fault = Fault(self._next_id, side, kind, call or usual, probability, count, seconds, retry_after)
+        default_call = "all" if side == MOODLE else "issue"
+        fault = Fault(self._next_id, side, kind, call or default_call, probability, count, seconds, retry_after)
         self._next_id += 1
         return fault
 
-    def _meets(self, fault: Fault) -> bool:
-        """Roll the dice for one fault and count it; a fault used up is switched off."""
+    def _applies(self, fault: Fault) -> bool:
+        """Decide by the fault's probability and count; switch the fault off after its last request."""
         if fault.probability < 1 and self._random.random() >= fault.probability:
             return False
         fault.hits += 1
@@ -308,14 +294,14 @@ class Faults:
 
     def _planned(self, side: str, recipient: str) -> Fault | None:
         key = f"{side} {recipient.casefold()}"
-        waiting = self._plans.get(key)
-        if not waiting:
+        plans = self._plans.get(key)
+        if not plans:
             return None
-        fault = waiting[0]
+        fault = plans[0]
         fault.hits += 1
         fault.left = (fault.left or 1) - 1
         if fault.left < 1:
-            waiting.pop(0)
-            if not waiting:
+            plans.pop(0)
+            if not plans:
                 del self._plans[key]
         return fault

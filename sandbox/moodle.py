@@ -1,6 +1,6 @@
-"""The pretend Moodle: courses, learners and completions in memory, and what is asked and changed about them.
+"""The state of the pretend Moodle: courses, learners and completions in memory. `moodle_wire.py` has its functions.
 
-How it speaks is in `moodle_wire.py`. What a real Moodle does was recorded from Moodle 4.5 and 5.0.
+It behaves as was recorded from Moodle 4.5 and 5.0 (docs/moodle-api.md).
 """
 
 from __future__ import annotations
@@ -17,12 +17,17 @@ from typing import Any
 
 from .moodle_text import DATE_FORMS
 
+# The calls that are remembered.
 LEDGER_LENGTH = 50_000
+# Moodle's front page is a course, too.
 SITE_COURSE_ID = 1
+# Users who are not in `Moodle.users`.
 ADMIN_ID = 2
 SERVICE_ACCOUNT_ID = 3
 FIRST_USER_ID = 101
+# The source of the reports: Moodle's "Course participants".
 PARTICIPANTS = "core_course\\reportbuilder\\datasource\\participants"
+# The name and the columns of the report that the portal expects.
 AGREED_NAME = "Navigatr badge feed"
 AGREED_COLUMNS = (
     "Course full name with link",
@@ -36,24 +41,29 @@ AGREED_COLUMNS = (
     "Time completed",
     "Grade",
 )
-# The filters of the agreed report, as its editor's page names them.
+# The filters of the agreed report, as Moodle's report editor names them.
 FILTERS = ("Time completed", "Select course")
+# The versions of Moodle that can be played.
 VERSIONS = ("4.5", "5.0")
+# A course's group mode.
 SEPARATE_GROUPS = 1
+# Short names of roles.
 STUDENT = "student"
 TEACHER = "editingteacher"
-# The order of the report: newest first, then course short name, then username, which together are unique.
+# Sorts the rows of a report: negative time, course short name, username, course id, user id.
 RowKey = tuple[float, str, str, int, int]
 
 
 @dataclass(slots=True)
 class Site:
-    """The settings of the whole site.
+    """The settings of the site.
 
-    `force_timezone` "" leaves the zone to the caller. `date_form` is one of `DATE_FORMS`; `titles` "customised" calls
-    the column Username "Student number" and says "Aye" for Yes. `filter_headings` False: text filters leave names
-    alone. `strip_tags` False: the setting "Remove HTML tags from all activity names" is off. `version`: one of
-    `VERSIONS`.
+    - `force_timezone`: the zone of all dates; if "", the caller chooses it.
+    - `date_form`: one of DATE_FORMS.
+    - `titles`: "customised" changes the title of the column Username to "Student number" and "Yes" to "Aye".
+    - `filter_headings`: whether text filters apply to names.
+    - `strip_tags`: the setting "Remove HTML tags from all activity names".
+    - `version`: one of VERSIONS.
     """
 
     name: str = "Sandbox Moodle"
@@ -66,7 +76,7 @@ class Site:
     version: str = VERSIONS[0]
 
 
-# What a site's settings may be, where only some words are.
+# The valid values of settings that have a list of them.
 SITE_CHOICES = {"date_form": DATE_FORMS, "titles": ("standard", "customised"), "version": VERSIONS}
 
 
@@ -74,9 +84,11 @@ SITE_CHOICES = {"date_form": DATE_FORMS, "titles": ("standard", "customised"), "
 class Course:
     """A course.
 
-    `criteria` is what completes it: "self", "grade", "activities", several with commas, or "" for none set;
-    `aggregation` is 1 for all of them and 2 for any. `groupmode`: 0 no groups, 1 separate ones, 2 visible ones.
-    `grade_type` of the total is "points", "scale" (Fail to Distinction) or "none".
+    - `criteria`: "self", "grade", "activities", several of them with commas, or "" for none.
+    - `aggregation`: 1 if all criteria are required, 2 if any is enough.
+    - `groupmode`: 0 for no groups, 1 for separate groups, 2 for visible groups.
+    - `grade_type`: the total is in "points", on a "scale" from Fail to Distinction, or "none".
+    - `hidden_total`: the course total is hidden. `hidden_work`: a grade that counts for it is hidden.
     """
 
     id: int
@@ -103,8 +115,8 @@ class Course:
 class User:
     """An account.
 
-    A deleted one keeps its row, with a 32-digit hash in place of its e-mail address; once `cleaned_up` by the hourly
-    task, a list that asks for it fails.
+    A deleted account still exists, with a hash of 32 digits as its e-mail address. After Moodle's hourly task has
+    `cleaned_up` the account, calls that ask for it fail.
     """
 
     id: int
@@ -123,16 +135,17 @@ class User:
 
     @property
     def fullname(self) -> str:
-        """First and last name as Moodle joins them: an empty first name leaves a leading blank."""
+        """First and last name as Moodle joins them, with a leading blank if there is no first name."""
         return f"{self.firstname} {self.lastname}"
 
 
 @dataclass(slots=True)
 class Enrolment:
-    """That a user takes part in a course: as what, and whether that is active.
+    """A user's enrolment in a course.
 
-    `active` False: suspended; `ended`: its end date has passed. `ways` counts the enrolment methods: each is a row of a
-    report that keeps duplicate rows.
+    - `active`: False if it is suspended.
+    - `ended`: its end date has passed.
+    - `ways`: the number of enrolment methods. A report that keeps duplicate rows has a row for each.
     """
 
     role: str = STUDENT
@@ -142,13 +155,13 @@ class Enrolment:
 
     @property
     def counts(self) -> bool:
-        """Whether the user takes part now."""
+        """Whether the enrolment is active and has not ended."""
         return self.active and not self.ended
 
 
 @dataclass(slots=True)
 class Completion:
-    """A completed course. `time_known` False: the criteria hold no time, as after an import."""
+    """A completed course. If `time_known` is False, the criteria have no times, as after an import."""
 
     time: float
     time_known: bool = True
@@ -156,7 +169,7 @@ class Completion:
 
 @dataclass(slots=True)
 class Grade:
-    """A learner's course total in points. `maximum` is this learner's own: ungraded work does not count."""
+    """A learner's course total in points. Ungraded work does not count, so each learner has a `maximum`."""
 
     raw: float
     maximum: float
@@ -165,10 +178,13 @@ class Grade:
 
 @dataclass(slots=True)
 class Report:
-    """A custom report over course participants.
+    """A custom report with the source "Course participants".
 
-    `columns` are Moodle's own titles, `headings` what its editor has renamed some of them to. `completed_only` is the
-    condition Completed = Yes, `unique` the setting "Remove any duplicate rows", `filters` those of `FILTERS` it has.
+    - `columns`: Moodle's titles. `headings`: the titles that the report's editor has changed.
+    - `unique`: the setting "Remove any duplicate rows".
+    - `shared`: whether the service account may see the report.
+    - `completed_only`: the condition Completed = Yes.
+    - `filters`: those of FILTERS that it has.
     """
 
     id: int
@@ -185,7 +201,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What a token's user has limited a report to: seconds since the epoch, 0 for an open end, and courses."""
+    """The filter values of a report: seconds since the epoch, 0 for an open end, and course ids, none for all."""
 
     start: int = 0
     end: int = 0
@@ -194,7 +210,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One web-service call received. `errorcode` is what it was refused with, "" if it was not."""
+    """A web-service call that was received. `errorcode` is "" if it succeeded."""
 
     time: float
     function: str
@@ -205,7 +221,7 @@ class Call:
 
 @dataclass(slots=True)
 class Oddity:
-    """A value that Moodle's answers hold where nobody expects it: `key` of the records with this id (None: of all)."""
+    """An unexpected `value` for `key` in a function's answer, in the record with this id or, for None, in all."""
 
     function: str
     key: str
@@ -215,35 +231,33 @@ class Oddity:
 
 @dataclass(slots=True)
 class _Members:
-    """The participants of one course, with their ids in order for paging."""
+    """The participants of a course. `ids` are sorted."""
 
     by_user: dict[int, Enrolment] = field(default_factory=dict)
     ids: list[int] = field(default_factory=list)
 
 
 class Moodle:
-    """The state of the pretend Moodle. Every method is safe to call from any thread.
+    """The state of the pretend Moodle. All methods are safe to call from any thread.
 
-    Completed rows are kept in the report's order, so that a page costs the same with ten rows and with a million.
+    The completed rows are kept sorted, so that a page of the report takes the same time with ten rows and a million.
     Methods raise KeyError for an unknown course, user or report.
     """
 
-    def __init__(
-        self, *, token: str, clock: Callable[[], float] = time.time, site_timezone: str = "Europe/London"
-    ) -> None:
+    def __init__(self, *, token: str, clock: Callable[[], float] = time.time) -> None:
         self.lock = threading.RLock()
         self.clock = clock
+        self.token = token
         self.origin = ""
         self.root = "/moodle"
-        self._site_timezone = site_timezone
+        # Counts the changes of the state. Caches and the state file compare it.
         self.changes = 0
-        self._token = token
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything but the token and the agreed report, which is there from the start."""
+        """Delete everything except the token, and add the agreed report."""
         with self.lock:
-            self.site = Site(timezone=self._site_timezone)
+            self.site = Site()
             self.categories = {1: "Category 1", 2: "Compliance & Safety"}
             self.oddities: list[Oddity] = []
             self.courses: dict[int, Course] = {}
@@ -252,48 +266,38 @@ class Moodle:
             self.ledger: deque[Call] = deque(maxlen=LEDGER_LENGTH)
             self._members: dict[int, _Members] = {}
             self._courses_of: dict[int, set[int]] = {}
+            # By course id and user id.
             self._completions: dict[tuple[int, int], Completion] = {}
             self._criteria: dict[tuple[int, int], list[tuple[int, int | None]]] = {}
             self._unlocked: dict[tuple[int, int], Completion] = {}
             self._grades: dict[tuple[int, int], Grade] = {}
             self._filters: dict[int, Filter] = {}
+            # The rows of a report with the agreed settings.
             self._rows: list[RowKey] = []
             self._by_email: dict[str, list[int]] = {}
+            # Caches by report id, each valid for one value of `changes`: filtered rows, and rows of other reports.
             self._filtered: dict[int, tuple[int, Filter, list[RowKey]]] = {}
-            self._others: dict[int, tuple[int, list[RowKey]]] = {}
+            self._other_rows: dict[int, tuple[int, list[RowKey]]] = {}
             self._next_course = SITE_COURSE_ID + 1
             self._next_user = FIRST_USER_ID
             self._next_report = 2
             self.changes += 1
             self.add_report(AGREED_NAME, AGREED_COLUMNS)
 
-    # What tests, the control calls and the page use
+    # For tests, the control calls and the page.
 
     @property
     def url(self) -> str:
-        """The site's address, as the portal is told it and as links carry it."""
+        """The site's address."""
         return f"{self.origin}{self.root}"
 
-    @property
-    def token(self) -> str:
-        """The web-service token that is accepted."""
-        return self._token
-
-    @token.setter
-    def token(self, value: str) -> None:
-        with self.lock:
-            self._token = value
-
     def count(self, function: str = "") -> int:
-        """How many calls were received, of one function or of all."""
+        """The number of calls of one function, or of all."""
         with self.lock:
             return sum(function in ("", call.function) for call in self.ledger)
 
     def set_site(self, **changes: Any) -> None:
-        """Change settings of the site: name, timezone, force_timezone, date_form, titles, filter_headings … (`Site`).
-
-        Raises KeyError for an unknown setting and ValueError for a word that it does not take.
-        """
+        """Change fields of `Site`. Raises KeyError for an unknown field and ValueError for an invalid value."""
         with self.lock:
             for name, value in changes.items():
                 if name not in Site.__dataclass_fields__:
@@ -305,7 +309,7 @@ class Moodle:
             self.changes += 1
 
     def add_category(self, name: str) -> int:
-        """A new course category; returns its id."""
+        """Add a course category and return its id."""
         with self.lock:
             number = max(self.categories) + 1
             self.categories[number] = name
@@ -316,6 +320,7 @@ class Moodle:
         self,
         shortname: str,
         fullname: str,
+        *,
         enablecompletion: int = 1,
         visible: int = 1,
         grademax: float = 100,
@@ -323,7 +328,7 @@ class Moodle:
         idnumber: str = "",
         course_id: int | None = None,
     ) -> int:
-        """A new course; returns its id, the next free one or `course_id`. Raises ValueError when that is taken."""
+        """Add a course and return its id: `course_id`, or the next free one. Raises ValueError if it is in use."""
         with self.lock:
             now = self.clock()
             number = self._next_course if course_id is None else course_id
@@ -348,7 +353,7 @@ class Moodle:
             return course.id
 
     def set_course(self, course_id: int, **changes: Any) -> None:
-        """Change any value of a course but its id (see `Course`)."""
+        """Change fields of a `Course`, except its id."""
         with self.lock:
             course = self.courses[course_id]
             for name in changes:
@@ -361,7 +366,7 @@ class Moodle:
             self.changes += 1
 
     def delete_course(self, course_id: int) -> None:
-        """Delete a course with its enrolments, completions and grades; its short name is free again."""
+        """Delete a course with its enrolments, completions and grades."""
         with self.lock:
             del self.courses[course_id]
             for user_id in self._members.pop(course_id).by_user:
@@ -377,15 +382,16 @@ class Moodle:
         firstname: str,
         lastname: str,
         email: str,
+        *,
         suspended: bool = False,
         deleted: bool = False,
         username: str = "",
         course_id: int | None = None,
         user_id: int | None = None,
     ) -> int:
-        """A new account, enrolled in `course_id` when one is given; returns its id.
+        """Add an account, enrol it in `course_id` if that is given, and return its id.
 
-        The id is the next free one or `user_id`. Raises ValueError when that is taken.
+        The id is `user_id`, or the next free one. Raises ValueError if it is in use.
         """
         with self.lock:
             number = self._next_user if user_id is None else user_id
@@ -403,7 +409,7 @@ class Moodle:
             return user.id
 
     def add_learners(self, number: int, course_id: int | None = None) -> list[int]:
-        """Many new accounts with different names and addresses, enrolled when a course is given; returns their ids."""
+        """Add many accounts with different names and addresses, enrol them if a course is given, return their ids."""
         with self.lock:
             return [
                 self.add_learner(f"Learner{n}", "Example", f"learner{n}@example.org", course_id=course_id)
@@ -414,15 +420,13 @@ class Moodle:
         self,
         course_id: int,
         user_id: int,
+        *,
         role: str = STUDENT,
         active: bool = True,
         ended: bool = False,
         ways: int = 1,
     ) -> None:
-        """Enrol a user, or change the enrolment: suspended (`active` False), `ended`, by several `ways`.
-
-        A completion from before shows again, with its old time.
-        """
+        """Enrol a user, or change the user's `Enrolment`. An earlier completion is visible again, with its old time."""
         with self.lock:
             members = self._members[course_id]
             user = self.users[user_id]
@@ -435,7 +439,7 @@ class Moodle:
             self.changes += 1
 
     def unenrol(self, course_id: int, user_id: int) -> None:
-        """End an enrolment: the row leaves the report, the completion is remembered."""
+        """End an enrolment. The completion is kept, but reports do not show it."""
         with self.lock:
             members = self._members[course_id]
             del members.by_user[user_id]
@@ -449,26 +453,27 @@ class Moodle:
         course_id: int,
         user_id: int,
         at: float | None = None,
+        *,
         grade: float | None = None,
         time_known: bool = True,
         criteria: Iterable[tuple[int, int | None]] | None = None,
     ) -> None:
-        """Complete a course for a user, now or `at` some second, enrolling the user first where needed.
+        """Complete a course for a user, now or `at` another time, and enrol the user if necessary.
 
-        `criteria` are pairs of a type (1 self, 4 activity, 6 grade …) and the second it was met at, None for not met
-        or met without a time; `at` need not be one of these seconds. With `time_known` False none has a time.
-        Completion is sticky as in Moodle: who has completed keeps the first time until `uncomplete`.
+        `criteria` are as for `set_criteria`. If `time_known` is False, the criteria have no times. As in Moodle, a
+        completed course keeps its first time until `uncomplete`.
         """
         with self.lock:
             if criteria is not None:
                 self.set_criteria(course_id, user_id, criteria)
-            self.complete_many(course_id, [user_id], at, grade, time_known)
+            self.complete_many(course_id, [user_id], at, grade=grade, time_known=time_known)
 
     def complete_many(
         self,
         course_id: int,
         user_ids: Iterable[int],
         at: float | None = None,
+        *,
         grade: float | None = None,
         time_known: bool = True,
     ) -> None:
@@ -494,10 +499,10 @@ class Moodle:
             self.changes += 1
 
     def set_criteria(self, course_id: int, user_id: int, criteria: Iterable[tuple[int, int | None]]) -> None:
-        """What a user has met of a course's criteria, as pairs of type and second (None: not met); completes nothing.
+        """Set which criteria of a course a user has met, without completing the course.
 
-        Nested conditions look like this in Moodle too: of several activities (type 4) of which any suffices, some stay
-        unmet although the course is completed.
+        `criteria` are pairs of a type (1 self, 4 activity, 6 grade …) and the time, None for a criterion that is not
+        met or has no time. A completed course may have criteria that are not met, because any of several may be enough.
         """
         with self.lock:
             if course_id not in self.courses or user_id not in self.users:
@@ -506,7 +511,7 @@ class Moodle:
             self.changes += 1
 
     def uncomplete(self, course_id: int, user_id: int) -> None:
-        """Undo a completion without a trace, as a manager's reset does; nothing happens if there is none."""
+        """Delete a completion, if there is one, as a manager's reset does."""
         with self.lock:
             self._drop_row(course_id, user_id)
             self._completions.pop((course_id, user_id), None)
@@ -514,7 +519,7 @@ class Moodle:
             self.changes += 1
 
     def unlock_completion(self, course_id: int) -> None:
-        """Unlock a course's completion settings, which deletes all its completions; see `run_completion_tasks`."""
+        """Unlock the completion settings, which deletes all completions; see `run_completion_tasks`."""
         with self.lock:
             if course_id not in self.courses:
                 raise KeyError(course_id)
@@ -524,7 +529,7 @@ class Moodle:
             self.changes += 1
 
     def run_completion_tasks(self) -> None:
-        """Run Moodle's tasks: what `unlock_completion` took comes back with its old time where activities complete."""
+        """Run Moodle's tasks: in courses with activities, completions deleted by `unlock_completion` come back."""
         with self.lock:
             for (course_id, user_id), completion in self._unlocked.items():
                 if self.courses[course_id].criteria == "activities":
@@ -534,7 +539,7 @@ class Moodle:
             self.changes += 1
 
     def set_grade(self, course_id: int, user_id: int, raw: float | None, grademax: float | None = None) -> None:
-        """Set the course total in points, or clear it with None. `grademax` is this learner's maximum if it differs."""
+        """Set the course total in points, or delete it with None. `grademax` is the learner's maximum if it differs."""
         with self.lock:
             course = self.courses[course_id]
             if raw is None:
@@ -569,11 +574,11 @@ class Moodle:
             self.changes += 1
 
     def suspend(self, user_id: int, suspended: bool = True) -> None:
-        """Suspend an account or bring it back."""
+        """Suspend an account, or end that."""
         self.set_user(user_id, suspended=suspended)
 
     def delete_user(self, user_id: int, cleaned_up: bool = False) -> None:
-        """Delete an account: its enrolments end, its address becomes a hash, its row stays until `clean_up_user`."""
+        """Delete an account: its enrolments end, and its address becomes a hash."""
         with self.lock:
             user = self.users[user_id]
             for course_id in list(self._courses_of.get(user_id, ())):
@@ -584,7 +589,7 @@ class Moodle:
             self._change_email(user, hashed)
 
     def clean_up_user(self, user_id: int) -> None:
-        """Run the hourly task "Cleanup contexts" for a deleted account: from now on a list that asks for it fails."""
+        """Run the hourly task "Cleanup contexts" for a deleted account. After that, calls that ask for it fail."""
         with self.lock:
             if not self.users[user_id].deleted:
                 raise ValueError(f"user {user_id} is not deleted")
@@ -592,7 +597,7 @@ class Moodle:
             self.changes += 1
 
     def double_user(self, user_id: int, email: str = "") -> int:
-        """A second account of the same person: same name, courses and completion times; returns its id."""
+        """Add a second account with the same name, courses and completion times, and return its id."""
         with self.lock:
             first = self.users[user_id]
             second = self.add_learner(first.firstname, first.lastname, email or f"second.{first.email}")
@@ -600,7 +605,7 @@ class Moodle:
             return second
 
     def merge_users(self, kept_id: int, merged_id: int) -> None:
-        """Merge one account into another as administrators do: its completions move, and it is suspended."""
+        """Move the courses of an account to another one and suspend it, as administrators merge accounts."""
         with self.lock:
             self._copy_courses(merged_id, kept_id)
             for course_id in list(self._courses_of.get(merged_id, ())):
@@ -609,10 +614,10 @@ class Moodle:
             self.suspend(merged_id)
 
     def rebuild(self, people: str = "same") -> None:
-        """Set the site up anew under its address: every id of a person or a course now means another.
+        """Replace the site by another one at the same address, in which every id means another person or course.
 
-        `people` "same": the same people and courses under each other's ids; "new": people and courses never seen.
-        Who completed which course when stays with the ids. Raises ValueError for another word.
+        With `people` "same" they are the same people and courses with other ids, with "new" they are new ones. The
+        completions stay with the ids. Raises ValueError for another word.
         """
         if people not in ("same", "new"):
             raise ValueError("people must be same or new")
@@ -636,24 +641,24 @@ class Moodle:
             self.changes += 1
 
     def distort(self, function: str, key: str, value: Any, id: int | None = None) -> None:  # noqa: A002
-        """Let a function's answers hold this value for `key` in the record with this id, or in all records.
+        """Put a value into a function's answers, as `key` of the record with this id, or of all records.
 
-        For a report `key` is a column's title and `id` a user's. A value may be null or a number of any size.
+        For a report, `key` is a column's title and `id` the user's id.
         """
         with self.lock:
             self.oddities.append(Oddity(function, key, value, id))
             self.changes += 1
 
     def undistort(self) -> None:
-        """Take all `distort` back."""
+        """Undo all calls of `distort`."""
         with self.lock:
             self.oddities.clear()
             self.changes += 1
 
     def add_report(self, name: str, columns: Iterable[str], unique: bool = True, report_id: int | None = None) -> int:
-        """A custom report with these column titles; returns its id. Titles that Moodle does not have stay empty.
+        """Add a custom report and return its id. Columns with unknown titles are empty.
 
-        The id is the next free one or `report_id`. Raises ValueError when that is taken.
+        The id is `report_id`, or the next free one. Raises ValueError if it is in use.
         """
         with self.lock:
             now = int(self.clock())
@@ -667,10 +672,7 @@ class Moodle:
             return report.id
 
     def set_report(self, report_id: int, **changes: Any) -> None:
-        """Change a report, as somebody who edits it does; its modification time moves.
-
-        Takes name, columns, headings (title to heading), unique, completed_only, filters and shared.
-        """
+        """Edit a report: name, columns, headings (by title), unique, completed_only, filters, shared."""
         with self.lock:
             report = self.reports[report_id]
             for name, value in changes.items():
@@ -680,18 +682,18 @@ class Moodle:
             report.timemodified = max(int(self.clock()), report.timemodified + 1)
             self.changes += 1
 
-    # What the wire asks
+    # For moodle_wire.py.
 
     def members(self, course_id: int) -> dict[int, Enrolment]:
         """The enrolments of a course by user id."""
         return self._members[course_id].by_user
 
     def member_ids(self, course_id: int) -> list[int]:
-        """The ids of a course's participants, in order."""
+        """The sorted ids of a course's participants."""
         return self._members[course_id].ids
 
     def courses_of(self, user_id: int) -> list[Course]:
-        """The visible courses that a user is enrolled in, newest first as Moodle lists them."""
+        """The visible courses that a user is enrolled in, in Moodle's order: newest first."""
         found = sorted(self._courses_of.get(user_id, ()), reverse=True)
         return [self.courses[course_id] for course_id in found if self.courses[course_id].visible]
 
@@ -700,7 +702,7 @@ class Moodle:
         return self._completions.get((course_id, user_id))
 
     def criteria(self, course_id: int, user_id: int) -> list[tuple[int, int | None]] | None:
-        """What was told about a user's criteria one by one, if anything was."""
+        """A user's criteria, if `set_criteria` was called."""
         met = self._criteria.get((course_id, user_id))
         if met is not None and (course_id, user_id) in self._unlocked:
             return [(kind, None) for kind, _when in met]
@@ -711,48 +713,49 @@ class Moodle:
         return self._grades.get((course_id, user_id))
 
     def ids_by_email(self, email: str) -> list[int]:
-        """The accounts with exactly this address, case included, in order."""
+        """The sorted ids of the accounts with exactly this address, case included."""
         return sorted(self._by_email.get(email, ()))
 
-    def set_filter(self, report_id: int, chosen: Filter) -> None:
-        """Keep what a report is limited to. It stays until it is replaced."""
+    def set_filter(self, report_id: int, values: Filter) -> None:
+        """Store the filter values of a report until they are replaced."""
         with self.lock:
-            self._filters[report_id] = chosen
+            self._filters[report_id] = values
 
     def rows(self, report_id: int) -> list[RowKey]:
-        """The report's rows in its order, limited as the stored filter says; callers must not change the list.
+        """The sorted rows of a report that pass its stored filter. Callers must not change the list.
 
-        The first part of a key is the negative time, minus infinity for who has not completed: PostgreSQL puts empty
-        times before all others where the latest come first.
+        Rows without a completion have the time infinity: PostgreSQL sorts empty times first in descending order.
         """
         report = self.reports[report_id]
         stored = self._filters.get(report_id, Filter())
-        timed, chosen_courses = (name in report.filters for name in FILTERS)
-        chosen = Filter(
-            stored.start if timed else 0, stored.end if timed else 0, stored.courses if chosen_courses else frozenset()
+        has_time_filter, has_course_filter = (name in report.filters for name in FILTERS)
+        applied = Filter(
+            stored.start if has_time_filter else 0,
+            stored.end if has_time_filter else 0,
+            stored.courses if has_course_filter else frozenset(),
         )
-        if chosen == Filter():
+        if applied == Filter():
             return self._all_rows(report)
-        changes, kept, rows = self._filtered.get(report_id, (-1, chosen, []))
-        if changes == self.changes and kept == chosen:
+        changes, cached_filter, rows = self._filtered.get(report_id, (-1, applied, []))
+        if changes == self.changes and cached_filter == applied:
             return rows
         rows = self._all_rows(report)
-        if chosen.start or chosen.end:
-            first = bisect_left(rows, (-float(chosen.end or math.inf) - 0.5, "", "", 0, 0))
-            # A range leaves out who has no time, also one that is open at its end.
+        if applied.start or applied.end:
+            first = bisect_left(rows, (-float(applied.end or math.inf) - 0.5, "", "", 0, 0))
+            # Rows without a time are not in a range, even if it has no end.
             first = max(first, bisect_left(rows, (-math.inf, "\U0010ffff", "", 0, 0)))
-            last = bisect_left(rows, (-chosen.start + 0.5, "", "", 0, 0)) if chosen.start else len(rows)
+            last = bisect_left(rows, (-applied.start + 0.5, "", "", 0, 0)) if applied.start else len(rows)
             rows = rows[first:last]
-        if chosen.courses:
-            rows = [key for key in rows if key[3] in chosen.courses]
-        self._filtered[report_id] = (self.changes, chosen, rows)
+        if applied.courses:
+            rows = [key for key in rows if key[3] in applied.courses]
+        self._filtered[report_id] = (self.changes, applied, rows)
         return rows
 
     def _all_rows(self, report: Report) -> list[RowKey]:
-        """The rows of a report before its filters; the agreed report's own are kept in order all the time."""
+        """The sorted rows of a report before its filter."""
         if report.completed_only and report.unique:
             return self._rows
-        changes, rows = self._others.get(report.id, (-1, []))
+        changes, rows = self._other_rows.get(report.id, (-1, []))
         if changes == self.changes:
             return rows
         rows = []
@@ -763,13 +766,13 @@ class Moodle:
                     key = self._key(course_id, user_id, completion)
                     rows += [key] * (1 if report.unique else enrolment.ways)
         rows.sort()
-        self._others[report.id] = (self.changes, rows)
+        self._other_rows[report.id] = (self.changes, rows)
         return rows
 
-    # The state file
+    # The state file.
 
     def dump(self) -> dict[str, Any]:
-        """Everything worth keeping; the ledger is not."""
+        """The state without the ledger."""
         with self.lock:
             return {
                 "courses": [asdict(course) for course in self.courses.values()],
@@ -791,7 +794,7 @@ class Moodle:
             }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take up what `dump` gave. Raises KeyError, TypeError or ValueError for anything else."""
+        """Restore what `dump` returned. Raises KeyError, TypeError or ValueError for anything else."""
         with self.lock:
             self.reset()
             self.courses = {row["id"]: Course(**row) for row in state["courses"]}
@@ -809,7 +812,7 @@ class Moodle:
                 members.ids = sorted(members.by_user)
             for course_id, user_id, when, time_known in state["completions"]:
                 self._completions[course_id, user_id] = Completion(when, time_known)
-            # A file of an earlier version has none of the following.
+            # Files of earlier versions do not have all of the following.
             for course_id, user_id, met in state.get("criteria", ()):
                 self._criteria[course_id, user_id] = [(kind, when) for kind, when in met]
             for course_id, user_id, when, time_known in state.get("unlocked", ()):
@@ -824,12 +827,12 @@ class Moodle:
             self.changes += 1
 
     def _key(self, course_id: int, user_id: int, completion: Completion | None) -> RowKey:
-        # Whole seconds, as Moodle stores them: rows of one second are ordered by course and username.
+        # Moodle stores whole seconds.
         when = int(completion.time) if completion else math.inf
         return (-when, self.courses[course_id].shortname, self.users[user_id].username, course_id, user_id)
 
     def _rebuild_rows(self) -> None:
-        """Order all rows anew, after names or ids in their keys have changed."""
+        """Sort all rows again after a change of names or ids."""
         self._rows = sorted(
             self._key(*pair, completion)
             for pair, completion in self._completions.items()
@@ -837,11 +840,11 @@ class Moodle:
         )
 
     def _copy_courses(self, source: int, target: int) -> None:
-        """Give one user the other's enrolments, completions and grades, where it has none of its own."""
+        """Copy enrolments, completions and grades that the target does not have."""
         for course_id in sorted(self._courses_of.get(source, ())):
             if target not in self._members[course_id].by_user:
                 enrolment = self._members[course_id].by_user[source]
-                self.enrol(course_id, target, enrolment.role, enrolment.active, enrolment.ended)
+                self.enrol(course_id, target, role=enrolment.role, active=enrolment.active, ended=enrolment.ended)
             if grade := self._grades.get((course_id, source)):
                 self._grades.setdefault((course_id, target), grade)
             if met := self._criteria.get((course_id, source)):
@@ -866,8 +869,8 @@ class Moodle:
 
 
 def _rotate(rows: dict[int, Any], numbers: list[int], names: tuple[str, ...]) -> None:
-    """Give each row the next one's values, and the last one the first one's."""
+    """Give each row the values of the next one, and the last row those of the first."""
     values = [[getattr(rows[number], name) for name in names] for number in numbers]
-    for number, held in zip(numbers, [*values[1:], values[0]], strict=True):
-        for name, value in zip(names, held, strict=True):
+    for number, new_values in zip(numbers, [*values[1:], values[0]], strict=True):
+        for name, value in zip(names, new_values, strict=True):
             setattr(rows[number], name, value)

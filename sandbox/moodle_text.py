@@ -1,4 +1,4 @@
-"""How Moodle writes texts and dates: tags stripped, signs escaped, one language of several, the date's form."""
+"""Texts and dates as Moodle formats them."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ MONTHS = (
     "November",
     "December",
 )
-# The forms that a language customisation can give the date: the first is that of the language pack.
+# Date formats: the first is the language pack's, the others are those of customised languages.
 DATE_FORMS = ("english", "24_hour", "numeric", "us")
 _SPAN = r'<span(?:\s+lang="[\w-]+"|\s+class="multilang"){2}\s*>.*?</span>'
 _MULTILANG = re.compile(rf"{_SPAN}(?:\s*{_SPAN})+", re.IGNORECASE | re.DOTALL)
 _ONE_LANGUAGE = re.compile(r'<span[^>]*\slang="([\w-]+)"[^>]*>(.*?)</span>', re.IGNORECASE | re.DOTALL)
+# The tags that Moodle keeps when it cleans a text.
 _KEPT_TAGS = frozenset({"a", "b", "em", "i", "span", "strong", "sub", "sup", "u"})
 
 
 def strip_tags(text: str) -> str:
-    """PHP's strip_tags: a "<" before a blank is text, any other begins a tag, which may swallow the rest."""
+    """PHP's strip_tags: a "<" before a blank is text, any other begins a tag, even if no ">" follows."""
     if "<" not in text:
         return text
     kept: list[str] = []
@@ -54,22 +55,22 @@ def strip_tags(text: str) -> str:
 
 
 def holds_tag(text: str) -> bool:
-    """Whether Moodle takes part of a text for a tag; a person's name with one breaks several functions."""
+    """Whether Moodle sees a tag in a text. A person's name with a tag makes several functions fail."""
     return strip_tags(text) != text
 
 
 def escaped(text: str) -> str:
-    """A report's cell of plain text: signs escaped, but entities by number stay as they are stored."""
+    """A report's cell of plain text: escaped, except for numeric entities."""
     return re.sub(r"&amp;(#(?:\d+|x[0-9a-fA-F]+);)", r"&\1", escape(text).replace("&#x27;", "&#039;"))
 
 
 def one_language(text: str, language: str) -> str:
-    """What the multi-language filter leaves: neighbouring spans become the one in this language, else the first."""
+    """Moodle's multi-language filter: of adjacent spans keep the one in this language, else the first."""
 
     def chosen(match: re.Match[str]) -> str:
         texts: dict[str, str] = {}
-        for name, words in _ONE_LANGUAGE.findall(match[0]):
-            texts.setdefault(name.lower(), words)
+        for name, content in _ONE_LANGUAGE.findall(match[0]):
+            texts.setdefault(name.lower(), content)
         return texts.get(language.lower(), next(iter(texts.values())))
 
     return _MULTILANG.sub(chosen, text)
@@ -77,9 +78,10 @@ def one_language(text: str, language: str) -> str:
 
 @lru_cache(maxsize=8192)
 def formatted(text: str, *, html: bool, language: str | None, tags: bool = False) -> str:
-    """A course's name as Moodle shows it: as HTML, or as text whose "&" stays.
+    """A course's name as Moodle shows it, as HTML or as text.
 
-    `language` None: filters do not apply. `tags`: the site setting that strips all tags is off.
+    `language`: that of the multi-language filter, or None if filters are off. `tags`: known tags are kept, because the
+    site setting that strips all tags is off.
     """
     if html:
         text = re.sub(r"&(?![a-zA-Z0-9#]{1,8};)", "&amp;", text)
@@ -92,7 +94,7 @@ def formatted(text: str, *, html: bool, language: str | None, tags: bool = False
 
 
 def _purified(text: str) -> str:
-    """Known tags stay, unknown ones go, everything else is text that is escaped anew."""
+    """Keep known tags, remove unknown ones and escape the text between them."""
     parts = re.split(r"(</?[a-zA-Z][^<>]*>)", text)
     kept = []
     for part in parts:
@@ -105,7 +107,7 @@ def _purified(text: str) -> str:
 
 @lru_cache(maxsize=8192)
 def date(minutes: int, zone: tzinfo, form: str = "english") -> str:
-    """A minute as a report's cell tells it, e.g. "Monday, 23 November 2026, 8:03 AM" in the language pack's form."""
+    """The time in a report's cell, such as "Monday, 23 November 2026, 8:03 AM". `minutes` count from the epoch."""
     when = datetime.fromtimestamp(minutes * 60, zone)
     day, month = DAYS[when.weekday()], MONTHS[when.month - 1]
     half_day = f"{when.hour % 12 or 12}:{when.minute:02d} {'AM' if when.hour < 12 else 'PM'}"
@@ -121,7 +123,7 @@ def date(minutes: int, zone: tzinfo, form: str = "english") -> str:
             return f"{day}, {when.day} {month} {when.year}, {half_day}"
 
 
-def epoch(year: int, month: int, day: int, hour: int, minute: int, zone: tzinfo) -> int:
-    """A wall clock's time as an epoch; of a repeated hour the later one. Raises ValueError for no date."""
-    told = [datetime(year, month, day, hour, minute, tzinfo=zone, fold=fold).timestamp() for fold in (0, 1)]
-    return int(max(told))
+def epoch(*, year: int, month: int, day: int, hour: int, minute: int, zone: tzinfo) -> int:
+    """A local time as seconds since the epoch; in a repeated hour the later one. Raises ValueError if it is invalid."""
+    local = datetime(year, month, day, hour, minute, tzinfo=zone)
+    return int(max(local.replace(fold=fold).timestamp() for fold in (0, 1)))

@@ -1,4 +1,4 @@
-"""How the pretend Moodle speaks: form fields in, Moodle's JSON (or XML) out, with its errors and its omissions."""
+"""The web-service functions of the pretend Moodle, from form fields to Moodle's JSON or XML (docs/moodle-api.md)."""
 
 from __future__ import annotations
 
@@ -35,13 +35,16 @@ from .moodle import (
 )
 from .wire import Reply, Request, html_reply
 
-# What a site of a version says of itself: version, release, and the branch in links to its documentation.
+# For each version of Moodle: version and release as get_site_info gives them, and the branch in links to its docs.
 RELEASES = {
     "4.5": ("2024100705.01", "4.5.5+ (Build: 20250613)", "405"),
     "5.0": ("2025041406.11", "5.0.6+ (Build: 20260403)", "500"),
 }
+# The path of the web service.
 SERVER = "/webservice/rest/server.php"
+# PHP's limit on the number of form fields.
 MAX_INPUT_VARS = 5000
+# Pages, messages and sizes of faults.
 MAINTENANCE_PAGE = (
     '<!DOCTYPE html><html lang="en"><title>Site under maintenance</title><h1>Site under maintenance</h1></html>'
 )
@@ -56,13 +59,14 @@ PHP_NOTICE = (
 )
 FLOOD_BYTES = 20_000_000
 BROKEN_PAGE = '<!DOCTYPE html><html lang="en"><title>500</title><h1>Internal Server Error</h1></html>'
-# Moodle's own classes of exception: most errors are the first.
+# Moodle's exception classes. Most errors have the first one.
 GENERAL = "core\\exception\\moodle_exception"
 ACCESS = "webservice_access_exception"
 PARAMETER = "core\\exception\\invalid_parameter_exception"
 RECORD = "dml_missing_record_exception"
 REPORT_ACCESS = "core_reportbuilder\\exception\\report_access_exception"
 CAPABILITY = "core\\exception\\required_capability_exception"
+# The advanced features in get_site_info.
 FEATURES = {
     "usecomments": 1,
     "usetags": 1,
@@ -77,13 +81,17 @@ FEATURES = {
     "mnet_dispatcher_mode": 0,
     "enablecompetencies": 1,
 }
-# Inside a batch one message is worded in another way, and one error's documentation is elsewhere.
+# Messages that are different in a batch, by error code.
 BATCH_MESSAGES = {"userdeleted": "This user account has been deleted"}
+# The module in the link to an error's docs, by error code, if it is not "moodle".
 BATCH_MODULES = {"invalidresponse": "debug"}
+# The text filters that are on in every course.
 TEXT_FILTERS = ("displayh5p", "activitynames", "mathjaxloader", "emoticon", "urltolink", "mediaplugin", "multilang")
+# The scale of courses whose grade type is "scale".
 SCALE = ("Fail", "Pass", "Merit", "Distinction")
+# The value of forcetimezone if no zone is forced.
 FORCED_TIMEZONE_OFF = "99"
-# Criteria of course completion by their type: title, and what the learner has to do.
+# Completion criteria by type: title and requirement.
 CRITERIA = {
     1: ("Self completion", "Marking yourself complete"),
     2: ("Date", "After a date"),
@@ -93,14 +101,15 @@ CRITERIA = {
     7: ("Manual completion by others", "Marked complete by Teacher"),
     8: ("Prerequisite courses", ""),
 }
-# The first activities of a course by name; the first one's page has this number, and so on.
+# The names of a course's first activities, and the id of the first one's page.
 ACTIVITIES = ("Read the policy", "Sign the declaration")
 ACTIVITY_PAGE = 8
+# The types of the criteria in `Course.criteria`.
 CRITERIA_OF = {"self": (1,), "grade": (6,), "activities": (4, 4)}
 
 
 class WsError(Exception):
-    """An error of the web service: Moodle's class, code and message, sent with HTTP 200. One of PHP has no code."""
+    """An error with Moodle's class, code and message, sent with HTTP 200. Errors of PHP have no code."""
 
     def __init__(self, errorcode: str, message: str, exception: str = GENERAL) -> None:
         super().__init__(errorcode)
@@ -121,8 +130,8 @@ def _no_report() -> WsError:
     return WsError("errorreportview", "You cannot view this report", REPORT_ACCESS)
 
 
-def _no_capability(what: str) -> WsError:
-    message = f"Sorry, but you do not currently have permissions to do that ({what})."
+def _no_capability(capability: str) -> WsError:
+    message = f"Sorry, but you do not currently have permissions to do that ({capability})."
     return WsError("nopermissions", message, CAPABILITY)
 
 
@@ -131,13 +140,13 @@ def _not_set_up() -> WsError:
 
 
 def _unreadable_response() -> WsError:
-    """Moodle checks its own answers, and a person's name may hold no tag there."""
+    """The error of an answer that does not pass Moodle's own check, such as a person's name with a tag."""
     return WsError("invalidresponse", "Invalid response value detected", "core\\exception\\invalid_response_exception")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The extra fields of a call: names as stored, text filters applied, the language, and the time zone of dates."""
+    """The settings of a call: names as stored, text filters applied, the language, the time zone of dates."""
 
     raw: bool
     filter: bool
@@ -145,10 +154,14 @@ class Settings:
     zone: tzinfo
 
 
-# What a parameter may be: a type with a default (`...` for none), a list of something, or named parts.
 @dataclass(frozen=True, slots=True)
 class Param:
-    """One parameter of a function. `parts` describes the items of a list; a single "" part is a plain value."""
+    """A parameter of a function.
+
+    - `kind`: "text", "int" or "list".
+    - `default`: `...` if the parameter is required.
+    - `parts`: the fields of a list's items. A single part "" means that the items are plain values.
+    """
 
     kind: str = "text"
     default: Any = ...
@@ -160,7 +173,7 @@ TEXT = Param("text")
 
 
 class MoodleWire:
-    """Answers requests below `/moodle/` from the state, as the faults that are on allow."""
+    """Answers requests below `/moodle/` from the state, or lets faults do so."""
 
     def __init__(self, moodle: Moodle, faults: Faults) -> None:
         self.moodle = moodle
@@ -168,13 +181,13 @@ class MoodleWire:
         self._expired: set[int] = set()
 
     def handle(self, request: Request) -> Reply:
-        """Answer one request below `/moodle/`."""
+        """Answer a request below `/moodle/`."""
         path = request.path.removeprefix(self.moodle.root)
         if path != SERVER:
             return self._page(path, request)
         pairs = parse_qsl(request.query, keep_blank_values=True)
         pairs += parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True)
-        # PHP reads no more fields than this and says nothing.
+        # PHP ignores further fields.
         fields = _nested(pairs[:MAX_INPUT_VARS])
         as_json = fields.pop("moodlewsrestformat", "") == "json"
         function = str(fields.pop("wsfunction", ""))
@@ -195,7 +208,7 @@ class MoodleWire:
         return _damaged(reply, draw).later(draw.delay)
 
     def _page(self, path: str, request: Request) -> Reply:
-        """The pages that links lead to; everything else is not found, in Moodle's web server's words."""
+        """The pages that links lead to. Other addresses are answered with 404, as by Moodle's web server."""
         if path in ("", "/"):
             return html_reply(_small_page(self.moodle.site.name))
         number = request.params().get("id", "")
@@ -205,7 +218,7 @@ class MoodleWire:
         return html_reply("File not found.\n", 404)
 
     def _closed(self, draw: Draw) -> Reply | None:
-        """The answer where the service cannot be reached at all, or None."""
+        """The reply of a fault that closes the web service, or None."""
         match draw.fault.kind if draw.fault else "":
             case "down":
                 return Reply(drop="close")
@@ -221,7 +234,7 @@ class MoodleWire:
                 return None
 
     def _admit(self, draw: Draw, fields: dict[str, Any]) -> None:
-        """Check maintenance and token. Raises WsError."""
+        """Check for maintenance mode and the token. Raises WsError."""
         fault = draw.fault
         if fault is not None and fault.kind == "dbconnectionfailed":
             raise WsError("dbconnectionfailed", NO_DATABASE, "dml_connection_exception")
@@ -229,7 +242,7 @@ class MoodleWire:
             raise WsError("sitemaintenance", "The site is undergoing maintenance and is currently not available")
         token = fields.pop("wstoken", "")
         if fault is not None and fault.kind == "token_expired" and token == self.moodle.token:
-            # Moodle deletes an expired token at its first use, so the code changes from the second call on.
+            # Moodle deletes an expired token when it is used, so later calls get another error.
             if fault.id not in self._expired:
                 self._expired.add(fault.id)
                 raise _no_access()
@@ -255,12 +268,12 @@ class MoodleWire:
         return self._distorted(function, answer(self, settings, **_checked(spec, arguments)))
 
     def _zone(self, name: str) -> tzinfo:
-        """The zone of a call's dates: the forced one whatever is asked for, else the one asked for, else the site's."""
+        """The zone of a call's dates: the forced one, else the one of the call, else the site's."""
         site = self.moodle.site
         return _known_zone(site.force_timezone) or _known_zone(name) or _known_zone(site.timezone) or UTC
 
     def _distorted(self, function: str, answer: Any) -> Any:
-        """The answer with the values that `Moodle.distort` and the faults of odd rows put into it."""
+        """The answer with the changes of `Moodle.distort` and of the faults for odd rows."""
         for oddity in self.moodle.oddities:
             if oddity.function == function:
                 _distort(answer, oddity.key, oddity.value, oddity.id)
@@ -270,58 +283,35 @@ class MoodleWire:
         return answer
 
     def _no_record(self, table: str) -> WsError:
-        """A row that is not there: 5.0 no longer says of which table."""
+        """The error of a missing record. Since 5.0 it does not name the table."""
         if self.moodle.site.version != "4.5":
             return WsError("invalidrecordunknown", "Can't find data record in database.", RECORD)
         if table == "user":
             return WsError("invaliduser", "Invalid user", RECORD)
         return WsError("invalidrecord", f"Can't find data record in database table {table}.", RECORD)
 
-    # The functions
+    # The functions.
 
     def _site_info(self, _settings: Settings, serviceshortnames: list[str]) -> dict[str, Any]:
-        del serviceshortnames  # accepted and, for a token's own service, without effect
-        moodle, faults = self.moodle, self.faults
+        del serviceshortnames  # Accepted, but without effect for a token that belongs to one service.
+        site, faults = self.moodle.site, self.faults
         features = dict(FEATURES)
-        features["enablecompletion"] = int(not faults.stands(MOODLE, "completion_off"))
-        features["enablecustomreports"] = int(not faults.stands(MOODLE, "reports_off"))
-        version, release, _branch = RELEASES[moodle.site.version]
-        if moodle.site.version != "4.5":
+        features["enablecompletion"] = int(not faults.is_on(MOODLE, "completion_off"))
+        features["enablecustomreports"] = int(not faults.is_on(MOODLE, "reports_off"))
+        version, release, _branch = RELEASES[site.version]
+        if site.version != "4.5":
             del features["enableportfolios"]
             features["messagingallusers"] = 0
+        functions = [name for name in FUNCTIONS if not faults.is_on(MOODLE, "missing_function", name)]
         return {
-            "sitename": moodle.site.name,
-            "username": "svc_badges",
-            "firstname": "Badge",
-            "lastname": "Portal",
-            "fullname": "Badge Portal",
-            "lang": "en",
-            "userid": SERVICE_ACCOUNT_ID,
-            "siteurl": moodle.url,
+            **_SITE_INFO,
+            "sitename": site.name,
+            "siteurl": self.moodle.url,
             "userpictureurl": self._picture(1),
-            "functions": [
-                {"name": name, "version": version}
-                for name in FUNCTIONS
-                if not faults.stands(MOODLE, "missing_function", name)
-            ],
-            "downloadfiles": 0,
-            "uploadfiles": 0,
+            "functions": [{"name": name, "version": version} for name in functions],
             "release": release,
             "version": version,
-            "mobilecssurl": "",
             "advancedfeatures": [{"name": name, "value": value} for name, value in features.items()],
-            "usercanmanageownfiles": True,
-            "userquota": 104857600,
-            "usermaxuploadfilesize": 2097152,
-            "userhomepage": 1,
-            "userprivateaccesskey": "a-secret-that-nobody-should-keep",
-            "siteid": 1,
-            "sitecalendartype": "gregorian",
-            "usercalendartype": "gregorian",
-            "userissiteadmin": False,
-            "theme": "boost",
-            "limitconcurrentlogins": 0,
-            "policyagreed": 0,
         }
 
     def _courses_by_field(self, settings: Settings, field: str, value: str) -> dict[str, Any]:
@@ -351,7 +341,7 @@ class MoodleWire:
         return {"courses": records, "warnings": []}
 
     def _courses_by_ids(self, value: str) -> list[Course]:
-        """Several courses; one id that is not there breaks the whole call with an error of PHP itself."""
+        """Several courses. If one does not exist, the call fails with an error of PHP."""
         if not re.fullmatch(r"\d+(,\d+)*", value):
             raise WsError("dmlreadexception", "Error reading from database", "dml_read_exception")
         wanted = sorted({int(number) for number in value.split(",")} - {SITE_COURSE_ID})
@@ -360,24 +350,40 @@ class MoodleWire:
         return [self.moodle.courses[number] for number in wanted]
 
     def _enrolled_users(self, settings: Settings, courseid: int, options: list[dict[str, str]]) -> list[dict[str, Any]]:
-        course = self._open_course(courseid, "core_enrol_get_enrolled_users")
+        function = "core_enrol_get_enrolled_users"
+        course = self._open_course(courseid, function)
         if self.faults.meets(MOODLE, "participants_refused"):
             raise _no_capability("View participants")
-        # Unknown option names are ignored, as Moodle does.
-        chosen = {option["name"]: option["value"] for option in options}
-        start = _number(chosen.get("limitfrom", "0"))
-        limit = _number(chosen.get("limitnumber", "0"))
-        order = chosen.get("sortby", "id")
-        direction = chosen.get("sortdirection", "ASC").upper()
+        # Moodle ignores unknown options.
+        values = {option["name"]: option["value"] for option in options}
+        start = _number(values.get("limitfrom", "0"))
+        limit = _number(values.get("limitnumber", "0"))
+        order = values.get("sortby", "id")
+        direction = values.get("sortdirection", "ASC").upper()
         if order not in ("id", "firstname", "lastname", "siteorder") or direction not in ("ASC", "DESC"):
             raise _bad_parameter()
+        ids = self._participant_ids(course, values, order)
+        if direction == "DESC":
+            ids = ids[::-1]
+        if limit and self.faults.meets(MOODLE, "short_pages", function):
+            limit = _shorter(limit)
+        ids = ids[start : start + limit] if limit else ids[start:]
+        if any(_has_tag(self.moodle.users[number]) for number in ids):
+            raise _unreadable_response()
+        unseen = self._unseen(function)
+        fields = [name.strip() for name in values["userfields"].split(",")] if values.get("userfields") else None
         members = self.moodle.members(courseid)
-        ids = self.moodle.member_ids(courseid)
-        if chosen.get("onlyactive") == "1":
-            ids = [user_id for user_id in ids if members[user_id].counts]
+        return [self._enrolled(self.moodle.users[number], members[number], settings, fields, unseen) for number in ids]
+
+    def _participant_ids(self, course: Course, options: dict[str, str], order: str) -> list[int]:
+        """The sorted participants that the account may see and the options select."""
         if self._groups_close(course):
-            ids = []
-        if chosen.get("withcapability") == "moodle/course:isincompletionreports":
+            return []
+        members = self.moodle.members(course.id)
+        ids = self.moodle.member_ids(course.id)
+        if options.get("onlyactive") == "1":
+            ids = [user_id for user_id in ids if members[user_id].counts]
+        if options.get("withcapability") == "moodle/course:isincompletionreports":
             ids = [user_id for user_id in ids if members[user_id].role == STUDENT]
         if self.faults.meets(MOODLE, "few_users", "core_enrol_get_enrolled_users"):
             ids = [user_id for user_id in ids if members[user_id].role != STUDENT]
@@ -386,16 +392,7 @@ class MoodleWire:
             ids = sorted(ids, key=lambda user_id: (getattr(users[user_id], order).casefold(), user_id))
         elif order == "siteorder":
             ids = sorted(ids, key=lambda user_id: (users[user_id].lastname.casefold(), users[user_id].firstname))
-        if direction == "DESC":
-            ids = ids[::-1]
-        if limit and self.faults.meets(MOODLE, "short_pages", "core_enrol_get_enrolled_users"):
-            limit = _shorter(limit)
-        ids = ids[start : start + limit] if limit else ids[start:]
-        if any(_has_tag(users[number]) for number in ids):
-            raise _unreadable_response()
-        unseen = self._unseen("core_enrol_get_enrolled_users")
-        fields = [name.strip() for name in chosen["userfields"].split(",")] if chosen.get("userfields") else None
-        return [self._enrolled(users[number], members[number], settings, fields, unseen) for number in ids]
+        return ids
 
     def _completion_status(self, _settings: Settings, courseid: int, userid: int) -> dict[str, Any]:
         course = self._open_course(courseid, "core_completion_get_course_completion_status")
@@ -429,10 +426,10 @@ class MoodleWire:
                 ids = sorted({number for value in values for number in self.moodle.ids_by_email(value)})
                 found = [users[number] for number in ids if not users[number].deleted]
         elif field not in ("username", "idnumber"):
-            # Those two need one more right, and without it Moodle says "none" and not "no".
+            # The account may not search by username and idnumber, so Moodle finds nobody. Other fields are invalid.
             raise _bad_parameter()
         if self.faults.meets(MOODLE, "few_users", "core_user_get_users_by_field"):
-            # Without moodle/user:viewdetails only those show who teach somewhere.
+            # Without moodle/user:viewdetails the account sees teachers only.
             found = [user for user in found if self._teaches(user.id)]
         if any(user.cleaned_up for user in found):
             raise self._no_record("user")
@@ -442,7 +439,7 @@ class MoodleWire:
         return [self._user_record(user, unseen) for user in found]
 
     def _grade_items(self, _settings: Settings, courseid: int, userid: int, groupid: int) -> dict[str, Any]:
-        del groupid  # accepted; who is in which group is not played
+        del groupid  # Accepted, but the sandbox has no groups.
         course = self._open_course(courseid, "gradereport_user_get_grade_items")
         if self.faults.meets(MOODLE, "gradereport_refused"):
             raise _no_capability("View your own grade report")
@@ -476,15 +473,15 @@ class MoodleWire:
         return {"settings": pairs, "warnings": []}
 
     def _timestamps(self, settings: Settings, data: list[dict[str, Any]]) -> dict[str, Any]:
-        told = []
+        timestamps = []
         for row in data:
             key = {"key": row["key"]} if row["key"] else {}
             parts = {name: value for name, value in row.items() if name != "key"}
             try:
-                told.append({**key, "timestamp": moodle_text.epoch(**parts, zone=settings.zone)})
+                timestamps.append({**key, "timestamp": moodle_text.epoch(**parts, zone=settings.zone)})
             except ValueError:
                 raise _bad_parameter() from None
-        return {"timestamps": told}
+        return {"timestamps": timestamps}
 
     def _list_reports(self, _settings: Settings, page: int, perpage: int) -> dict[str, Any]:
         if self.faults.meets(MOODLE, "reports_off"):
@@ -509,14 +506,14 @@ class MoodleWire:
         shown = rows[start : start + perpage] if perpage > 0 else rows
         columns = report.columns
         if self.faults.meets(MOODLE, "report_changed"):
-            # What an editor of the report may do: a column less, another in its place.
+            # As if its editor had removed two columns, changed the order and added another one.
             columns = (*columns[1:3], "Enrolment method", *columns[3:-1])
         return {
             "details": self._report_record(report),
             "data": {
                 "headers": [self._heading(report, title) for title in columns],
                 "rows": [{"columns": self._cells(columns, key, settings)} for key in shown],
-                # Beyond the last page 5.0 knows no total.
+                # In 5.0, pages after the last one have no total.
                 "totalrowcount": len(rows) if shown or self.moodle.site.version == "4.5" else 0,
             },
             "warnings": [],
@@ -538,22 +535,22 @@ class MoodleWire:
             try:
                 if function not in FUNCTIONS or function == "tool_mobile_call_external_functions":
                     raise _no_access()
-                # The settings of the whole call do not reach a request: it has its own, and none for the zone.
-                own = Settings(
+                # The settings of the call do not apply to its requests, which have no setting for the zone.
+                settings = Settings(
                     raw=request["settingraw"] in ("1", "true"),
                     filter=request["settingfilter"] in ("1", "true"),
                     language=request["settinglang"] or "en",
                     zone=self._zone(""),
                 )
-                result = self._run(function, arguments if isinstance(arguments, dict) else {}, own)
+                result = self._run(function, arguments if isinstance(arguments, dict) else {}, settings)
             except WsError as error:
-                # The first failure ends the batch: what comes after it is not even tried.
+                # The first error ends the batch; later requests are not run.
                 responses.append({"error": True, "exception": _php_json(self._batch_error(error))})
                 break
             responses.append({"error": False, "data": _php_json(result)})
         return {"responses": responses}
 
-    # The records
+    # The records.
 
     def _batch_error(self, error: WsError) -> dict[str, str]:
         if error.errorcode == "accessexception":
@@ -570,7 +567,7 @@ class MoodleWire:
         }
 
     def _open_course(self, course_id: int, function: str) -> Course:
-        """The course, if the account may enter it; enrolment functions word the refusal in their own way."""
+        """The course, if the account may enter it. Raises WsError, with another text in enrolment functions."""
         course = self.moodle.courses.get(course_id)
         if course is None:
             raise self._no_record("course")
@@ -588,7 +585,7 @@ class MoodleWire:
         raise error
 
     def _groups_close(self, course: Course) -> bool:
-        """Whether a course's separate groups hide its learners from the account."""
+        """Whether separate groups hide a course's learners from the account."""
         if self.faults.meets(MOODLE, "separate_groups"):
             return True
         return course.groupmode == SEPARATE_GROUPS and self.faults.meets(MOODLE, "no_accessallgroups")
@@ -616,7 +613,7 @@ class MoodleWire:
         return report
 
     def _course_name(self, text: str, settings: Settings) -> str:
-        """A course's name as courses_by_field and its like give it: as stored, or as HTML."""
+        """A course's name outside reports: as stored, or as HTML."""
         if settings.raw:
             return text
         site = self.moodle.site
@@ -624,7 +621,7 @@ class MoodleWire:
         return moodle_text.formatted(text, html=True, language=language, tags=not site.strip_tags)
 
     def _heading(self, report: Report, title: str) -> str:
-        """A column's heading: Moodle's title or what the editor made of it, as HTML."""
+        """A column's heading as HTML: the title, or what the report's editor replaced it by."""
         if title in report.headings:
             return moodle_text.formatted(report.headings[title], html=True, language=None)
         customised = self.moodle.site.titles == "customised"
@@ -654,7 +651,7 @@ class MoodleWire:
             "contacts": [{"id": number, "fullname": self.moodle.users[number].fullname} for number in teachers],
             "startdate": course.startdate,
             "visible": course.visible,
-            "groupmode": SEPARATE_GROUPS if self.faults.stands(MOODLE, "separate_groups") else course.groupmode,
+            "groupmode": SEPARATE_GROUPS if self.faults.is_on(MOODLE, "separate_groups") else course.groupmode,
             "groupmodeforce": course.groupmodeforce,
             "enablecompletion": course.enablecompletion,
         }
@@ -679,7 +676,7 @@ class MoodleWire:
     def _enrolled(
         self, user: User, enrolment: Enrolment, settings: Settings, fields: list[str] | None, unseen: set[str]
     ) -> dict[str, Any]:
-        """One participant: everything, or the fields asked for besides id and full name."""
+        """A participant with all fields, or with id, full name and the requested `fields`."""
         record = _names(user, unseen)
         if fields is None:
             record |= {
@@ -711,7 +708,7 @@ class MoodleWire:
         return any(self.moodle.members(course.id)[user_id].role != STUDENT for course in courses)
 
     def _unseen(self, function: str) -> set[str]:
-        """What of a person the account may not see, for want of a capability."""
+        """The fields of a person that the account may not see."""
         unseen = {"email"} if self.faults.meets(MOODLE, "no_emails", function) else set()
         return unseen | ({"firstname", "lastname"} if self.faults.meets(MOODLE, "no_viewfullnames") else set())
 
@@ -728,7 +725,7 @@ class MoodleWire:
         }
 
     def _criteria(self, course: Course, user_id: int) -> list[dict[str, Any]]:
-        """The criteria of a course with what a learner has met and when."""
+        """A learner's completion criteria."""
         completion = self.moodle.completion(course.id, user_id)
         when = int(completion.time) if completion and completion.time_known else None
         met = self.moodle.criteria(course.id, user_id)
@@ -827,7 +824,7 @@ class MoodleWire:
         }
 
     def _cells(self, columns: tuple[str, ...], key: RowKey, settings: Settings) -> list[str]:
-        """One row of a report; each column is escaped in its own way, whatever the call asks for."""
+        """A row of a report. Each column has its own escaping."""
         seconds, _shortname, _username, course_id, user_id = key
         course, user = self.moodle.courses[course_id], self.moodle.users[user_id]
         cells: list[str] = []
@@ -856,7 +853,7 @@ class MoodleWire:
         return cells
 
     def _report_name(self, text: str, settings: Settings, *, html: bool) -> str:
-        """A course's name in a report: filters apply there whatever the call says, where they apply to headings."""
+        """A course's name in a report. Whether filters apply depends on the site and not on the call."""
         site = self.moodle.site
         language = settings.language if site.filter_headings else None
         return moodle_text.formatted(text, html=html, language=language, tags=not site.strip_tags)
@@ -887,7 +884,7 @@ def _has_tag(user: User) -> bool:
 
 
 def _names(user: User, unseen: set[str]) -> dict[str, Any]:
-    """Who somebody is, as stored and never escaped."""
+    """A person's id, names and address as stored."""
     record: dict[str, Any] = {
         "id": user.id,
         "firstname": user.firstname,
@@ -901,23 +898,23 @@ def _names(user: User, unseen: set[str]) -> dict[str, Any]:
 
 
 def _place(user: User) -> dict[str, str]:
-    """Where somebody lives; what an account leaves empty is not told."""
+    """City and country, without those that are empty."""
     return {name: value for name, value in (("city", user.city), ("country", user.country)) if value}
 
 
 def _shorter(size: int) -> int:
-    """The size of a page where Moodle gives fewer rows than it was asked for."""
+    """The size of a page with fewer rows than requested."""
     return max(size // 2, 1)
 
 
 def _distort(answer: Any, key: str, value: Any, wanted: int | None) -> None:
-    """Put a value into the records of an answer; `wanted` limits it to those with this id."""
+    """Put a value into the records of an answer, or only into the one with the id `wanted`."""
     if isinstance(answer, dict) and "headers" in answer and key in answer["headers"]:
-        place = answer["headers"].index(key)
+        position = answer["headers"].index(key)
         for row in answer["rows"]:
             cells = row["columns"]
             if wanted is None or any(re.search(rf"/user/profile\.php\?id={wanted}\b", str(cell)) for cell in cells):
-                cells[place] = value
+                cells[position] = value
         return
     if isinstance(answer, dict) and key in answer and wanted in (None, answer.get("id"), answer.get("userid")):
         answer[key] = value
@@ -926,16 +923,16 @@ def _distort(answer: Any, key: str, value: Any, wanted: int | None) -> None:
 
 
 def _first_rows(answer: Any) -> list[dict[str, Any]]:
-    """The rows of a report's page, the courses or the people of an answer; none for any other answer."""
+    """The rows, courses or people of an answer, if it has any."""
     if isinstance(answer, dict) and "rows" in answer.get("data", ()):
         return list(answer["data"]["rows"])
     rows = answer.get("courses", ()) if isinstance(answer, dict) else answer if isinstance(answer, list) else ()
-    # The site's own course comes first where all are asked for, and nobody looks at it.
+    # Without the front page, which nobody uses as a course.
     return [row for row in rows if row.get("id") != SITE_COURSE_ID]
 
 
 def _make_odd(row: dict[str, Any], kind: str) -> None:
-    """Make a row odd in one way; a row of a report holds nothing but cells."""
+    """Apply a fault for odd rows to a course, a person or a row of a report."""
     if kind == "odd_startdate":
         if "startdate" in row:
             row["startdate"] *= 1000
@@ -952,13 +949,13 @@ def _make_odd(row: dict[str, Any], kind: str) -> None:
 
 
 def _grade_item(grade: Grade | None, course: Course, start: dict[str, Any]) -> dict[str, Any]:
-    """One grade item: `graderaw` is null without a grade, and the maximum is the learner's own."""
+    """A grade item. Without a grade, `graderaw` is null. The maximum is the learner's."""
     minimum, maximum = 0.0, grade.maximum if grade else course.grademax
-    words = f"0&ndash;{_points(maximum)}"
+    grade_range = f"0&ndash;{_points(maximum)}"
     if course.grade_type == "scale":
-        minimum, maximum, words = 1.0, float(len(SCALE)), f"{SCALE[0]}&ndash;{SCALE[-1]}"
+        minimum, maximum, grade_range = 1.0, float(len(SCALE)), f"{SCALE[0]}&ndash;{SCALE[-1]}"
     elif course.grade_type == "none":
-        grade, maximum, words = None, 0.0, "0&ndash;0"
+        grade, maximum, grade_range = None, 0.0, "0&ndash;0"
     raw = grade.raw if grade else None
     shown = "-" if raw is None else f"{raw:.2f}"
     if raw is not None and course.grade_type == "scale":
@@ -984,7 +981,7 @@ def _grade_item(grade: Grade | None, course: Course, start: dict[str, Any]) -> d
         "gradeformatted": shown,
         "grademin": _points(minimum),
         "grademax": _points(maximum),
-        "rangeformatted": words,
+        "rangeformatted": grade_range,
         "percentageformatted": "-" if raw is None else f"{(raw - minimum) / (maximum - minimum) * 100:.2f} %",
         "feedback": "",
         "feedbackformat": 2 if grade else 0,
@@ -992,7 +989,7 @@ def _grade_item(grade: Grade | None, course: Course, start: dict[str, Any]) -> d
 
 
 def _points(value: float | None) -> float | int | None:
-    """Points as PHP writes them: no decimals where there are none."""
+    """Points as PHP writes them: whole numbers have no decimals."""
     return int(value) if value is not None and value == int(value) else value
 
 
@@ -1019,7 +1016,7 @@ def _known_zone(name: str) -> tzinfo | None:
 
 
 def _filter(values: str) -> Filter:
-    """What the JSON of set_filters limits a report to. JSON that cannot be read clears all, without a word."""
+    """The filter in the JSON of set_filters. Malformed JSON clears it, without an error."""
     try:
         given = json.loads(values)
     except ValueError:
@@ -1027,17 +1024,17 @@ def _filter(values: str) -> Filter:
     if not isinstance(given, dict):
         return Filter()
     start = end = 0
-    # Operator 3 is a range; no other is spoken here, and Moodle ignores what it does not know.
+    # Operator 3 is a range. The sandbox has no other one.
     if given.get("completion:timecompleted_operator") == 3:
-        start = _seconds(given.get("completion:timecompleted_from"))
-        end = _seconds(given.get("completion:timecompleted_to"))
+        start = _whole(given.get("completion:timecompleted_from"))
+        end = _whole(given.get("completion:timecompleted_to"))
     courses = given.get("course:courseselector_values")
-    wanted = courses if isinstance(courses, list) else []
-    return Filter(start, end, frozenset(_seconds(number) for number in wanted) - {0})
+    ids = courses if isinstance(courses, list) else []
+    return Filter(start, end, frozenset(_whole(number) for number in ids) - {0})
 
 
-def _seconds(value: Any) -> int:
-    """A whole number, given as such or as text; 0 for anything else."""
+def _whole(value: Any) -> int:
+    """The whole number in a number or text, 0 for anything else."""
     text = str(value)
     return int(float(text)) if re.fullmatch(r"\d{1,12}(\.\d*)?", text) else 0
 
@@ -1049,26 +1046,25 @@ def _number(text: str) -> int:
 
 
 def _nested(pairs: list[tuple[str, str]]) -> dict[str, Any]:
-    """PHP's reading of form fields: `a[0][name]=x` becomes {"a": {"0": {"name": "x"}}}."""
+    """Nested form fields as PHP reads them: `a[0][name]=x` becomes {"a": {"0": {"name": "x"}}}."""
     result: dict[str, Any] = {}
     for name, value in pairs:
         match = re.fullmatch(r"([^\[]+)((?:\[[^\]]*\])*)", name)
         if match is None:
             continue
         steps = [match[1], *re.findall(r"\[([^\]]*)\]", match[2])]
-        place = result
+        fields = result
         for step in steps[:-1]:
-            inner = place.get(step or str(len(place)))
-            if not isinstance(inner, dict):
-                inner = {}
-                place[step or str(len(place))] = inner
-            place = inner
-        place[steps[-1] or str(len(place))] = value
+            key = step or str(len(fields))
+            if not isinstance(fields.get(key), dict):
+                fields[key] = {}
+            fields = fields[key]
+        fields[steps[-1] or str(len(fields))] = value
     return result
 
 
 def _checked(spec: dict[str, Param], given: dict[str, Any]) -> dict[str, Any]:
-    """The parameters of a function, checked and with defaults. Raises WsError for unknown, missing and wrong ones."""
+    """Check the parameters of a function and add defaults. Raises WsError for unknown, missing and invalid ones."""
     if set(given) - set(spec):
         raise _bad_parameter()
     checked: dict[str, Any] = {}
@@ -1104,12 +1100,12 @@ def _value(param: Param, given: Any) -> Any:
 
 
 def _php_json(value: Any) -> str:
-    """JSON as PHP writes it: ASCII only, with escaped slashes."""
+    """JSON as PHP writes it: ASCII with escaped slashes."""
     return json.dumps(value, separators=(",", ":")).replace("/", "\\/")
 
 
 def _damaged(reply: Reply, draw: Draw) -> Reply:
-    """The answer as it arrives: whole, unless a fault spoils it on its way."""
+    """The reply as a fault damages it."""
     pace = draw.fault.seconds if draw.fault else 0.0
     match draw.fault.kind if draw.fault else "":
         case "drip_headers":
@@ -1165,7 +1161,32 @@ def _xml(value: Any) -> str:
     return f"<VALUE>{escape(text, quote=False)}</VALUE>\n"
 
 
-# A course's record with what is the same for all of them.
+# What get_site_info answers on every site.
+_SITE_INFO: dict[str, Any] = {
+    "username": "svc_badges",
+    "firstname": "Badge",
+    "lastname": "Portal",
+    "fullname": "Badge Portal",
+    "lang": "en",
+    "userid": SERVICE_ACCOUNT_ID,
+    "downloadfiles": 0,
+    "uploadfiles": 0,
+    "mobilecssurl": "",
+    "usercanmanageownfiles": True,
+    "userquota": 104857600,
+    "usermaxuploadfilesize": 2097152,
+    "userhomepage": 1,
+    "userprivateaccesskey": "a-secret-that-nobody-should-keep",
+    "siteid": 1,
+    "sitecalendartype": "gregorian",
+    "usercalendartype": "gregorian",
+    "userissiteadmin": False,
+    "theme": "boost",
+    "limitconcurrentlogins": 0,
+    "policyagreed": 0,
+}
+
+# The fields of a course that are the same for all courses.
 _COURSE: dict[str, Any] = {
     "id": 0,
     "fullname": "",
@@ -1207,7 +1228,8 @@ _COURSE: dict[str, Any] = {
     ],
 }
 
-_BOTH = {"courseid": INT, "userid": INT}
+_COURSE_AND_USER = {"courseid": INT, "userid": INT}
+# The functions of the token's service: parameters and method.
 FUNCTIONS: dict[str, tuple[dict[str, Param], Callable[..., Any]]] = {
     "core_webservice_get_site_info": (
         {"serviceshortnames": Param("list", [], (("", TEXT),))},
@@ -1221,7 +1243,7 @@ FUNCTIONS: dict[str, tuple[dict[str, Param], Callable[..., Any]]] = {
         {"courseid": INT, "options": Param("list", [], (("name", TEXT), ("value", TEXT)))},
         MoodleWire._enrolled_users,
     ),
-    "core_completion_get_course_completion_status": (_BOTH, MoodleWire._completion_status),
+    "core_completion_get_course_completion_status": (_COURSE_AND_USER, MoodleWire._completion_status),
     "core_user_get_users_by_field": (
         {"field": TEXT, "values": Param("list", ..., (("", TEXT),))},
         MoodleWire._users_by_field,
@@ -1275,5 +1297,5 @@ FUNCTIONS: dict[str, tuple[dict[str, Param], Callable[..., Any]]] = {
         MoodleWire._timestamps,
     ),
 }
-# Functions that Moodle has and the token's service has not: refused, and not unknown.
+# Functions that exist but are not in the token's service.
 OTHER_FUNCTIONS = frozenset({"core_user_create_users", "core_course_get_courses", "core_enrol_get_users_courses"})

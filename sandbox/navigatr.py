@@ -1,4 +1,4 @@
-"""The pretend Navigatr: providers, badges and assertions in memory, spoken to as over the real wire."""
+"""The pretend Navigatr: providers, badges and assertions in memory, and the API (docs/navigatr-api.md)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ from .faults import NAVIGATR, Fault, Faults
 from .wire import Reply, Request, html_reply, json_reply
 
 Row = TypeVar("Row")
+# The requests that are remembered.
 LEDGER_LENGTH = 200_000
+# What a proxy answers.
 PROXY_PAGE = "<!DOCTYPE html><html><head><title>{0}</title></head><body><h1>{0}</h1><hr>proxy</body></html>"
+# The values of order_by.
 ORDERS = ("Name_Asc", "Name_Desc", "Time_Created_Asc", "Time_Created_Desc", "Time_Updated_Asc", "Time_Updated_Desc")
-# What a fault answers: status and body. Those with HTML, or with a part of the request, are in `_told`.
+# Status and detail of the faults that answer with JSON. `_fault_reply` has the others.
 FAULT_ANSWERS: dict[str, tuple[int, str]] = {
     "202": (202, "Badge not issued: the minimum score or the required evidence was not met"),
     "400": (400, "Badges of this source cannot be issued through the API"),
@@ -33,12 +36,13 @@ FAULT_ANSWERS: dict[str, tuple[int, str]] = {
     "500_before": (500, "Internal Server Error"),
     "500_after": (500, "Internal Server Error"),
 }
+# Faults that happen after the call has been carried out.
 AFTER = frozenset({"500_after", "drop_after", "timeout_after", "html_after"})
 
 
 @dataclass(slots=True)
 class Provider:
-    """An organisation that issues badges; `admin`: the token's owner may issue for it."""
+    """An organisation that issues badges. `admin`: the token's owner may issue for it."""
 
     id: int
     name: str
@@ -48,7 +52,7 @@ class Provider:
 
 @dataclass(slots=True)
 class Badge:
-    """A badge. `min_score` and `needs_evidence` are its own requirements: not met means 202."""
+    """A badge. `min_score` and `needs_evidence` are requirements; if they are not met, issuing answers 202."""
 
     id: int
     provider_id: int
@@ -65,7 +69,7 @@ class Badge:
 
 @dataclass(slots=True)
 class Assertion:
-    """One issued badge."""
+    """An issued badge."""
 
     id: int
     badge_id: int
@@ -86,9 +90,10 @@ class Assertion:
 
 @dataclass(slots=True)
 class Entry:
-    """One request received. `status` is what the caller was told, 0 when the connection was closed instead.
+    """A request that was received.
 
-    `assertion_id` is what the request made, even where the caller never learnt of it.
+    `status` is that of the reply, 0 if the connection was closed instead. `assertion_id` is the issued assertion, even
+    if the reply did not arrive.
     """
 
     time: float
@@ -102,7 +107,7 @@ class Entry:
 
 
 class ApiError(Exception):
-    """A request that is answered with an error; `detail` as FastAPI words it."""
+    """A request is answered with an error. `detail` has FastAPI's format."""
 
     def __init__(self, status: int, detail: str | list[dict[str, Any]]) -> None:
         super().__init__(status)
@@ -111,10 +116,10 @@ class ApiError(Exception):
 
 
 class Navigatr:
-    """The state of one Navigatr environment and its answers.
+    """One Navigatr environment. All methods are safe to call from any thread.
 
-    Like the real one it does not de-duplicate: each accepted issue call makes a new assertion. Every method is safe
-    to call from any thread. `first_id` sets where ids start, so that two environments share none.
+    It does not prevent duplicates: each accepted issue call creates an assertion. Ids start from `first_id`, so that
+    two environments share none.
     """
 
     def __init__(
@@ -133,14 +138,14 @@ class Navigatr:
         self.clock = clock
         self.faults = faults
         self.changes = 0
-        self._pat = pat
+        self.pat = pat
         self._first_id = first_id
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything but the token."""
+        """Delete everything except the token."""
         with self.lock:
-            # Ids of different things differ as well, so that one passed for another is found out.
+            # Different kinds of records share no ids either, so that an id of the wrong kind is not found.
             first = self._first_id
             self._next = {"provider": first, "badge": first + 100, "recipient": first + 500, "assertion": first + 900}
             self.account = {
@@ -158,31 +163,21 @@ class Navigatr:
             self.ledger: deque[Entry] = deque(maxlen=LEDGER_LENGTH)
             self.changes += 1
 
-    # What tests, the control calls and the page use
+    # For tests, the control calls and the page.
 
     @property
     def url(self) -> str:
-        """The API's address, as the portal is told it."""
+        """The API's address."""
         return f"{self.origin}{self.root}/v1"
 
     @property
-    def pat(self) -> str:
-        """The access token that is accepted."""
-        return self._pat
-
-    @pat.setter
-    def pat(self, value: str) -> None:
-        with self.lock:
-            self._pat = value
-
-    @property
     def puts(self) -> list[Entry]:
-        """Every issue call received, oldest first, whatever became of it."""
+        """All issue calls that were received, oldest first."""
         with self.lock:
             return [entry for entry in self.ledger if entry.method == "PUT" and entry.path.endswith("/issue")]
 
     def add_provider(self, name: str, *, active: bool = True, admin: bool = True) -> int:
-        """A new provider; returns its id. `admin` False: the token's owner may not issue for it."""
+        """Add a provider and return its id."""
         with self.lock:
             provider = Provider(self._take("provider"), name, active, admin)
             self.providers[provider.id] = provider
@@ -206,7 +201,7 @@ class Navigatr:
         min_score: int | None = None,
         needs_evidence: bool = False,
     ) -> int:
-        """A new badge; returns its id. Raises KeyError for an unknown provider."""
+        """Add a badge and return its id. Raises KeyError for an unknown provider."""
         with self.lock:
             now = self.clock()
             badge = Badge(
@@ -234,13 +229,13 @@ class Navigatr:
             self.changes += 1
 
     def delete_badge(self, badge_id: int) -> None:
-        """Remove a badge; its assertions stay. Raises KeyError if unknown."""
+        """Delete a badge but not its assertions. Raises KeyError if unknown."""
         with self.lock:
             del self.badges[badge_id]
             self.changes += 1
 
     def assertions_for(self, email: str, badge_id: int | None = None) -> list[Assertion]:
-        """All assertions of a recipient, revoked ones included, oldest first; e-mail compared without case."""
+        """All assertions of a recipient, also revoked ones, oldest first. The case of the address is ignored."""
         with self.lock:
             found = self._of_email.get(email.casefold(), [])
             return [assertion for assertion in found if badge_id in (None, assertion.badge_id)]
@@ -260,7 +255,7 @@ class Navigatr:
             self.changes += 1
 
     def set_assertion_status(self, assertion_id: int, status: str) -> None:
-        """Pending, Claimed, Failed, Complained or Expired. Raises KeyError if unknown."""
+        """Set Pending, Claimed, Failed, Complained or Expired. Raises KeyError if the assertion is unknown."""
         with self.lock:
             self.assertions[assertion_id].status = status
             self.changes += 1
@@ -279,7 +274,7 @@ class Navigatr:
         evidence_text: str = "",
         evidence_url: str = "",
     ) -> Assertion:
-        """Make an assertion without asking any questions, as the API does once a call is accepted."""
+        """Create an assertion without any checks."""
         with self.lock:
             folded = recipient_email.casefold()
             if folded not in self._recipients:
@@ -304,7 +299,7 @@ class Navigatr:
             return assertion
 
     def dump(self) -> dict[str, Any]:
-        """Everything worth keeping, for the state file; the ledger is not."""
+        """The state without the ledger."""
         with self.lock:
             return {
                 "next": dict(self._next),
@@ -315,7 +310,7 @@ class Navigatr:
             }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take up what `dump` gave. Raises KeyError or TypeError for anything else."""
+        """Restore what `dump` returned. Raises KeyError or TypeError for anything else."""
         with self.lock:
             self.reset()
             self.providers = {row["id"]: Provider(**row) for row in state["providers"]}
@@ -325,10 +320,10 @@ class Navigatr:
             self._recipients = dict(state["recipients"])
             self._next = dict(state["next"])
 
-    # The wire
+    # The API.
 
     def handle(self, request: Request) -> Reply:
-        """Answer one request below `/<side>/`, as the faults that are on allow."""
+        """Answer a request below `/<side>/`, or let a fault do so."""
         path = request.path.removeprefix(self.root)
         if not path.startswith("/v1/"):
             return self._public(path)
@@ -340,57 +335,57 @@ class Navigatr:
             recipient = str(body.get("recipient_email", ""))
         draw = self.faults.draw(self.side, route.call, recipient)
         kind = draw.fault.kind if draw.fault else ("slow" if draw.delay else "")
-        shown = None if body is NOT_JSON else body
         with self.lock:
-            entry = Entry(self.clock(), request.method, path, request.query, shown, fault=kind)
+            logged_body = None if body is NOT_JSON else body
+            entry = Entry(self.clock(), request.method, path, request.query, logged_body, fault=kind)
             self.ledger.append(entry)
             if draw.fault is None:
                 reply = self._answer(request, route, ids, body, entry)
             elif kind in AFTER and route.changes:
                 reply = self._answer(request, route, ids, body, entry)
-                # A call that is refused anyway has no commit that the fault could come after.
+                # Otherwise the call was refused and not carried out.
                 if reply.status in (200, 201):
-                    reply = _told(draw.fault, body)
+                    reply = _fault_reply(draw.fault, body)
             else:
-                reply = _told(draw.fault, body)
+                reply = _fault_reply(draw.fault, body)
             entry.status = 0 if reply.drop else reply.status
         return reply.later(draw.delay)
 
     def _answer(self, request: Request, route: Route, ids: list[int], body: Any, entry: Entry) -> Reply:
         try:
-            if request.headers.get("x-access-token") != self._pat:
+            if request.headers.get("x-access-token") != self.pat:
                 raise ApiError(401, "Invalid or expired access token")
             return route.answer(self, Exchange(ids, request.params() if request.query else {}, body, entry))
         except ApiError as problem:
             return json_reply({"detail": problem.detail}, problem.status)
 
     def _public(self, path: str) -> Reply:
-        """Pictures and pages that need no token."""
+        """The pictures and pages that need no token."""
         picture = re.fullmatch(r"/images/(\d+)\.svg", path)
         with self.lock:
             if picture and (badge := self.badges.get(int(picture[1]))):
                 return Reply(200, _picture(badge).encode(), "image/svg+xml")
-            shown = re.fullmatch(r"/(badge|assertion)/(\d+)", path)
-            if shown:
-                assertion = self.assertions.get(int(shown[2])) if shown[1] == "assertion" else None
-                badge = self.badges.get(assertion.badge_id if assertion else int(shown[2]))
-                if badge and (assertion or shown[1] == "badge"):
+            page = re.fullmatch(r"/(badge|assertion)/(\d+)", path)
+            if page:
+                assertion = self.assertions.get(int(page[2])) if page[1] == "assertion" else None
+                badge = self.badges.get(assertion.badge_id if assertion else int(page[2]))
+                if badge and (assertion or page[1] == "badge"):
                     return html_reply(self._page(badge, assertion))
         return html_reply("<!DOCTYPE html><html lang=en><title>Not found</title><h1>Not found</h1>", 404)
 
     def _page(self, badge: Badge, assertion: Assertion | None) -> str:
-        held = ""
+        issued = ""
         if assertion:
             name = f"{assertion.recipient_firstname} {assertion.recipient_lastname}"
-            held = f"<p>Issued to {escape(name)} on {escape(assertion.issue_date)}. Status: {assertion.status}.</p>"
+            issued = f"<p>Issued to {escape(name)} on {escape(assertion.issue_date)}. Status: {assertion.status}.</p>"
         return (
             f'<!DOCTYPE html><html lang="en"><meta name="viewport" content="width=device-width">'
             f"<title>{escape(badge.name)}</title><h1>{escape(badge.name)}</h1>"
             f'<img src="{self.root}/images/{badge.id}.svg" width="160" height="160" alt="">'
-            f'<p>{escape(badge.description)}</p>{held}<p><a href="/">Back to the sandbox</a></p></html>'
+            f'<p>{escape(badge.description)}</p>{issued}<p><a href="/">Back to the sandbox</a></p></html>'
         )
 
-    # The calls, each with the address below /v1 that it answers
+    # The calls. ROUTES has their addresses.
 
     def _account(self, _exchange: Exchange) -> Reply:
         return json_reply({**self.account, "providers": self._own_providers()})
@@ -516,7 +511,7 @@ class Navigatr:
         return [_provider_record(provider) for provider in self.providers.values() if provider.admin]
 
     def _assertion_page(self, query: dict[str, str], found: list[Assertion]) -> Reply:
-        """A page of assertions; `found` is in the order in which they were made."""
+        """A page of assertions. `found` has the oldest first."""
         order = _order(query, "Time_Created_Desc")
         if query.get("provider_id"):
             provider_id = _whole(query, "provider_id")
@@ -524,7 +519,7 @@ class Navigatr:
         if status := query.get("status"):
             found = [assertion for assertion in found if assertion.status == status]
         if keyword := query.get("keyword", "").casefold():
-            found = [assertion for assertion in found if keyword in _searched(assertion)]
+            found = [assertion for assertion in found if keyword in _search_text(assertion)]
         if order.startswith("Name"):
             found = sorted(found, key=lambda assertion: assertion.recipient_lastname.casefold())
         if order.endswith("_Desc"):
@@ -578,7 +573,7 @@ class Navigatr:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What a call works with: ids from the address, the query, the parsed body and its line in the ledger."""
+    """A call's ids from the address, its query, its decoded body and its entry in the ledger."""
 
     ids: list[int]
     query: dict[str, str]
@@ -588,7 +583,7 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One call of the API. `changes`: it leaves something behind, so a fault may come before or after that."""
+    """A call of the API. `changes`: it changes something, so faults of AFTER apply to it."""
 
     method: str
     pattern: re.Pattern[str]
@@ -597,7 +592,7 @@ class Route:
     changes: bool = False
 
 
-# The issue call first: it is the one that has to be quick.
+# The issue call comes first, because it has to be the fastest.
 ROUTES = (
     Route("PUT", re.compile(r"/badge/(\d+)/issue"), "issue", Navigatr._issue_call, changes=True),
     Route("GET", re.compile(r"/badge/(\d+)/assertions"), "lookup", Navigatr._badge_assertions),
@@ -611,8 +606,9 @@ ROUTES = (
     Route("GET", re.compile(r"/provider/(\d+)"), "provider", Navigatr._provider),
 )
 NO_ROUTE = Route("", re.compile(""), "unknown", Navigatr._unknown)
-# A body that is no JSON, told apart from none at all.
+# A body that is not JSON, in contrast to no body.
 NOT_JSON = object()
+# Sort keys of badges by the start of order_by.
 _BADGE_ORDER: dict[str, Callable[[Badge], Any]] = {
     "Name": lambda badge: (badge.name.casefold(), badge.id),
     "Time_Created": lambda badge: (badge.time_created, badge.id),
@@ -627,8 +623,8 @@ def _route(method: str, path: str) -> tuple[Route, list[int]]:
     return NO_ROUTE, []
 
 
-def _told(fault: Fault, body: Any) -> Reply:
-    """What the caller, who sent this body, is told when a call meets this fault."""
+def _fault_reply(fault: Fault, body: Any) -> Reply:
+    """The reply of a fault to a call with this body."""
     kind = fault.kind
     if kind == "down" or kind.startswith("drop_"):
         return Reply(drop="close")
@@ -674,8 +670,8 @@ def _provider_record(provider: Provider) -> dict[str, Any]:
     return {"id": provider.id, "name": provider.name}
 
 
-def _searched(assertion: Assertion) -> str:
-    """What a keyword is looked for in: the recipient's names and address."""
+def _search_text(assertion: Assertion) -> str:
+    """What a keyword is searched in: the recipient's names and address."""
     names = f"{assertion.recipient_firstname} {assertion.recipient_lastname}"
     return f"{names} {assertion.recipient_email}".casefold()
 
@@ -689,7 +685,7 @@ def _wrong(loc: tuple[str, ...], kind: str, message: str) -> dict[str, Any]:
 
 
 def _whole(query: dict[str, str], name: str, least: int = 0, most: int | None = None) -> int:
-    """A whole number from the query; 422 for anything else. 0 when it is left out."""
+    """A whole number from the query, 0 if it is missing. Raises ApiError 422 for anything else."""
     text = query.get(name, "0")
     if not re.fullmatch(r"-?\d+", text):
         raise ApiError(422, [_wrong(("query", name), "int_parsing", "Input should be a valid integer")])
@@ -704,8 +700,8 @@ def _whole(query: dict[str, str], name: str, least: int = 0, most: int | None = 
     return value
 
 
-def _order(query: dict[str, str], usual: str) -> str:
-    order = query.get("order_by") or usual
+def _order(query: dict[str, str], default: str) -> str:
+    order = query.get("order_by") or default
     if order not in ORDERS:
         raise ApiError(422, [_wrong(("query", "order_by"), "enum", f"Input should be one of {', '.join(ORDERS)}")])
     return order
@@ -722,38 +718,38 @@ def _paged(query: dict[str, str], found: list[Row], record: Callable[[Row], dict
 
 
 def _issue_fields(body: Any) -> dict[str, Any]:
-    """The body of an issue call, checked as FastAPI would; raises ApiError 422 with one entry for each fault."""
+    """The fields of an issue call. Raises ApiError 422 with an entry for each malformed field, as FastAPI does."""
     if body is NOT_JSON:
         raise ApiError(422, [_wrong(("body", "0"), "json_invalid", "JSON decode error")])
     if not isinstance(body, dict):
         raise ApiError(422, [_missing("body")])
-    errors: list[dict[str, Any]] = []
-    fields: dict[str, Any] = {}
-    for name in ("provider_id", "score", "min_score"):
-        value = fields[name] = body.get(name)
-        if value is None:
-            if name == "provider_id":
-                errors.append(_missing("body", name))
-        elif not isinstance(value, int) or isinstance(value, bool):
-            errors.append(_wrong(("body", name), "int_type", "Input should be a valid integer"))
-        elif name != "provider_id" and not 0 <= value <= 100:
-            errors.append(_wrong(("body", name), "less_than_equal", "Input should be from 0 to 100"))
-    for name in TEXTS:
-        value = fields[name] = body.get(name) or ""
-        if name in REQUIRED and value == "":
-            errors.append(_missing("body", name))
-        elif not isinstance(value, str):
-            errors.append(_wrong(("body", name), "string_type", "Input should be a valid string"))
-        elif value and not CHECKS.get(name, _any_text)(value):
-            errors.append(_wrong(("body", name), "value_error", f"Input should be a valid {name.rpartition('_')[2]}"))
-    if errors:
+    numbers = {name: body.get(name) for name in NUMBERS}
+    texts = {name: body.get(name) or "" for name in TEXTS}
+    problems = [_number_problem(name, value) for name, value in numbers.items()]
+    problems += [_text_problem(name, value) for name, value in texts.items()]
+    if errors := [problem for problem in problems if problem is not None]:
         raise ApiError(422, errors)
-    fields["end_date"] = fields["end_date"] or None
-    return fields
+    return {**numbers, **texts, "end_date": texts["end_date"] or None}
 
 
-def _any_text(_text: str) -> bool:
-    return True
+def _number_problem(name: str, value: Any) -> dict[str, Any] | None:
+    if value is None:
+        return _missing("body", name) if name == "provider_id" else None
+    if not isinstance(value, int) or isinstance(value, bool):
+        return _wrong(("body", name), "int_type", "Input should be a valid integer")
+    if name != "provider_id" and not 0 <= value <= 100:
+        return _wrong(("body", name), "less_than_equal", "Input should be from 0 to 100")
+    return None
+
+
+def _text_problem(name: str, value: Any) -> dict[str, Any] | None:
+    if value == "":
+        return _missing("body", name) if name in REQUIRED else None
+    if not isinstance(value, str):
+        return _wrong(("body", name), "string_type", "Input should be a valid string")
+    if name in CHECKS and not CHECKS[name](value):
+        return _wrong(("body", name), "value_error", f"Input should be a valid {name.rpartition('_')[2]}")
+    return None
 
 
 def _date_time(text: str) -> bool:
@@ -769,12 +765,15 @@ def _address(text: str) -> bool:
 
 
 def _email(text: str) -> bool:
-    # A dot at the beginning, and a domain of one label, are refused by FastAPI's own check too.
+    # As FastAPI's check, this refuses a dot at the beginning and a domain of one label.
     return re.fullmatch(r"(?!\.)[^@\s]+@[^@\s.]+(\.[^@\s.]+)+", text) is not None
 
 
+# The fields of an issue call.
+NUMBERS = ("provider_id", "score", "min_score")
 REQUIRED = ("recipient_email", "recipient_firstname", "recipient_lastname")
 TEXTS = (*REQUIRED, "issue_date", "end_date", "evidence_text", "evidence_url")
+# Further checks of texts.
 CHECKS: dict[str, Callable[[str], bool]] = {
     "recipient_email": _email,
     "issue_date": _date_time,
@@ -784,7 +783,7 @@ CHECKS: dict[str, Callable[[str], bool]] = {
 
 
 def _picture(badge: Badge) -> str:
-    """A small picture whose colour follows from the badge's id, so that badges can be told apart."""
+    """A picture whose colour depends on the badge's id."""
     hue = badge.id * 47 % 360
     initials = escape("".join(word[0] for word in badge.name.split()[:2]).upper())
     return (

@@ -1,4 +1,4 @@
-"""The page of the sandbox: complete courses, see issued badges, switch faults on. HTML only, no scripts, no assets."""
+"""The sandbox's page: complete courses, see issued badges, switch faults on. It is HTML without scripts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 from zoneinfo import available_timezones
 
@@ -20,11 +20,12 @@ from .wire import Reply, Request, html_reply, redirect
 if TYPE_CHECKING:
     from .app import Sandbox
 
+# How many rows the page shows.
 MOST_LEARNERS = 60
 MOST_BADGES = 40
 MOST_REQUESTS = 40
 SERVICE_NAMES = {NAVIGATR: "Navigatr staging", NAVIGATR_PRODUCTION: "Navigatr production", MOODLE: "Moodle"}
-# (#1f5f5b on white is 7.2:1, #5a2a6e 10:1; both fit text and buttons.)
+# The contrast of #1f5f5b on white is 7.2:1, that of #5a2a6e 10:1; both are enough for text.
 STYLE = """
 *{box-sizing:border-box}
 body{margin:0;font:16px/1.5 system-ui,sans-serif;color:#1c2326;background:#f4f5f2;overflow-wrap:anywhere}
@@ -77,7 +78,7 @@ img{flex:none;width:44px;height:44px}
 
 
 def handle(sandbox: Sandbox, request: Request) -> Reply:
-    """Answer the page and its forms; a form leads back to the part of the page it is in."""
+    """Answer the page and its forms. After a form the browser returns to the form's section."""
     if request.path == "/" and request.method == "GET":
         return html_reply(render(sandbox, request.params()))
     action = ACTIONS.get(request.path) if request.method == "POST" else None
@@ -86,12 +87,12 @@ def handle(sandbox: Sandbox, request: Request) -> Reply:
     try:
         return redirect(action(sandbox, request.form()))
     except (KeyError, ValueError) as error:
-        # An old page may speak of a learner or badge that a reset has taken away.
-        told = str(error) if isinstance(error, ValueError) else "What this button was for is no longer there."
-        return redirect(f"/?{urlencode({'problem': told})}")
+        # KeyError: the page is old, and a reset has deleted the learner or the badge.
+        problem = str(error) if isinstance(error, ValueError) else "This learner, course or badge no longer exists."
+        return redirect(f"/?{urlencode({'problem': problem})}")
 
 
-# What the forms do; each returns where the browser goes next.
+# The forms. Each function returns the address of the next page.
 
 
 def _complete(sandbox: Sandbox, form: dict[str, str]) -> str:
@@ -184,7 +185,7 @@ def _faults_off(sandbox: Sandbox, _form: dict[str, str]) -> str:
     return "/#faults"
 
 
-# What can happen to a learner, a course and the report by form: what a person reads, and what is done.
+# The changes that the forms offer for a learner, a course and the report: label and function.
 LEARNER_CHANGES: dict[str, tuple[str, Callable[[Moodle, int, int], object]]] = {
     "suspend": ("Account suspended", lambda moodle, _course, user: moodle.suspend(user)),
     "activate": ("Account active again", lambda moodle, _course, user: moodle.suspend(user, suspended=False)),
@@ -290,11 +291,11 @@ ACTIONS: dict[str, Callable[[Sandbox, dict[str, str]], str]] = {
 }
 
 
-# What the page shows
+# The page.
 
 
 def render(sandbox: Sandbox, query: dict[str, str]) -> str:
-    """The whole page. `course` in the query opens that course, `problem` is shown at the top."""
+    """The page. In the query, `course` is the course to open and `problem` a text to show at the top."""
     problem = query.get("problem", "")
     alert = f'<p class="alert" role="alert">{escape(problem)}</p>' if problem else ""
     active = sandbox.faults.listing()
@@ -352,42 +353,42 @@ def _moodle(sandbox: Sandbox, opened: str) -> str:
 <p>Complete a course for a learner; the portal finds it at its next poll.</p>
 {"".join(parts) if parts else "<p>There are no courses.</p>"}
 {form if courses else ""}
-{_happenings(moodle, choices) if courses else ""}
+{_change_forms(moodle, choices) if courses else ""}
 {_site(moodle)}
 </section>"""
 
 
-def _happenings(moodle: Moodle, courses: str) -> str:
-    """The forms by which something happens to a learner or a course."""
+def _change_forms(moodle: Moodle, courses: str) -> str:
+    """The forms that change a learner or a course."""
     with moodle.lock:
         people = "".join(
             f'<option value="{user.id} {escape(user.fullname.strip())}">' for user in list(moodle.users.values())[:200]
         )
-    return f"""<h3>Something happens to a learner</h3>
+    return f"""<h3>Change a learner</h3>
 <form class="fields" method="post" action="/change-learner">
 <label>Learner <span class="dim">(id)</span> <input name="user" list="people" pattern="\\d.*" required></label>
 <datalist id="people">{people}</datalist>
 <label>Course <select name="course">{courses}</select></label>
-<label>What happens <select name="change">{_options(LEARNER_CHANGES)}</select></label>
-<div><button>Let it happen</button></div>
+<label>Change <select name="change">{_options(LEARNER_CHANGES)}</select></label>
+<div><button>Change learner</button></div>
 </form>
-<h3>A course changes</h3>
+<h3>Change a course</h3>
 <form class="fields" method="post" action="/change-course">
-<label>Which course <select name="course">{courses}</select></label>
-<label>What changes <select name="change">{_options(COURSE_CHANGES)}</select></label>
+<label>Course to change <select name="course">{courses}</select></label>
+<label>Change of the course <select name="change">{_options(COURSE_CHANGES)}</select></label>
 <div><button>Change course</button></div>
 </form>"""
 
 
 def _site(moodle: Moodle) -> str:
-    """The forms for what concerns the whole site and its report."""
+    """The forms that change the site and its report."""
     site = moodle.site
     selects = "".join(
         f'<label>{label} <select name="{name}">'
         + "".join(f"<option{' selected' if word == getattr(site, name) else ''}>{word}</option>" for word in words)
         + "</select></label>"
         for (name, words), label in zip(
-            SITE_CHOICES.items(), ("Form of dates", "Titles and the word for Yes", "Moodle's version"), strict=True
+            SITE_CHOICES.items(), ("Date format", "Titles and the word for Yes", "Moodle version"), strict=True
         )
     )
     filters = "".join(
@@ -407,7 +408,7 @@ def _site(moodle: Moodle) -> str:
 <div><button>Change report</button></div>
 </form>
 <form class="fields" method="post" action="/rebuild">
-<label>Set up anew: the ids mean <select name="people"><option value="same">each other's people and courses</option>
+<label>Rebuild with <select name="people"><option value="same">the same people and courses under other ids</option>
 <option value="new">new people and courses</option></select></label>
 <div><button class="quiet">Rebuild the site</button></div>
 </form>"""
@@ -423,8 +424,8 @@ def _course(sandbox: Sandbox, course: Course, *, open_: bool) -> str:
     learners = [number for number in moodle.member_ids(course.id) if members[number].role == STUDENT]
     done = sum(moodle.completion(course.id, number) is not None for number in learners)
     rows = "".join(_learner(sandbox, course, moodle.users[number]) for number in learners[:MOST_LEARNERS])
-    left = len(learners) - MOST_LEARNERS
-    more = f'<p class="dim">{left} more learners are not shown.</p>' if left > 0 else ""
+    hidden = len(learners) - MOST_LEARNERS
+    more = f'<p class="dim">{hidden} more learners are not shown.</p>' if hidden > 0 else ""
     return f"""<details class="course" id="course-{course.id}"{" open" if open_ else ""}>
 <summary>{_title(course)} <span class="dim">{escape(course.shortname)}, {done} of {len(learners)}
  completed</span></summary>
@@ -433,7 +434,7 @@ def _course(sandbox: Sandbox, course: Course, *, open_: bool) -> str:
 
 
 def _title(course: Course) -> str:
-    """A course's name without its tags, as HTML."""
+    """A course's name without tags, escaped."""
     return escape(strip_tags(course.fullname).strip() or course.fullname)
 
 
@@ -454,13 +455,13 @@ def _learner(sandbox: Sandbox, course: Course, user: User) -> str:
         button = f'<button>Complete this course<span class="hidden"> for {name}</span></button>'
         form = f'<form method="post" action="/complete">{hidden}{button}</form>'
     enrolment = sandbox.moodle.members(course.id)[user.id]
-    states = {
+    conditions = {
         "suspended": user.suspended,
         "not confirmed": not user.confirmed,
         "enrolment suspended": not enrolment.active,
         "enrolment ended": enrolment.ended,
     }
-    tags = "".join(f' <span class="tag">{state}</span>' for state, holds in states.items() if holds)
+    tags = "".join(f' <span class="tag">{label}</span>' for label, applies in conditions.items() if applies)
     return (
         f'<li><span class="who">{name}{tags}<br><span class="dim">{escape(user.email)}</span></span>'
         f'<span class="state">{state}</span>{form}</li>'
@@ -471,7 +472,7 @@ def _navigatr(sandbox: Sandbox) -> str:
     parts = [_environment(sandbox.environment(side)) for side in (NAVIGATR, NAVIGATR_PRODUCTION)]
     return f"""<section id="badges" aria-labelledby="badges-title">
 <h2 id="badges-title">2. Navigatr</h2>
-<p>Badges that the portal has issued, newest first, and the requests that were received.</p>
+<p>Issued badges, newest first, and received requests.</p>
 {"".join(parts)}
 </section>"""
 
@@ -521,14 +522,23 @@ def _request(entry: Entry) -> str:
 
 
 def _faults(sandbox: Sandbox) -> str:
-    active = sandbox.faults.listing()
     rows = "".join(
         f"""<li><span class="who">{SERVICE_NAMES[fault["side"]]}: {escape(KINDS[fault["side"]][fault["kind"]])}
-<br><span class="dim">{_limits(fault["call"], fault["probability"], fault["left"])}, met {fault["hits"]}×</span></span>
+<br><span class="dim">{_limits(fault)}, {fault["hits"]} so far</span></span>
 <form method="post" action="/fault-off"><input type="hidden" name="id" value="{fault["id"]}">
 <button class="quiet">Off<span class="hidden"> {escape(fault["kind"])}</span></button></form></li>"""
-        for fault in active
+        for fault in sandbox.faults.listing()
     )
+    return f"""<section id="faults" aria-labelledby="faults-title">
+<h2 id="faults-title">3. Faults</h2>
+<p>Errors on purpose. By default they affect issuing for Navigatr and all calls for Moodle.</p>
+<ul class="rows">{rows or '<li class="dim">No fault is on.</li>'}</ul>
+<form method="post" action="/faults-off"><p><button class="quiet">All off</button></p></form>
+{_fault_form()}
+</section>"""
+
+
+def _fault_form() -> str:
     kinds = "".join(
         f'<optgroup label="{SERVICE_NAMES[side]}">'
         + "".join(f'<option value="{side} {kind}">{escape(text)}</option>' for kind, text in KINDS[side].items())
@@ -536,38 +546,32 @@ def _faults(sandbox: Sandbox) -> str:
         for side in SIDES
     )
     calls = (
-        '<option value="">the usual ones</option>'
+        '<option value="">the default</option>'
         + "".join(f'<option value="{call}">{call}</option>' for call in NAVIGATR_CALLS)
         + '<optgroup label="Moodle">'
         + "".join(f'<option value="{function}">{function}</option>' for function in FUNCTIONS)
         + "</optgroup>"
     )
-    return f"""<section id="faults" aria-labelledby="faults-title">
-<h2 id="faults-title">3. Faults</h2>
-<p>What goes wrong on purpose. The usual calls are issuing for Navigatr and all calls for Moodle.</p>
-<ul class="rows">{rows or '<li class="dim">No fault is on.</li>'}</ul>
-<form method="post" action="/faults-off"><p><button class="quiet">All off</button></p></form>
-<h3>Switch a fault on</h3>
+    return f"""<h3>Switch a fault on</h3>
 <form class="fields" method="post" action="/fault-on">
 <label class="wide">Fault <select name="fault">{kinds}</select></label>
-<label>Which calls <select name="call">{calls}</select></label>
-<label>How many requests <span class="dim">(blank: until off)</span>
+<label>Calls <select name="call">{calls}</select></label>
+<label>Number of requests <span class="dim">(blank: until switched off)</span>
 <input name="count" type="number" min="1" inputmode="numeric"></label>
-<label>How often, in percent <input name="percent" type="number" min="0" max="100" value="100"></label>
+<label>Percent of requests <input name="percent" type="number" min="0" max="100" value="100"></label>
 <label>Seconds <span class="dim">(slow, time-out: 5; drip: 1)</span>
 <input name="seconds" type="number" min="0" step="0.1"></label>
-<label>Retry-After, in seconds <span class="dim">(429, 503)</span>
+<label>Retry-After, in seconds <span class="dim">(429, 502, 503)</span>
 <input name="retry_after" type="number" min="0" inputmode="numeric"></label>
 <div><button>Switch on</button></div>
-</form>
-</section>"""
+</form>"""
 
 
-def _limits(call: str, probability: float, left: int | None) -> str:
-    calls = "all calls" if call == "all" else call
-    often = "" if probability == 1 else f", {probability * 100:g} % of them"
-    until = "until switched off" if left is None else f"{left} more"
-    return escape(f"{calls}{often}, {until}")
+def _limits(fault: dict[str, Any]) -> str:
+    calls = "all calls" if fault["call"] == "all" else fault["call"]
+    share = "" if fault["probability"] == 1 else f", {fault['probability'] * 100:g} % of them"
+    duration = "until switched off" if fault["left"] is None else f"{fault['left']} more"
+    return escape(f"{calls}{share}, {duration}")
 
 
 def _connect(sandbox: Sandbox) -> str:

@@ -1,7 +1,7 @@
-"""A small HTTP/1.1 server on loopback: one thread, one event loop, connections kept alive.
+"""A small HTTP/1.1 server on loopback, with one thread, one event loop and keep-alive.
 
-An event loop in place of a thread for each connection keeps answers cheap with many connections open at once, and a
-late or dropped answer is a timer and not a sleeping thread. A handler gets a whole request and must not block.
+With an event loop, many open connections and delayed replies need no threads. The handler gets a complete request and
+must not block.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from http import HTTPStatus
 from .wire import Reply, Request
 
 HOST = "127.0.0.1"
+# Connections that may wait to be accepted.
 BACKLOG = 2048
+# The most bytes of a request's headers and of its body.
 LONGEST_HEAD = 64 * 1024
 LONGEST_BODY = 32 * 1024 * 1024
 Handler = Callable[[Request], Reply]
@@ -24,7 +26,7 @@ log = logging.getLogger("sandbox")
 
 
 class BadRequestError(Exception):
-    """Bytes that are no HTTP request we serve; `status` is what the sender is told."""
+    """The request is malformed or not supported; `status` is the reply's."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -32,9 +34,9 @@ class BadRequestError(Exception):
 
 
 def parse(buffer: bytearray) -> tuple[Request, int] | None:
-    """The first request in the buffer and its length in bytes, or None while it is incomplete.
+    """The first request in the buffer and its length in bytes, or None if it is incomplete.
 
-    Raises BadRequestError for what is too long, chunked or no HTTP.
+    Raises BadRequestError if it is too long, chunked or malformed.
     """
     end = buffer.find(b"\r\n\r\n")
     if end < 0:
@@ -63,7 +65,7 @@ def parse(buffer: bytearray) -> tuple[Request, int] | None:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection: requests are answered one after the other."""
+    """A connection. Its requests are answered one after the other; `_waiting` is True while a reply is not sent yet."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -72,16 +74,19 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember the transport."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._server.connections.add(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the transport."""
         if self._transport is not None:
             self._server.connections.discard(self._transport)
         self._transport = None
 
     def data_received(self, data: bytes) -> None:
+        """Answer what is complete."""
         self._buffer += data
         self._serve()
 
@@ -130,7 +135,7 @@ class _Connection(asyncio.Protocol):
             transport.close()
 
     def _drip(self, dripped: bytes, rest: bytes, position: int, pace: float, close: bool) -> None:
-        """Send one byte now and the next one later, then the rest at once; ends when the caller has hung up."""
+        """Send one byte every `pace` seconds, then `rest`. Stops if the client closes the connection."""
         transport = self._transport
         if transport is None:
             return
@@ -147,7 +152,7 @@ class _Connection(asyncio.Protocol):
 
 
 class Server:
-    """Serves a handler on 127.0.0.1 from its own thread until it is stopped."""
+    """Runs a handler on 127.0.0.1 in a thread of its own."""
 
     def __init__(self, handler: Handler, clock: Callable[[], float]) -> None:
         self.connections: set[asyncio.Transport] = set()
@@ -159,14 +164,14 @@ class Server:
         self._thread = threading.Thread(target=self._loop.run_forever, name="sandbox", daemon=True)
 
     def start(self, port: int) -> None:
-        """Listen on a port, 0 for any free one. Raises OSError where that is not possible."""
+        """Listen on a port, or on any free one for 0. Raises OSError if that fails."""
         create = self._loop.create_server(lambda: _Connection(self), HOST, port, backlog=BACKLOG)
         self._listener = self._loop.run_until_complete(create)
         self.port = self._listener.sockets[0].getsockname()[1]
         self._thread.start()
 
     def stop(self) -> None:
-        """Close every connection at once and end the thread."""
+        """Close all connections at once and end the thread."""
         self._loop.call_soon_threadsafe(self._close)
         self._thread.join()
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
@@ -176,11 +181,11 @@ class Server:
         self._listener.close()
         for transport in list(self.connections):
             transport.abort()
-        # The aborted connections are told first, then the loop ends.
+        # After the callbacks of the aborted connections.
         self._loop.call_soon(self._loop.stop)
 
     def answer(self, request: Request) -> Reply:
-        """What the handler says; a handler that fails is written down and answered with 500."""
+        """The handler's reply, or 500 if it raises; the error is logged."""
         try:
             return self._handler(request)
         except Exception:
@@ -188,7 +193,7 @@ class Server:
             return Reply(500, b"The sandbox itself failed; see its log.", "text/plain")
 
     def encoded(self, reply: Reply, close: bool) -> tuple[bytes, bytes]:
-        """The bytes of an answer: its head and its body."""
+        """The bytes of a reply: head and body."""
         now = int(self._clock())
         if now != self._date[0]:
             self._date = (now, formatdate(now, usegmt=True))

@@ -1,4 +1,4 @@
-"""What travels: one request, one answer. Shared by both pretend services, the page and the control calls."""
+"""HTTP requests and replies, shared by both pretend services, the page and the control calls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ JSON = "application/json"
 
 @dataclass(slots=True)
 class Request:
-    """One HTTP request, fully read. Header names are in lower case; `query` is still encoded."""
+    """A complete HTTP request. Header names are in lower case; `query` is still encoded."""
 
     method: str
     path: str
@@ -22,20 +22,22 @@ class Request:
     body: bytes = b""
 
     def params(self) -> dict[str, str]:
-        """The query string; the last of equal names wins, as in most frameworks."""
+        """The decoded query string. If a name repeats, its last value counts."""
         return dict(parse_qsl(self.query, keep_blank_values=True))
 
     def form(self) -> dict[str, str]:
-        """The form-encoded body; the last of equal names wins."""
+        """The decoded form in the body. If a name repeats, its last value counts."""
         return dict(parse_qsl(self.body.decode("utf-8", "replace"), keep_blank_values=True))
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer. `delay` seconds pass before it is sent; `drop` closes the connection in place of an answer.
+    """An HTTP reply, and how it is sent.
 
-    `drop` is "" (answer), "close" (orderly close) or "reset" (the connection is reset). `drip` sends the "headers" or
-    the "body" byte by byte, `pace` seconds apart. `sent` bytes of the body go out before the connection is closed.
+    - `delay`: seconds before it is sent.
+    - `drop`: "close" or "reset" ends the connection that way without a reply.
+    - `drip`: "headers" or "body" is sent byte by byte, `pace` seconds apart.
+    - `sent`: the connection is closed after this many bytes of the body.
     """
 
     status: int = 200
@@ -49,20 +51,20 @@ class Reply:
     sent: int | None = None
 
     def later(self, seconds: float) -> Reply:
-        """The same answer, this much later."""
+        """The same reply, delayed further."""
         return replace(self, delay=self.delay + seconds) if seconds else self
 
 
 def json_reply(value: Any, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
-    """A JSON answer."""
+    """A reply with JSON."""
     return Reply(status, json.dumps(value, separators=(",", ":")).encode(), JSON, headers)
 
 
 def html_reply(text: str, status: int = 200) -> Reply:
-    """An HTML answer."""
+    """A reply with HTML."""
     return Reply(status, text.encode(), HTML)
 
 
 def redirect(address: str) -> Reply:
-    """Send a browser on after a form (303: the next request is a GET)."""
+    """Redirect a browser after a form. With 303 its next request is a GET."""
     return Reply(303, b"", HTML, (("Location", address),))

@@ -1,1 +1,1 @@
-"""Secrets at rest: an encrypted model field, its keys, and the command that rotates them."""
+"""Secrets at rest: an encrypted model field, its keys, and a command that rotates them."""

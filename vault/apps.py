@@ -1,4 +1,4 @@
-"""Registers the start-up check of the encryption keys."""
+"""Registers the system checks."""
 
 from django.apps import AppConfig
 
@@ -9,5 +9,5 @@ class VaultConfig(AppConfig):
     name = "vault"
 
     def ready(self) -> None:
-        """Register the system check."""
+        """Register the system checks."""
         from . import checks  # noqa: F401

@@ -6,7 +6,7 @@ from django.db import models
 
 from . import keys
 
-# Only the type checker's Django is generic.
+# TextField is generic for the type checker only.
 if TYPE_CHECKING:
     _TextField = models.TextField[Any, Any]
 else:
@@ -14,38 +14,38 @@ else:
 
 
 class EncryptedTextField(_TextField):
-    """Text encrypted at rest with MultiFernet. Empty stays empty, so "no token" can be asked for in a query.
+    """Text that is stored encrypted with MultiFernet. Empty text is stored as it is, so queries can filter by it.
 
-    Reading with the wrong keys raises `keys.WrongKey`, when the attribute is first used and not when the row is
-    loaded, so one unreadable row never takes a list page down.
+    A value is decrypted when the attribute is read and not when the row is loaded: a row whose key is missing raises
+    `keys.WrongKey` there, and lists that do not show the value still work.
     """
 
     def contribute_to_class(self, cls: type[models.Model], name: str, private_only: bool = False) -> None:
-        """Put the lazy descriptor on the model."""
+        """Set the descriptor that decrypts."""
         super().contribute_to_class(cls, name, private_only=private_only)
         setattr(cls, self.attname, _DecryptOnRead(self.attname))
 
     def from_db_value(self, value: str | None, expression: Any, connection: Any) -> Any:
-        """Wrap what the database holds, still encrypted."""
+        """Wrap the ciphertext."""
         return Sealed(value) if value else value
 
     def get_prep_value(self, value: Any) -> Any:
-        """Encrypt on the way into the database; a secret that nobody read goes back as it was."""
+        """Encrypt the value. A value that was loaded and not changed is stored as it was."""
         if isinstance(value, Sealed):
             return value.ciphertext
         return keys.encrypt(value) if value else value
 
     def value_from_object(self, obj: models.Model) -> str:
-        """Nothing: neither a form nor `dumpdata` gets to show the secret."""
+        """Always empty, so that neither forms nor `dumpdata` show the secret."""
         return ""
 
     def pre_save(self, model_instance: models.Model, add: bool) -> Any:
-        """Take the raw attribute, so that saving a row does not need its secret to be readable."""
+        """Bypass the descriptor: a row can be saved even if its secret cannot be decrypted."""
         return model_instance.__dict__.get(self.attname)
 
 
 class Sealed:
-    """Ciphertext on its way through Python; its repr never shows it."""
+    """Ciphertext from the database. Its repr() does not show it."""
 
     __slots__ = ("ciphertext",)
 
@@ -57,6 +57,8 @@ class Sealed:
 
 
 class _DecryptOnRead:
+    """Descriptor of the field: decrypts on access, and loads the field if it was deferred."""
+
     def __init__(self, name: str) -> None:
         self.name = name
 

@@ -1,4 +1,4 @@
-"""The keys in FIELD_ENCRYPTION_KEYS: the newest writes, all of them read."""
+"""Encryption with the keys in FIELD_ENCRYPTION_KEYS: the first one encrypts, all of them decrypt."""
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
@@ -7,19 +7,19 @@ from django.utils.translation import gettext as _
 
 
 class WrongKey(Exception):
-    """A stored secret cannot be read with any of the keys; nothing was changed."""
+    """A stored secret cannot be decrypted with any of the keys."""
 
     def __init__(self) -> None:
         super().__init__(
             _(
                 "A stored token cannot be read with the keys in FIELD_ENCRYPTION_KEYS. "
-                "Put the key it was saved with back (at the end of the list), or enter the token anew."
+                "Put the key it was saved with back (at the end of the list), or enter the token again."
             )
         )
 
 
 def cipher() -> MultiFernet:
-    """All keys, newest first; raises ImproperlyConfigured when there are none or one is malformed."""
+    """The keys as one cipher. Raises ImproperlyConfigured if there are none or one is malformed."""
     keys = settings.FIELD_ENCRYPTION_KEYS
     if not keys:
         raise ImproperlyConfigured(_("FIELD_ENCRYPTION_KEYS is empty. Run “make setup”, which creates a key."))
@@ -32,21 +32,21 @@ def cipher() -> MultiFernet:
 
 
 def encrypt(text: str) -> str:
-    """The text sealed with the newest key."""
+    """Encrypt with the first key."""
     return cipher().encrypt(text.encode()).decode()
 
 
-def decrypt(sealed: str) -> str:
-    """The text back; raises WrongKey rather than ever handing out ciphertext."""
+def decrypt(ciphertext: str) -> str:
+    """Decrypt. Raises WrongKey if none of the keys fits."""
     try:
-        return cipher().decrypt(sealed.encode()).decode()
+        return cipher().decrypt(ciphertext.encode()).decode()
     except InvalidToken as error:
         raise WrongKey from error
 
 
-def rotate(sealed: str) -> str:
-    """The same secret sealed with the newest key; raises WrongKey."""
+def rotate(ciphertext: str) -> str:
+    """Encrypt the same secret with the first key. Raises WrongKey if none of the keys fits."""
     try:
-        return cipher().rotate(sealed.encode()).decode()
+        return cipher().rotate(ciphertext.encode()).decode()
     except InvalidToken as error:
         raise WrongKey from error

@@ -5,7 +5,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from launcher.opening import wait_for_pages
+from launcher.welcome import wait_for_pages
 from tests.services import free_port, two_free_ports, wait_until
 
 from . import running

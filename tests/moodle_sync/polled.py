@@ -77,7 +77,8 @@ class Polled:
         time_known: bool = True,
     ) -> None:
         """Complete the course in Moodle."""
-        self.moodle.complete(course.moodle_id, user_id, (self.now - ago).timestamp(), grade, time_known)
+        at = (self.now - ago).timestamp()
+        self.moodle.complete(course.moodle_id, user_id, at, grade=grade, time_known=time_known)
 
     def wanted(self) -> Sequence[WantedCourse]:
         """What a caller passes to `poll_site`, freshly read."""

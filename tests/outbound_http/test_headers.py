@@ -37,6 +37,7 @@ def test_the_version_is_that_of_the_project() -> None:
         ("1_0", None),
         ("٣", None),
         ("9" * 400, timedelta(days=1)),
+        ("-" + "9" * 400, timedelta(0)),
         ("9" * 5000, None),
     ],
 )

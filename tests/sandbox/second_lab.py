@@ -175,7 +175,7 @@ def _person(
 ) -> None:
     moodle = sandbox.moodle
     if user_id not in moodle.users:
-        moodle.add_learner(firstname, lastname, email, suspended, username=username, user_id=user_id)
+        moodle.add_learner(firstname, lastname, email, suspended=suspended, username=username, user_id=user_id)
         moodle.set_user(user_id, city="", country="")
 
 

@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from sandbox import MOODLE, NAVIGATR_PRODUCTION, Faults
-from sandbox.faults import ASKED_FOR, MOODLE_KINDS, NAVIGATR_KINDS
+from sandbox.faults import CONTENT_KINDS, MOODLE_KINDS, NAVIGATR_KINDS
 
 from .conftest import Portal
 
@@ -56,7 +56,7 @@ def test_a_fault_while_issuing(portal: Portal, kind: str, status: int, issued: b
 
 
 def test_every_navigatr_fault_is_tried_here() -> None:
-    assert ISSUING.keys() == NAVIGATR_KINDS.keys() - ASKED_FOR
+    assert ISSUING.keys() == NAVIGATR_KINDS.keys() - CONTENT_KINDS
 
 
 @pytest.mark.parametrize("kind", ["502", "503", "html_before", "html_after"])

@@ -105,7 +105,7 @@ def test_learners_courses_site_and_report_are_changed_by_form(demo: Sandbox) -> 
         demo.moodle.complete(course, user)
         shown = post(demo, "/change-learner", course=course, user=f"{user} somebody", change=name)
         assert shown.status_code == 200
-        assert "no longer there" not in shown.text, name
+        assert "no longer exists" not in shown.text, name
     demo.reset()
     assert "not confirmed" in post(demo, "/change-learner", course=course, user=user, change="unconfirm").text
     for name in COURSE_CHANGES:

@@ -1,4 +1,4 @@
-"""`manage.py setup_portal`: the part of the set-up that needs no network."""
+"""`manage.py setup_portal`: the set-up after the installation. Needs no network."""
 
 import hashlib
 import os
@@ -18,17 +18,18 @@ from django.utils.translation import gettext as _
 from launcher import preflight
 from launcher.secrets import create_missing
 
+# The user name of the first superuser.
 ADMIN = "admin"
 
 
 class Command(BaseCommand):
-    """Create what is missing: data folder, keys, tables, static files, an admin. Running it again changes nothing."""
+    """Create what is missing: data folder, keys, tables, static files, a superuser. A second run changes nothing."""
 
     help = "Creates the data folder, the keys, the database tables, the static files and an admin, where missing."
     requires_system_checks = []
 
     def handle(self, **options: Any) -> None:
-        """Set up; raises CommandError with one line when something is in the way."""
+        """Set up. Raises CommandError with one line if that fails."""
         os.umask(0o077)
         try:
             created = create_missing(
@@ -44,13 +45,10 @@ class Command(BaseCommand):
         if created:
             self.stdout.write(
                 _("Created %(names)s in %(folder)s.")
-                % {
-                    "names": ", ".join(created),
-                    "folder": settings.PORTAL_DATA_DIR,
-                }
+                % {"names": ", ".join(created), "folder": settings.PORTAL_DATA_DIR}
             )
             self.stdout.flush()
-            # Settings were read before the keys existed: start again with them.
+            # Start again, because the settings were read before the keys existed.
             os.execv(sys.executable, [sys.executable, *sys.argv])
         try:
             preflight.check_keys()
@@ -65,7 +63,7 @@ class Command(BaseCommand):
             ) from error
 
     def _collect_static_files(self) -> None:
-        """Copy the static files, unless nothing has changed since the last time."""
+        """Collect the static files, unless they have not changed since the last time."""
         stamp = settings.PORTAL_DATA_DIR / "static.stamp"
         fingerprint = _static_fingerprint()
         if stamp.is_file() and stamp.read_text() == fingerprint and settings.STATIC_ROOT.is_dir():
@@ -74,15 +72,15 @@ class Command(BaseCommand):
         stamp.write_text(fingerprint)
 
     def _create_admin(self) -> None:
-        User = get_user_model()  # noqa: N806
-        if User.objects.filter(is_superuser=True).exists():
+        users = get_user_model().objects
+        if users.filter(is_superuser=True).exists():
             return
-        if User.objects.filter(username=ADMIN).exists():
+        if users.filter(username=ADMIN).exists():
             raise CommandError(
                 _("Nobody is a superuser, and “admin” is taken. Create one with “manage.py createsuperuser”.")
             )
         password = secrets.token_urlsafe(12)
-        User.objects.create_superuser(ADMIN, password=password)
+        users.create_superuser(ADMIN, password=password)
         self.stdout.write(
             _(
                 "Created the user “%(name)s” with the password %(password)s – it is shown only this once.\n"
@@ -93,7 +91,7 @@ class Command(BaseCommand):
 
 
 def _static_fingerprint() -> str:
-    """A digest that changes with the static files of the installed apps and with where they go."""
+    """A digest that changes with the static files or with STATIC_ROOT."""
     digest = hashlib.sha256(str(settings.STATIC_ROOT).encode())
     for finder in get_finders():
         for name, storage in finder.list([]):

@@ -1,4 +1,4 @@
-"""manage.py rotate_keys: seal every stored secret with the newest key."""
+"""`manage.py rotate_keys`: encrypt all stored secrets with the first key."""
 
 import json
 from typing import Any
@@ -9,16 +9,16 @@ from vault import keys, secrets
 
 
 class Command(BaseCommand):
-    """Put a new key first in FIELD_ENCRYPTION_KEYS, run this, then take the old key out."""
+    """To replace a key, put the new one first in FIELD_ENCRYPTION_KEYS, run this, and remove the old one."""
 
     help = "Encrypt every stored token with the first key of FIELD_ENCRYPTION_KEYS."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """--json for scripts."""
+        """Add --json."""
         parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Rotate all, or say which key is missing and change nothing."""
+        """Rotate all secrets, or change nothing if a key is missing."""
         try:
             count = secrets.rotate_all()
         except keys.WrongKey as error:
@@ -26,5 +26,5 @@ class Command(BaseCommand):
         self.stdout.write(
             json.dumps({"rotated": count})
             if options["json"]
-            else f"{count} stored token(s) now use the newest key. Older keys can be taken out."
+            else f"{count} stored token(s) now use the newest key. Older keys can be removed."
         )

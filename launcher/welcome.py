@@ -1,6 +1,6 @@
-"""What happens once the pages answer: connect the sandbox, and say what to open. Run by the supervisor; no Django.
+"""Wait until the pages answer, connect the sandbox if there is one, and print what to open.
 
-python -m launcher.opening --port 8000 --admin NAME [--sandbox-port 8001 --data FOLDER]
+Imports no Django. Usage: python -m launcher.welcome --port 8000 --admin NAME [--sandbox-port 8001 --data FOLDER]
 """
 
 import argparse
@@ -15,19 +15,21 @@ from typing import Any
 
 from .processes import dying_with_parent
 
+# How long to wait until the pages answer.
 PAGES_SECONDS = 120
+# The demo's names for its connection and its site.
 CONNECTION = "Sandbox Navigatr"
 SITE = "Sandbox Moodle"
-# The course that is mapped for the demo, as people see it.
+# The full name of the demo's mapped course.
 DEMO_COURSE_NAME = "Safeguarding Essentials"
 
 
 class CommandFailed(Exception):
-    """A management command did not succeed; the text is its name and the last line that it said."""
+    """A management command failed; the message is its name and its last line of output."""
 
 
 def main() -> int:
-    """Wait, connect, say; returns the exit code."""
+    """Do all of it; return the exit code."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--admin", default="")
@@ -39,19 +41,19 @@ def main() -> int:
             print(f"Nothing answers at http://127.0.0.1:{port}/", flush=True)
             return 1
     if options.sandbox_port is None:
-        print(box(welcome(options.port, options.admin)), flush=True)
+        print(box(message(options.port, options.admin)), flush=True)
         return 0
     try:
         connect_sandbox(sandbox_port=options.sandbox_port, data=options.data)
     except CommandFailed as error:
         print(f"The sandbox could not be connected: {error}", flush=True)
         return 1
-    print(box(welcome(options.port, options.admin, options.sandbox_port)), flush=True)
+    print(box(message(options.port, options.admin, options.sandbox_port)), flush=True)
     return 0
 
 
 def wait_for_pages(port: int, *, seconds: float = PAGES_SECONDS) -> bool:
-    """Whether a web server on that loopback port gave any answer within that time."""
+    """Whether a web server on this loopback port answers within `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
@@ -68,15 +70,16 @@ def wait_for_pages(port: int, *, seconds: float = PAGES_SECONDS) -> bool:
 
 
 def connect_sandbox(*, sandbox_port: int, data: Path) -> None:
-    """Connect the portal to the sandbox and map one course, unless an earlier start has done so at this address.
+    """Connect the portal to the sandbox and map one course, unless an earlier start has done so.
 
     Raises CommandFailed.
     """
     from sandbox import demo
 
     moodle_url = f"http://127.0.0.1:{sandbox_port}/moodle"
-    note = data / "sandbox_connected"
-    if note.is_file() and note.read_text() == moodle_url and _is_connected(manage("status")):
+    # Holds the address of the sandbox that was connected last.
+    marker = data / "sandbox_connected"
+    if marker.is_file() and marker.read_text() == moodle_url and _is_connected(manage("status")):
         return
     manage(
         *("connect_navigatr", "--name", CONNECTION, "--environment", "staging", "--pat-stdin"),
@@ -90,7 +93,7 @@ def connect_sandbox(*, sandbox_port: int, data: Path) -> None:
         *("map_course", "--site", SITE, "--course", demo.DEMO_COURSE, "--connection", CONNECTION),
         *("--provider", str(demo.DEMO_PROVIDER_ID), "--badge", str(demo.DEMO_BADGE_ID)),
     )
-    note.write_text(moodle_url)
+    marker.write_text(moodle_url)
 
 
 def _is_connected(status: Mapping[str, Any]) -> bool:
@@ -99,23 +102,23 @@ def _is_connected(status: Mapping[str, Any]) -> bool:
 
 
 def manage(command: str, *arguments: str, stdin: str = "") -> dict[str, Any]:
-    """Run one management command and return its JSON; raises CommandFailed."""
-    done = subprocess.run(
+    """Run a management command and return its JSON. Raises CommandFailed."""
+    process = subprocess.run(
         [sys.executable, "manage.py", command, *arguments, "--json"],
         input=stdin,
         capture_output=True,
         text=True,
         preexec_fn=dying_with_parent(),
     )
-    if done.returncode != 0:
-        said = (done.stderr or done.stdout).strip().splitlines()
-        raise CommandFailed(f"{command}: {said[-1] if said else f'exit code {done.returncode}'}")
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+    if process.returncode != 0:
+        output = (process.stderr or process.stdout).strip().splitlines()
+        raise CommandFailed(f"{command}: {output[-1] if output else f'exit code {process.returncode}'}")
+    result: dict[str, Any] = json.loads(process.stdout)
+    return result
 
 
-def welcome(port: int, admin: str, sandbox_port: int | None = None) -> list[str]:
-    """The lines that tell a person what to open, what to do there, and how to sign in."""
+def message(port: int, admin: str, sandbox_port: int | None = None) -> list[str]:
+    """The lines that say what to open and how to sign in."""
     address = f"http://127.0.0.1:{port}"
     lines = [f"Courses and badges  {address}/courses/", f"Administration      {address}/admin/"]
     if admin:
@@ -134,7 +137,7 @@ def welcome(port: int, admin: str, sandbox_port: int | None = None) -> list[str]
 
 
 def box(lines: list[str]) -> str:
-    """The lines with a frame around them."""
+    """The lines in a frame."""
     width = max(map(len, lines))
     return "\n".join(
         ["┌" + "─" * (width + 2) + "┐", *(f"│ {line:<{width}} │" for line in lines), "└" + "─" * (width + 2) + "┘"]
