@@ -1,4 +1,4 @@
-"""What the second lab found out about Moodle 4.5 and 5.0 (FACTS-2.md, section 1), replayed through the client."""
+"""What was found out about Moodle 4.5 and 5.0 (docs/moodle-api.md), replayed through the client."""
 
 import json
 from collections.abc import Iterator
