@@ -16,6 +16,8 @@ from .client.functions import LEARNER_FEED, REPORT_FEED
 
 # The longest wait after polls that failed.
 LONGEST_PAUSE = timedelta(hours=1)
+# The limits of poll intervals.
+_INTERVALS = [MinValueValidator(timedelta(seconds=1)), MaxValueValidator(timedelta(days=1))]
 
 
 class Feed(models.TextChoices):
@@ -47,13 +49,13 @@ class MoodleSite(models.Model):
     poll_interval = models.DurationField(
         _("poll interval"),
         default=timedelta(minutes=1),
-        validators=[MinValueValidator(timedelta(seconds=1)), MaxValueValidator(timedelta(days=1))],
+        validators=_INTERVALS,
         help_text=_("How long to wait between two polls while nobody completes a course, as hours:minutes:seconds."),
     )
     busy_interval = models.DurationField(
         _("poll interval while busy"),
         default=timedelta(seconds=5),
-        validators=[MinValueValidator(timedelta(seconds=1)), MaxValueValidator(timedelta(days=1))],
+        validators=_INTERVALS,
         help_text=_(
             "How long to wait between two polls while people complete courses, as hours:minutes:seconds. Never longer "
             "than the interval above."

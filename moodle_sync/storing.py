@@ -1,7 +1,6 @@
 """Stores a batch: learners, completions, and how far the reading has come."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 
 from .client.errors import MoodleNotTracked
@@ -77,21 +76,11 @@ def is_same(stored: object, seen: object) -> bool:
     return stored == seen
 
 
-@dataclass
-class _Rows:
-    """Rows of completions sorted by what happens to them."""
-
-    new: list[Completion] = field(default_factory=list)
-    updated: list[Completion] = field(default_factory=list)
-    wanted: list[Completion] = field(default_factory=list)
-    changed: list[int] = field(default_factory=list)
-    again: list[int] = field(default_factory=list)
-
-
 def _store_completions(poll: Poll, batch: Batch, completed: Completed, learners: dict[int, Learner]) -> Stored:
     """Create or update a row for each completion, except for those of erased learners."""
     known = _known_rows(completed.seen, learners.values())
-    rows = _Rows()
+    before = {row.pk: (_values(row), _badge_facts(row)) for row in known.values()}
+    new, updated, wanted, again = [], [], [], []
     for seen in completed.seen:
         learner = learners[seen.user_id]
         if learner.erased_at is not None:
@@ -100,19 +89,24 @@ def _store_completions(poll: Poll, batch: Batch, completed: Completed, learners:
         if row is None:
             row = Completion(course=seen.course, learner=learner, seen_at=poll.now, confirmed_at=poll.now)
             row.completed_at, row.time_source = seen.completed_at, seen.source
-            _set_facts(poll, row, completed, seen.key)
-            rows.new.append(row)
+            new.append(row)
         else:
             # on_stored needs the course's site and the learner: this avoids a query for each row.
             row.course, row.learner = seen.course, learner
-            _update(poll, batch, completed, seen, row, rows)
+            updated.append(row)
+            if _set_time(row, seen):
+                again.append(row.pk)
+            if seen.shown:
+                _confirm(poll, row)
+        _set_facts(poll, row, completed, seen.key)
         if poll.wanted[seen.course.pk].wants(row.last_completed_at) and row.undone_at is None:
-            rows.wanted.append(row)
+            wanted.append(row)
+    changed = [row.pk for row in updated if batch.ask_all or _badge_facts(row) != before[row.pk][1]]
     # Badges that wait for an answer are looked at again even without a change, in case a change was missed.
     asked_learners = [row.learner_id for row in known.values()] if batch.ask_all else []
-    Completion.objects.bulk_create(rows.new)
-    Completion.objects.bulk_update(rows.updated, COMPLETION_FIELDS)
-    return Stored(rows.wanted, len(rows.new), asked_learners, rows.changed, rows.again)
+    Completion.objects.bulk_create(new)
+    Completion.objects.bulk_update([row for row in updated if _values(row) != before[row.pk][0]], COMPLETION_FIELDS)
+    return Stored(wanted, len(new), asked_learners, changed, again)
 
 
 def _known_rows(batch: Sequence[Seen], learners: Collection[Learner]) -> dict[Key, Completion]:
@@ -120,24 +114,6 @@ def _known_rows(batch: Sequence[Seen], learners: Collection[Learner]) -> dict[Ke
         course__in={seen.course.pk for seen in batch}, learner__in=[row.pk for row in learners]
     ).select_related("learner")
     return {(row.course_id, row.learner.moodle_id): row for row in rows}
-
-
-def _update(poll: Poll, batch: Batch, completed: Completed, seen: Seen, row: Completion, rows: _Rows) -> None:
-    """Update a stored completion, and sort it into `rows` by what changed."""
-    values_before, badge_facts_before = _values(row), _badge_facts(row)
-    if is_again(row, seen):
-        _set_time(row, seen)
-        if row.completed_again_at is not None:
-            rows.again.append(row.pk)
-    elif row.implausible and seen.completed_at is not None and not seen.doubtful:
-        row.completed_at, row.time_source = seen.completed_at, seen.source
-    if seen.shown:
-        _confirm(poll, row)
-    _set_facts(poll, row, completed, seen.key)
-    if _values(row) != values_before:
-        rows.updated.append(row)
-    if batch.ask_all or _badge_facts(row) != badge_facts_before:
-        rows.changed.append(row.pk)
 
 
 def _values(row: Completion) -> dict[str, object]:
@@ -149,12 +125,17 @@ def _badge_facts(row: Completion) -> tuple[object, ...]:
     return row.undone_at is not None, row.implausible, row.score, row.score_hidden
 
 
-def _set_time(row: Completion, seen: Seen) -> None:
-    """Set a later time. A badge may state the stored time already, so that one is kept."""
-    if row.completed_at is None:
-        row.completed_at, row.time_source = seen.completed_at, seen.source
-    else:
+def _set_time(row: Completion, seen: Seen) -> bool:
+    """Set the time of a later completion, or correct an implausible one; returns whether it was completed again.
+
+    A known time is kept, since a badge may state it, and the later time is set beside it.
+    """
+    is_later = is_again(row, seen)
+    if is_later and row.completed_at is not None:
         row.completed_again_at = seen.completed_at
+    elif is_later or (row.implausible and seen.completed_at is not None and not seen.doubtful):
+        row.completed_at, row.time_source = seen.completed_at, seen.source
+    return is_later and row.completed_again_at is not None
 
 
 def _confirm(poll: Poll, row: Completion) -> None:

@@ -82,20 +82,28 @@ def _without_tags_of_languages(stored: str) -> str:
 
 def plain_text(html: str) -> str:
     """The text of a piece of HTML: tags removed, entities decoded once, stripped."""
-    text = _Text()
     try:
-        text.feed(html)
-        text.close()
+        return ParsedHtml(html).text.strip()
     except AssertionError:
-        # Python's parser raises this for text such as "<![x".
         return unescape(html).strip()
-    return text.text.strip()
 
 
-class _Text(HTMLParser):
-    def __init__(self) -> None:
+class ParsedHtml(HTMLParser):
+    """The text of a piece of HTML, with entities decoded once, and the addresses of its links.
+
+    Raises AssertionError, as Python's parser does, for text such as "<![x".
+    """
+
+    def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
+        self.hrefs: list[str] = []
         self.text = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "a":
+            self.hrefs.append(dict(attrs).get("href") or "")
 
     def handle_data(self, data: str) -> None:
         self.text += data

@@ -33,14 +33,12 @@ class MoodleFinding:
         return self.text.format(**self.values)
 
 
-def refusal(slug: str, error: MoodleError, *, lost: str = "", advice: str = "", needed: bool = True) -> MoodleFinding:
+def refusal(slug: str, error: MoodleError, *, lost: str = "", advice: str = "") -> MoodleFinding:
     """The finding of a call that failed.
 
     `lost` says what the portal cannot do without the answer. `advice` replaces the advice of the error.
     """
     values: dict[str, str | int] = {"advice": advice or error.advice, "error": str(error)}
     if not lost:
-        return MoodleFinding(slug, False, gettext_noop("{advice} ({error})"), values, needed=needed)
-    return MoodleFinding(
-        slug, False, gettext_noop("{lost} {advice} ({error})"), {"lost": lost, **values}, needed=needed
-    )
+        return MoodleFinding(slug, False, gettext_noop("{advice} ({error})"), values)
+    return MoodleFinding(slug, False, gettext_noop("{lost} {advice} ({error})"), {"lost": lost, **values})

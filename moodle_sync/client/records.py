@@ -261,7 +261,8 @@ class LearnerFacts:
 class Report:
     """A custom report that the account is in the audience of.
 
-    `unique_rows` and `conditions` (Moodle's own keys and values) are None if the answer does not hold them.
+    `source` is the PHP class that its rows come from. `unique_rows` and `conditions` (Moodle's own keys and
+    values) are None if the answer does not hold them.
     """
 
     id: int
@@ -298,16 +299,6 @@ class ReportPage:
     headers: list[str]
     rows: list[list[str | None]]
     total: int
-
-    @property
-    def name(self) -> str:
-        """The report's present name, which may have changed since the report was listed."""
-        return self.details.name
-
-    @property
-    def source(self) -> str:
-        """The PHP class that the report's rows come from."""
-        return self.details.source
 
     @classmethod
     def from_json(cls, data: object, *, page: int) -> Self:

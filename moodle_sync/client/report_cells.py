@@ -10,10 +10,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from html.parser import HTMLParser
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
-from .course_names import plain_text
+from .course_names import ParsedHtml, plain_text
 from .errors import ReportLayoutChanged
 from .records import Report, ReportPage
 from .translation import gettext_noop
@@ -48,19 +47,9 @@ SMALLEST_SAMPLE = 3
 _COURSE_PAGES = ("/course/view.php",)
 _USER_PAGES = ("/user/profile.php", "/user/view.php")
 _MONTH_NAMES = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-]
+    "january", "february", "march", "april", "may", "june",
+    "july", "august", "september", "october", "november", "december",
+]  # fmt: skip
 # Numbers of months by their names, whole or in three letters.
 _MONTHS = {name[:length]: number for number, name in enumerate(_MONTH_NAMES, start=1) for length in (3, len(name))}
 # A time of day, with or without AM or PM. \s also matches the no-break space that newer PHP writes before them.
@@ -132,10 +121,11 @@ class ReadPage:
 
 def matching_reports(reports: Iterable[Report]) -> list[Report]:
     """The reports with the agreed name and source, oldest first. Moodle's names of reports are not unique."""
-    return sorted(
-        (report for report in reports if report.name.strip() == AGREED_NAME and report.source == AGREED_SOURCE),
-        key=lambda report: report.id,
-    )
+    return sorted(filter(_is_agreed, reports), key=lambda report: report.id)
+
+
+def _is_agreed(report: Report) -> bool:
+    return report.name.strip() == AGREED_NAME and report.source == AGREED_SOURCE
 
 
 def parse_page(page: ReportPage, *, site_urls: Collection[str]) -> ReadPage:
@@ -145,7 +135,7 @@ def parse_page(page: ReportPage, *, site_urls: Collection[str]) -> ReadPage:
     ReportLayoutChanged if name, source or columns are not the agreed ones, or if none of the first rows of the first
     page can be read (three rows or more, or any number of rows that all link to another site).
     """
-    if page.name.strip() != AGREED_NAME or page.source != AGREED_SOURCE:
+    if not _is_agreed(page.details):
         raise ReportLayoutChanged("its name or source is not the agreed one")
     warnings = _check_titles(page.headers)
     condition = _completed_condition(page.details)
@@ -240,24 +230,6 @@ class _ForeignLink(ValueError):
     """A link that leads to another site."""
 
 
-class _Link(HTMLParser):
-    """The links of a cell, and its text with entities decoded once."""
-
-    def __init__(self, cell: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.hrefs: list[str] = []
-        self.text = ""
-        self.feed(cell)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "a":
-            self.hrefs.append(dict(attrs).get("href") or "")
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
 @lru_cache(maxsize=500)
 def _linked_course(cell: str, sites: tuple[SplitResult, ...]) -> tuple[int, str]:
     """The course's id and name. Cached, since thousands of rows repeat the cell; cells of people are not cached."""
@@ -267,9 +239,8 @@ def _linked_course(cell: str, sites: tuple[SplitResult, ...]) -> tuple[int, str]
 def _linked(cell: str, sites: tuple[SplitResult, ...], pages: tuple[str, ...], what: str) -> tuple[int, str]:
     """The id in the only link of a cell, and the text of the cell."""
     try:
-        link = _Link(cell)
+        link = ParsedHtml(cell)
     except AssertionError:
-        # Python's parser raises this for text such as "<![x".
         raise ValueError(f"{what} is not a link") from None
     if len(link.hrefs) != 1:
         raise ValueError(f"{what} is not a link")
@@ -281,7 +252,7 @@ def _linked_person(cell: str, sites: tuple[SplitResult, ...]) -> int:
     start = _OPENING_LINK.match(cell)
     if start is None:
         raise ValueError("person is not a link")
-    hrefs = _Link(start[0]).hrefs
+    hrefs = ParsedHtml(start[0]).hrefs
     if len(hrefs) != 1:
         raise ValueError("person is not a link")
     return _linked_id(hrefs[0], sites, _USER_PAGES, "person")

@@ -15,7 +15,8 @@ import pytest
 import requests
 import responses
 
-from moodle_sync.client import BATCH_SIZE, LARGEST_ANSWER, MoodleClient, flatten, normalise_url
+from moodle_sync.client import MoodleClient, normalise_url
+from moodle_sync.client.connection import LARGEST_ANSWER, flatten
 from moodle_sync.client.errors import (
     ERRORCODES,
     MoodleError,
@@ -32,6 +33,7 @@ from moodle_sync.client.errors import (
     MoodleUnreadable,
     ReportLayoutChanged,
 )
+from moodle_sync.client.questions import BATCH_SIZE
 from moodle_sync.client.records import CompletionStatus, EnrolledUser, Grade, LearnerFacts, User
 from tests.moodle_sync.recordings import (
     SERVER,
@@ -137,9 +139,9 @@ ERRORS = [
     ("error_param_unexpected", MoodleUnexpected, "invalidparameter", "fault of the portal"),
     ("error_param_scalar_for_list", MoodleUnexpected, "invalidparameter", "fault of the portal"),
     ("error_enrolled_users_bad_sortby", MoodleUnexpected, "invalidparameter", "fault of the portal"),
-    ("error_completion_unknown_course", MoodleGone, "invalidrecord", "does not exist"),
-    ("error_grade_items_unknown_course", MoodleGone, "invalidrecord", "does not exist"),
-    ("error_report_unknown_id", MoodleGone, "invalidrecord", "does not exist"),
+    ("error_completion_unknown_course", MoodleGone, "invalidrecord", "no longer exists"),
+    ("error_grade_items_unknown_course", MoodleGone, "invalidrecord", "no longer exists"),
+    ("error_report_unknown_id", MoodleGone, "invalidrecord", "no longer exists"),
     ("error_completion_unknown_user", MoodleLearnerGone, "invaliduser", "deleted"),
     ("error_completion_deleted_account", MoodleLearnerGone, "userdeleted", "deleted"),
     ("error_course_not_accessible", MoodleNotAllowed, "requireloginerror", "moodle/course:view"),
@@ -165,7 +167,7 @@ ERRORS = [
     ("error_usernotfullysetup_completion", MoodleTokenRefused, "usernotfullysetup", "every required field"),
     ("error_users_by_id_tag_in_a_name", MoodleUnreadable, "invalidresponse", "something like <Test>"),
     ("error_users_by_id_only_deleted_account", MoodleLearnerGone, "invaliduser", "deleted"),
-    ("error_users_by_id_deleted_account_50", MoodleSomethingGone, "invalidrecordunknown", "does not exist"),
+    ("error_users_by_id_deleted_account_50", MoodleSomethingGone, "invalidrecordunknown", "no longer exists"),
     ("lifecycle_completion_unconfirmed", MoodleNotTracked, "usernotconfirmed", "Confirm it"),
     ("separate_groups_completion_status", MoodleNotAllowed, "accessdenied", "accessallgroups"),
     ("separate_groups_grade_items", MoodleNotAllowed, "notingroup", "accessallgroups"),
@@ -663,8 +665,8 @@ def test_courses_raise_what_concerns_the_whole_site(
 
 # What may stand in one row of a list, and what is said of it.
 ODD_COURSES: list[tuple[dict[str, Any], str]] = [
-    ({"id": 2**63}, "a number of Moodle's expected for id"),
-    ({"id": 0}, "a number of Moodle's expected for id"),
+    ({"id": 2**63}, "an id expected for id"),
+    ({"id": 0}, "an id expected for id"),
     ({"id": "7"}, "a whole number expected for id"),
     ({"id": True}, "a whole number expected for id"),
     ({"fullname": None}, "a text expected for fullname"),
@@ -726,7 +728,7 @@ def test_a_missing_e_mail_is_none_and_an_empty_first_name_is_empty(
     answer_with(moodle, "silent_no_email_missing_viewuseridentity")
     answer_json(moodle, [{"id": 13, "fullname": " Ferrari", "firstname": "", "lastname": "Ferrari", "email": ""}])
     assert {user.email for user in client.enrolled_users(2)} == {None}
-    assert client.enrolled_users(2) == [EnrolledUser(13, " Ferrari", "", "Ferrari", "")]
+    assert client.enrolled_users(2) == [EnrolledUser(13, "", "Ferrari", "")]
 
 
 ODD_PEOPLE: list[tuple[Any, str | int]] = [
@@ -759,7 +761,7 @@ def test_texts_that_are_null_cost_nothing(moodle: responses.RequestsMock, client
     nothing = {"id": 4, "fullname": None, "firstname": None, "lastname": None, "email": None}
     for _ in range(2):
         answer_json(moodle, [nothing])
-    assert client.enrolled_users(2) == [EnrolledUser(4, "", None, None, None)]
+    assert client.enrolled_users(2) == [EnrolledUser(4, None, None, None)]
     assert client.users([4]) == {4: User(4, None, None, None, suspended=False)}
     assert client.oddities == []
 
@@ -1032,7 +1034,7 @@ def test_a_report_page_keeps_its_cells_as_they_came(
     assert page.headers == recorded["data"]["headers"]
     assert page.rows == [row["columns"] for row in recorded["data"]["rows"]]
     assert page.total == recorded["data"]["totalrowcount"]
-    assert (page.name, page.source) == ("Navigatr badge feed", recorded["details"]["source"])
+    assert (page.details.name, page.details.source) == ("Navigatr badge feed", recorded["details"]["source"])
     assert page.details.timemodified == datetime.fromtimestamp(recorded["details"]["timemodified"], UTC)
     assert page.page == 3
 
