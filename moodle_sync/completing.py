@@ -29,13 +29,13 @@ SAMPLE = 25
 class Completed:
     """A batch of completions with what Moodle said about them.
 
-    `facts` has the answers by key; `asked` has the keys of the completions that were asked about in this step. A feed
-    may have asked about others before.
+    `facts` has the answers by key; `asked_keys` has the keys of the completions that were asked about in this step.
+    A feed may have asked about others before.
     """
 
     seen: list[Seen]
     facts: dict[Key, LearnerFacts]
-    asked: set[Key]
+    asked_keys: set[Key]
 
 
 def complete_new(poll: Poll, batch: Batch) -> Completed:
@@ -79,7 +79,7 @@ def _stored(poll: Poll, batch: Collection[Seen]) -> dict[Key, Completion]:
 
 
 def _is_new(poll: Poll, batch: Batch, seen: Seen, row: Completion | None) -> bool:
-    """Whether Moodle is asked about it: it counts and is not stored, is no longer undone, or is a later completion."""
+    """Whether Moodle is asked about it: it counts and has no score yet, was undone before, or is a later completion."""
     wanted = poll.wanted[seen.course.pk]
     if row is None:
         # Without a reliable time it may count if Moodle's filter says that it is not older than `since`.
@@ -137,10 +137,10 @@ def _ask_about(poll: Poll, batch: list[Seen], needed: frozenset[str]) -> dict[Ke
     return facts_by_key
 
 
-def _check_zone(poll: Poll, asked: list[Seen], facts: dict[Key, LearnerFacts]) -> None:
+def _check_zone(poll: Poll, batch: list[Seen], facts: dict[Key, LearnerFacts]) -> None:
     """Doubt the site's time zone if times of the report differ from exact ones as two zones do."""
     zone = zone_named(poll.state.zone)
-    for seen in asked:
+    for seen in batch:
         status = facts[seen.key].status
         if seen.source == Completion.TimeSource.REPORT and isinstance(status, CompletionStatus):
             poll.zone_doubted = poll.zone_doubted or shows_another_zone(seen, status, zone)

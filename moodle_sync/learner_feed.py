@@ -176,8 +176,8 @@ def _ask(
     left_out = set(course.untracked) | poll.erased_among([user.id for user in users])
     if not course.asks_everybody:
         left_out |= set(known)
-    asked = [user.id for user in users if user.id not in left_out]
-    answers = poll.client.completion_statuses(course.moodle_id, asked, batch=BATCH in poll.functions)
+    ids = [user.id for user in users if user.id not in left_out]
+    answers = poll.client.completion_statuses(course.moodle_id, ids, batch=BATCH in poll.functions)
     for user_id, answer in answers.items():
         if isinstance(answer, MoodleError):
             poll.problem(course, answer, user_id)

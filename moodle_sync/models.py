@@ -139,7 +139,7 @@ class MoodleSiteState(models.Model):
     # The results of the last check.
     checked_at = models.DateTimeField(_("last checked"), null=True)
     findings = models.JSONField(_("last findings"), default=list)
-    wwwroot = models.URLField(_("address as Moodle names it"), max_length=500, blank=True)
+    wwwroot = models.URLField(_("Moodle's own address"), max_length=500, blank=True)
     functions = models.JSONField(default=list)
     feed = models.CharField(_("feed"), max_length=1, choices=Feed, blank=True)
     report_id = models.PositiveBigIntegerField(null=True)
@@ -152,7 +152,7 @@ class MoodleSiteState(models.Model):
     # The question to an admin whether this is still the same Moodle, or "". Polls wait for the answer.
     doubt = models.TextField(_("question"), blank=True)
     confirmed_at = models.DateTimeField(_("confirmed as the same Moodle"), null=True)
-    # True from that answer until everything has been read once: changes raise no question.
+    # True from that answer until everything has been read once. Changes then raise no question.
     accepts_changes = models.BooleanField(default=False)
     # Known learners that changed since the last full reading; those whose whole name and address changed at once.
     people_changed = models.PositiveIntegerField(default=0)
@@ -163,12 +163,12 @@ class MoodleSiteState(models.Model):
     )
     looked_back_at = models.JSONField(default=dict)
     read_whole_at = models.DateTimeField(_("last full reading"), null=True)
-    # Polls. `pace` is the present interval between two of them.
+    # Polls. `pace` is the current interval between two of them.
     polling_until = models.DateTimeField(null=True)
     last_poll_at = models.DateTimeField(_("last poll"), null=True)
     last_poll_took = models.DurationField(_("last poll took"), null=True)
     next_poll_at = models.DateTimeField(_("next poll"), null=True, db_index=True)
-    pace = models.DurationField(_("present poll interval"), null=True)
+    pace = models.DurationField(_("current poll interval"), null=True)
     failures = models.PositiveIntegerField(_("polls failed in a row"), default=0)
     error = models.TextField(_("what is wrong"), blank=True)
 
@@ -253,7 +253,9 @@ class Learner(models.Model):
     email = models.CharField(_("e-mail address"), max_length=255, blank=True)
     email_key = models.CharField(max_length=255, blank=True, editable=False, db_index=True)
     names_hidden = models.BooleanField(
-        _("names hidden"), default=False, help_text=_("Moodle leaves out the name or the address for want of a right.")
+        _("names hidden"),
+        default=False,
+        help_text=_("Moodle leaves out the name or the address because a capability is missing."),
     )
     deleted = models.BooleanField(_("deleted in Moodle"), default=False)
     suspended = models.BooleanField(_("suspended in Moodle"), default=False)
@@ -306,7 +308,7 @@ class Completion(models.Model):
         REPORT = "report", _("Moodle's report, to the minute")
         CRITERIA = "criteria", _("the last completed criterion")
         SEEN = "seen", _("when the portal first saw it; Moodle has no exact time")
-        UNKNOWN = "unknown", _("unknown; it was there before the portal looked")
+        UNKNOWN = "unknown", _("unknown; completed before the portal first read the course")
 
     # Without an index, since one of the indexes below begins with this column.
     course = models.ForeignKey(

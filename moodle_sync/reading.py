@@ -22,11 +22,11 @@ from .models import Completion, Course, MoodleSite, MoodleSiteState
 
 # Stored completions in one batch.
 STORED_PER_BATCH = 500
-# What the end of a full reading sets in the site's state: changes raise questions again, and are counted anew.
+# What the end of a full reading sets in the site's state: changes raise questions again and are counted from zero.
 END_OF_A_FULL_READING = {"accepts_changes": False, "people_changed": 0, "strangers": 0}
 # Errors that concern one learner. They are no problem of the site.
 ABOUT_THE_LEARNER = (MoodleNotTracked, MoodleLearnerGone, MoodleSomethingGone)
-# Errors that every learner of the course would meet.
+# Errors that concern a whole course.
 ABOUT_THE_COURSE = (MoodleGone, MoodleNotAllowed, MoodleNoCriteria)
 
 

@@ -161,7 +161,7 @@ def _set_facts(poll: Poll, row: Completion, completed: Completed, key: Key) -> N
     elif isinstance(status, CompletionStatus | MoodleNotTracked):
         # Learners who left the course after completing it, or are not confirmed yet, still get the badge.
         row.undone_at = None
-    if key not in completed.asked:
+    if key not in completed.asked_keys:
         return
     row.confirmed_at = poll.now
     row.score_read_at = poll.now

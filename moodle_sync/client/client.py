@@ -172,19 +172,19 @@ class MoodleClient(MoodleConnection):
         found: dict[int, User | MoodleError] = {}
         waiting = [list(chunk) for chunk in _chunks(ids, MOST_VALUES)]
         while waiting:
-            asked = waiting.pop()
-            params = {"field": "id", "values": asked}
+            chunk = waiting.pop()
+            params = {"field": "id", "values": chunk}
             try:
                 users = self.ask(functions.USERS, params, self.tolerant(None, "user", User.from_json))
             except MoodleError as error:
                 if not spoils_list(error):
                     raise
-                if len(asked) == 1:
-                    found[asked[0]] = error
+                if len(chunk) == 1:
+                    found[chunk[0]] = error
                 else:
-                    waiting += [asked[: len(asked) // 2], asked[len(asked) // 2 :]]
+                    waiting += [chunk[: len(chunk) // 2], chunk[len(chunk) // 2 :]]
             else:
-                found.update((user.id, user) for user in users if user.id in asked)
+                found.update((user.id, user) for user in users if user.id in chunk)
         return found
 
     def completion_status(self, course_id: int, user_id: int) -> CompletionStatus:
@@ -200,13 +200,13 @@ class MoodleClient(MoodleConnection):
         One call for each learner; with `batch` one for 50 learners, and one more for each learner with an error.
         Raises an error that concerns the whole course or site.
         """
-        asked = list(user_ids)
-        questions = [learner_question(functions.COMPLETION, course_id, user_id) for user_id in asked]
+        ids = list(user_ids)
+        questions = [learner_question(functions.COMPLETION, course_id, user_id) for user_id in ids]
         answers = ask_each(self, questions, size=BATCH_SIZE if batch else 1)
         for answer in answers:
             if isinstance(answer, MoodleError) and concerns_course(answer):
                 raise answer
-        return dict(zip(asked, answers, strict=True))
+        return dict(zip(ids, answers, strict=True))
 
     def learner_facts(
         self, pairs: Iterable[tuple[int, int]], *, available: Collection[str], grades: bool
@@ -220,9 +220,9 @@ class MoodleClient(MoodleConnection):
         """
         wanted = [functions.COMPLETION, functions.GRADES] if grades else [functions.COMPLETION]
         per_learner = [function for function in wanted if function in available]
-        for asked in _chunks(pairs, BATCH_SIZE // max(len(per_learner), 1)):
-            questions = [learner_question(function, *pair) for pair in asked for function in per_learner]
-            ids = list(dict.fromkeys(user_id for _course_id, user_id in asked))
+        for chunk in _chunks(pairs, BATCH_SIZE // max(len(per_learner), 1)):
+            questions = [learner_question(function, *pair) for pair in chunk for function in per_learner]
+            ids = list(dict.fromkeys(user_id for _course_id, user_id in chunk))
             # Last, since a batch ends with the first failure, and one account may spoil the list.
             accounts = [accounts_question(ids)] if functions.USERS in available else []
             size = BATCH_SIZE + len(accounts) if functions.BATCH in available else 1
@@ -235,7 +235,7 @@ class MoodleClient(MoodleConnection):
                     user=users.get(user_id),
                     grade=by_question.get((functions.GRADES, course_id, user_id)),
                 )
-                for course_id, user_id in asked
+                for course_id, user_id in chunk
             }
 
     def _each_account(

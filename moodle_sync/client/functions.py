@@ -29,8 +29,7 @@ LEARNER_FEED = "B"
 class Need:
     """Why the service should contain a function.
 
-    `feed` cannot work without the function; it is "" where both feeds can. `loss` tells an admin what is missing
-    without it.
+    `feed` is the feed that cannot work without the function, or "". `loss` tells an admin what is missing without it.
     """
 
     function: str

@@ -46,7 +46,7 @@ class Inspection:
     `feed` is REPORT_FEED, LEARNER_FEED, or "" if neither can work now. `clock_skew` is how far Moodle's clock is ahead
     of ours; a difference below 5 seconds is zero. `zone` is the time zone of the report's times, "" if unknown.
 
-    `failure` is the error because of which the site as a whole could not be read. Then `info` and `report` are None and
+    `failure` is the error that stopped the check, if the whole site failed. Then `info` and `report` are None and
     `feed` is "".
     """
 

@@ -33,7 +33,7 @@ SAMPLE_COURSES_BY_ID = 2
 SAMPLE_USERS = 100
 # Rows of the report whose times are compared with exact times, if the time zone of the report is unknown.
 SAMPLE_TIMES = 3
-# Errorcodes for a course with separate groups of which the account is in none.
+# Errorcodes for a course with separate groups, if the account is in none of them.
 _GROUPS_REFUSED = ("accessdenied", "notingroup")
 # Errorcodes for a course that the account may not see.
 _COURSE_REFUSED = ("requireloginerror", "errorcoursecontextnotvalid")
@@ -119,13 +119,13 @@ class PeopleCheck:
 
     def _courses(self) -> list[Course]:
         """A few visible courses with completion tracking: those of the report's rows, or else any."""
-        asked = list(dict.fromkeys(row.course_id for row in self._rows))[:SAMPLE_COURSES_BY_ID]
+        ids = list(dict.fromkeys(row.course_id for row in self._rows))[:SAMPLE_COURSES_BY_ID]
         try:
-            courses = self._client.courses(ids=asked or None)
+            courses = self._client.courses(ids=ids or None)
         except MoodleError as error:
             self._extra(self._refused("courses", error))
             return []
-        self._hidden_ids = set(asked) - {course.id for course in courses}
+        self._hidden_ids = set(ids) - {course.id for course in courses}
         if self._hidden_ids:
             message = gettext_noop(
                 "The report shows learners of courses that the account cannot see because they are hidden: {ids}. Give "

@@ -54,7 +54,7 @@ class Question:
 
     @property
     def scope(self) -> tuple[str, int | None]:
-        """The function and the course: questions of one scope meet the same errors about the course."""
+        """The function and the course: an error about the course concerns all questions of one scope."""
         return self.function, self.course_id
 
     @property
@@ -90,8 +90,8 @@ def ask_each(connection: MoodleConnection, questions: Sequence[Question], *, siz
     answers: list[Any] = [None] * len(questions)
     waiting = list(range(len(questions)))
     while waiting:
-        asked = [questions[number] for number in waiting[:size]]
-        received = _batch(connection, asked) if size > 1 else [_single(connection, asked[0])]
+        batch = [questions[number] for number in waiting[:size]]
+        received = _batch(connection, batch) if size > 1 else [_single(connection, batch[0])]
         for number, answer in zip(waiting, received, strict=False):
             answers[number] = answer
         last, waiting = waiting[len(received) - 1], waiting[len(received) :]

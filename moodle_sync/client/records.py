@@ -215,7 +215,7 @@ class Grade:
             return cls(share=None, total_missing=True)
         learner = as_object(learners[0], "a learner's grades")
         if _integer(learner, "userid") != user_id:
-            raise ValueError("the grades of the learner asked for expected")
+            raise ValueError("the grades of the right learner expected")
         items = (as_object(item, "a grade item") for item in as_list(learner.get("gradeitems"), "gradeitems"))
         total = next((item for item in items if item.get("itemtype") == "course"), None)
         if total is None:
