@@ -28,7 +28,7 @@ MOST_EXAMPLES = 3
 
 
 class AnotherMoodle(Exception):
-    """The site may be another Moodle. The text is the question to an admin; nothing of the reading was stored."""
+    """The site may be another Moodle. The text is the question to an admin. What raised it was not stored."""
 
 
 def address_of(url: str) -> str:

@@ -17,8 +17,9 @@ from .client.report_cells import matching_reports
 from .models import Course, Feed, MoodleSite, MoodleSiteState
 from .storing import fitting
 
+# How often a site is checked.
 CHECK_EVERY = timedelta(days=1)
-# While something is wrong.
+# How often while something is wrong.
 CHECK_AGAIN_EVERY = timedelta(hours=1)
 # The finding that the time zone of the report has changed.
 ZONE_CHANGED = "zone-changed"
@@ -118,9 +119,9 @@ def _concerns_report(check: str) -> bool:
 def check_is_due(state: MoodleSiteState, client: MoodleClient, now: datetime) -> bool:
     """Whether the site is to be checked. Raises MoodleError.
 
-    Once a day, and while there is no usable feed. Once an hour while the zone of the report's times is unknown, or
-    while a finding is wrong that somebody may correct. While the site is read learner by learner, also when the report
-    has changed.
+    Once a day, and in every poll while there is no usable feed. Once an hour while the zone of the report's times is
+    unknown, a finding is wrong that somebody may correct, or the site is read learner by learner; in the last case also
+    when the report has changed.
     """
     if not state.feed or state.checked_at is None or state.checked_at <= now - CHECK_EVERY:
         return True

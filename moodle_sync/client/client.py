@@ -41,6 +41,7 @@ Item = TypeVar("Item")
 
 # Ids in one list: PHP's max_input_vars limits the number of form fields.
 MOST_VALUES = 200
+# Reports in one page of the list of reports.
 REPORTS_PER_PAGE = 100
 # A server that lists more pages than this makes them up.
 MOST_REPORT_PAGES = 100

@@ -28,8 +28,9 @@ LONGEST_TIMEOUT = 300
 CONNECT_TIMEOUT = 5
 # Bytes of one message that PHP prints before the answer.
 LONGEST_PHP_MESSAGE = 8192
-# Settings of a call: names as they are stored, or as people see them (filtered, as HTML).
+# The setting of a call that asks for names as they are stored.
 RAW = (("moodlewssettingraw", "1"),)
+# The setting that asks for names as people see them: filtered, as HTML.
 FILTERED = (("moodlewssettingfilter", "1"),)
 
 _SERVER = "/webservice/rest/server.php"

@@ -161,7 +161,7 @@ class PeopleCheck:
                 self._add(self._refused("participants", self._cause(error, course.id), course.id))
                 self.usable = False
                 return None
-            # Participants whose names Moodle does not let pass are not missing for want of a capability.
+            # Participants are skipped because of their names, not because of a missing capability.
             skipped = self._client.skipped_rows - skipped_before
             learners = [user for user in users if user.id not in course.contact_ids | {self._info.userid}]
             if learners:

@@ -34,17 +34,20 @@ AGREED_HEADERS = (
     "Time completed",
     "Grade",
 )
+# The place of the cell with the time.
 _TIME_COLUMN = AGREED_HEADERS.index("Time completed")
-# The agreed condition Completed = Yes, as Moodle writes it.
+# The key of the agreed condition Completed = Yes.
 COMPLETED_CONDITION = "completion:completed_operator"
+# Moodle's operator "Yes" of this condition.
 COMPLETED_YES = 1
 # If none of this many first rows can be read, the report has another layout.
 SAMPLE = 20
 # Fewer unreadable rows than this say nothing about the layout.
 SMALLEST_SAMPLE = 3
 
-# The pages that the links of courses and people lead to.
+# The pages that links of courses lead to.
 _COURSE_PAGES = ("/course/view.php",)
+# The pages that links of people lead to.
 _USER_PAGES = ("/user/profile.php", "/user/view.php")
 _MONTH_NAMES = [
     "january", "february", "march", "april", "may", "june",
@@ -54,7 +57,9 @@ _MONTH_NAMES = [
 _MONTHS = {name[:length]: number for number, name in enumerate(_MONTH_NAMES, start=1) for length in (3, len(name))}
 # A time of day, with or without AM or PM. \s also matches the no-break space that newer PHP writes before them.
 _CLOCK = r"(?P<hour>\d{1,2})[:.](?P<minute>\d{2})(?:[:.]\d{2})?\s*(?:(?P<half>[ap])\.?m\.?)?"
+# The hours that a clock with AM and PM shows.
 _HOURS_OF_HALF = range(1, 13)
+# The name of a weekday before a date.
 _DAY_NAME = r"(?:[a-z]+day|[a-z]{3})\.?,?\s+"
 # English dates as Moodle writes them ("Monday, 23 November 2026, 8:03 AM") or as a language customisation may write
 # them. Dates such as "1/07/26" are left out, since the month cannot be told from the day.
@@ -72,6 +77,7 @@ _OPENING_LINK = re.compile(r"\s*<a\s[^>]*>", re.IGNORECASE)
 _ID = re.compile(r"[1-9]\d{0,17}", re.ASCII)
 # The entities that Moodle's function s() writes. It does not escape the & of numeric entities in a name.
 _ESCAPED = re.compile(r"&(amp|lt|gt|quot|#039);")
+# The characters that these entities stand for.
 _CHARACTERS = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "#039": "'"}
 
 DATE_FORM = gettext_noop(
@@ -233,26 +239,19 @@ class _ForeignLink(ValueError):
 @lru_cache(maxsize=500)
 def _linked_course(cell: str, sites: tuple[SplitResult, ...]) -> tuple[int, str]:
     """The course's id and name. Cached, since thousands of rows repeat the cell; cells of people are not cached."""
-    return _linked(cell, sites, _COURSE_PAGES, "course")
-
-
-def _linked(cell: str, sites: tuple[SplitResult, ...], pages: tuple[str, ...], what: str) -> tuple[int, str]:
-    """The id in the only link of a cell, and the text of the cell."""
     try:
         link = ParsedHtml(cell)
     except AssertionError:
-        raise ValueError(f"{what} is not a link") from None
+        raise ValueError("course is not a link") from None
     if len(link.hrefs) != 1:
-        raise ValueError(f"{what} is not a link")
-    return _linked_id(link.hrefs[0], sites, pages, what), link.text.strip()
+        raise ValueError("course is not a link")
+    return _linked_id(link.hrefs[0], sites, _COURSE_PAGES, "course"), link.text.strip()
 
 
 def _linked_person(cell: str, sites: tuple[SplitResult, ...]) -> int:
     """The id in the link that the cell begins with. The name after it is ignored."""
     start = _OPENING_LINK.match(cell)
-    if start is None:
-        raise ValueError("person is not a link")
-    hrefs = ParsedHtml(start[0]).hrefs
+    hrefs = ParsedHtml(start[0]).hrefs if start else []
     if len(hrefs) != 1:
         raise ValueError("person is not a link")
     return _linked_id(hrefs[0], sites, _USER_PAGES, "person")
