@@ -46,7 +46,7 @@ def complete_new(poll: Poll, batch: Batch) -> Completed:
     stored. Raises MoodleError for what concerns the whole site.
     """
     unique = list({seen.key: seen for seen in batch.seen}.values())
-    stored = _stored(poll, unique)
+    stored = stored_rows(poll, unique)
     erased = poll.erased_among({seen.user_id for seen in unique})
     new = [
         seen
@@ -69,7 +69,8 @@ def _is_incomplete(facts: LearnerFacts) -> bool:
     return isinstance(facts.status, CompletionStatus) and not facts.status.completed
 
 
-def _stored(poll: Poll, batch: Collection[Seen]) -> dict[Key, Completion]:
+def stored_rows(poll: Poll, batch: Collection[Seen]) -> dict[Key, Completion]:
+    """The stored completions of these learners in these courses, with their learners."""
     rows = Completion.objects.filter(
         course__in={seen.course.pk for seen in batch},
         learner__site=poll.site,

@@ -1,11 +1,11 @@
 """Stores a batch: learners, completions, and how far the reading has come."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 from .client.errors import MoodleNotTracked
 from .client.records import CompletionStatus, Grade, LearnerFacts, User
-from .completing import Completed, Key, is_again
+from .completing import Completed, Key, is_again, stored_rows
 from .deletion import account_is_deleted, course_is_deleted, has_deleted_address
 from .models import Completion, Course, Learner, MoodleSiteState
 from .reading import Batch, Poll, Seen, Stored
@@ -78,7 +78,7 @@ def is_same(stored: object, seen: object) -> bool:
 
 def _store_completions(poll: Poll, batch: Batch, completed: Completed, learners: dict[int, Learner]) -> Stored:
     """Create or update a row for each completion, except for those of erased learners."""
-    known = _known_rows(completed.seen, learners.values())
+    known = stored_rows(poll, completed.seen)
     before = {row.pk: (_values(row), _badge_facts(row)) for row in known.values()}
     new, updated, wanted, again = [], [], [], []
     for seen in completed.seen:
@@ -107,13 +107,6 @@ def _store_completions(poll: Poll, batch: Batch, completed: Completed, learners:
     Completion.objects.bulk_create(new)
     Completion.objects.bulk_update([row for row in updated if _values(row) != before[row.pk][0]], COMPLETION_FIELDS)
     return Stored(wanted, len(new), asked_learners, changed, again)
-
-
-def _known_rows(batch: Sequence[Seen], learners: Collection[Learner]) -> dict[Key, Completion]:
-    rows = Completion.objects.filter(
-        course__in={seen.course.pk for seen in batch}, learner__in=[row.pk for row in learners]
-    ).select_related("learner")
-    return {(row.course_id, row.learner.moodle_id): row for row in rows}
 
 
 def _values(row: Completion) -> dict[str, object]:

@@ -197,7 +197,11 @@ class MoodleConnection:
                 raise too_many_values(function, answer.status) from None
         if has_php_message and readable:
             self.oddities.append((_PHP_PRINTS, {}))
-        if error := from_answer(function, data, answer.status) or _status_error(function, answer, empty=not body):
+        retry_after = answer.headers.get("Retry-After", "")
+        error = from_answer(function, data, answer.status) or from_status(
+            function, answer.status, empty=not body, retry_after=retry_after, now=datetime.now(UTC)
+        )
+        if error:
             raise error
         if not readable:
             raise _unreadable(function, answer.status, body, is_json=is_json, has_php_message=has_php_message)
@@ -225,7 +229,9 @@ class MoodleConnection:
                 self.server_time = parse_http_date(answer.headers.get("Date"))
                 return answer, answer.body()
         except AnswerTooLarge:
-            raise _too_large(function, answer.status) from None
+            raise MoodleUnexpected(
+                function, status=answer.status, failure="answer over 20 MB", advice=_TOO_LARGE
+            ) from None
         except WireFailure as failure:
             if failure.tls:
                 raise MoodleUnavailable(function, failure="TLS certificate refused", advice=_CERTIFICATE) from None
@@ -269,20 +275,11 @@ def _without_php_messages(body: bytes) -> tuple[bool, bytes]:
     return end > 0, body[end:]
 
 
-def _status_error(function: str, answer: Answer, *, empty: bool) -> MoodleError | None:
-    retry_after = answer.headers.get("Retry-After", "")
-    return from_status(function, answer.status, empty=empty, retry_after=retry_after, now=datetime.now(UTC))
-
-
 def _unreadable(function: str, status: int, body: bytes, *, is_json: bool, has_php_message: bool) -> MoodleUnexpected:
     if has_php_message:
         return MoodleUnexpected(function, status=status, failure="a PHP message before the answer", advice=_PHP_PRINTS)
     failure = "unreadable JSON" if is_json else f"not JSON but {_content(body)}"
     return MoodleUnexpected(function, status=status, failure=failure, advice=_NOT_MOODLE)
-
-
-def _too_large(function: str, status: int) -> MoodleUnexpected:
-    return MoodleUnexpected(function, status=status, failure="answer over 20 MB", advice=_TOO_LARGE)
 
 
 def too_many_values(function: str, status: int | None = None) -> MoodleUnexpected:
