@@ -14,7 +14,7 @@ from urllib.parse import quote_plus, urlencode, urlsplit
 
 from outbound_http import Answer, AnswerTooLarge, HttpClient, NotJson, WireFailure, decode_json, parse_http_date
 
-from .errors import MoodleError, MoodleUnavailable, MoodleUnexpected, from_answer, from_status
+from .errors import MoodleUnavailable, MoodleUnexpected, from_answer, from_status
 from .records import as_list, as_object
 from .translation import gettext_noop
 
