@@ -1,1 +1,1 @@
-"""What Moodle says: its web-service client, and the sites, courses, learners and completions read through it."""
+"""Moodle: its web-service client, and the sites, courses, learners and completions that are read from it."""

@@ -1,4 +1,4 @@
-"""What has been read from Moodle: sites, courses, learners and completions."""
+"""Moodle sites, and the courses, learners and completions that are read from them."""
 
 from datetime import datetime, timedelta
 from decimal import ROUND_FLOOR, Decimal
@@ -12,28 +12,32 @@ from django.utils.translation import gettext_lazy as _
 from vault.fields import EncryptedTextField
 
 from .addresses import has_visible_character, is_possible_address, recipient_address
+from .client.functions import LEARNER_FEED, REPORT_FEED
 
+# The longest wait after polls that failed.
 LONGEST_PAUSE = timedelta(hours=1)
+# The limits of poll intervals.
+_INTERVALS = [MinValueValidator(timedelta(seconds=1)), MaxValueValidator(timedelta(days=1))]
 
 
 class Feed(models.TextChoices):
     """How completions are read from a site."""
 
-    REPORT = "A", _("A: report feed")
-    PER_LEARNER = "B", _("B: per learner")
+    REPORT = REPORT_FEED, _("A: report feed")
+    PER_LEARNER = LEARNER_FEED, _("B: per learner")
     NONE = "", _("none usable")
 
 
 class MoodleSiteQuerySet(models.QuerySet["MoodleSite"]):
-    """Questions about sites."""
+    """Queries of sites."""
 
     def due(self, now: datetime) -> "MoodleSiteQuerySet":
-        """Sites whose next poll has come and that nobody is polling."""
+        """Sites whose next poll is due and that are not being polled."""
         return self.filter(pk__in=MoodleSiteState.objects.due(now).values("site"))
 
 
 class MoodleSite(models.Model):
-    """One Moodle and how to reach it: what an admin enters. What the portal finds out stands in its `state`.
+    """A Moodle site as an admin enters it. What the portal finds out about it is in its `state`.
 
     Personal data: none; the token belongs to a service account.
     """
@@ -45,13 +49,13 @@ class MoodleSite(models.Model):
     poll_interval = models.DurationField(
         _("poll interval"),
         default=timedelta(minutes=1),
-        validators=[MinValueValidator(timedelta(seconds=1)), MaxValueValidator(timedelta(days=1))],
+        validators=_INTERVALS,
         help_text=_("How long to wait between two polls while nobody completes a course, as hours:minutes:seconds."),
     )
     busy_interval = models.DurationField(
         _("poll interval while busy"),
         default=timedelta(seconds=5),
-        validators=[MinValueValidator(timedelta(seconds=1)), MaxValueValidator(timedelta(days=1))],
+        validators=_INTERVALS,
         help_text=_(
             "How long to wait between two polls while people complete courses, as hours:minutes:seconds. Never longer "
             "than the interval above."
@@ -74,7 +78,7 @@ class MoodleSite(models.Model):
         return self.name
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save what was entered; a new site gets its state with it."""
+        """Save the site; a new one gets its state in the same transaction."""
         is_new = self.pk is None
         with transaction.atomic():
             super().save(*args, **kwargs)
@@ -83,18 +87,22 @@ class MoodleSite(models.Model):
 
     @property
     def site_urls(self) -> set[str]:
-        """Every address under which the site's own links may stand."""
+        """The addresses that the site's own links may begin with."""
         return {url for url in (self.url, self.state.wwwroot) if url}
 
     def pause_after(self, failures: int) -> timedelta:
-        """How long to wait after so many polls failed in a row: the interval, doubled each time, at most an hour."""
+        """The wait after this many failed polls in a row: the poll interval doubled each time, at most an hour.
+
+        Never shorter than the poll interval.
+        """
         doubled: timedelta = self.poll_interval * 2 ** min(failures, 12)
         return max(self.poll_interval, min(doubled, LONGEST_PAUSE))
 
     def pace_after(self, pace: timedelta | None, *, busy: bool) -> timedelta:
-        """How long to wait for the next poll after one with this pace, which met new completions (`busy`) or none.
+        """The wait before the next poll, where `pace` was the wait before the last one.
 
-        Often while people complete courses; else twice as long each time, up to the poll interval.
+        After a poll with new completions (`busy`) it is the shorter interval. Otherwise it doubles each time, up to the
+        poll interval.
         """
         shortest = min(self.busy_interval, self.poll_interval)
         if busy or pace is None:
@@ -103,24 +111,24 @@ class MoodleSite(models.Model):
 
 
 class MoodleSiteStateQuerySet(models.QuerySet["MoodleSiteState"]):
-    """Questions about whether a site may be polled.
+    """Queries of sites that may be polled.
 
-    They ask for columns of the row itself, so that an UPDATE of these rows asks again if another poll has changed the
-    row since the statement began. PostgreSQL does not do that for what is joined.
+    They use columns of this table: if another poll changes a row while an UPDATE waits for it, PostgreSQL evaluates
+    conditions on the updated table again, but not those on joined tables.
     """
 
     def due(self, now: datetime) -> "MoodleSiteStateQuerySet":
-        """Those of sites whose next poll has come and that nobody is polling."""
+        """States of sites whose next poll is due and that are not being polled."""
         return self.free(now).filter(Q(next_poll_at=None) | Q(next_poll_at__lte=now))
 
     def free(self, now: datetime) -> "MoodleSiteStateQuerySet":
-        """Those of enabled sites that nobody is polling right now, and that do not wait for an admin's answer."""
+        """States of enabled sites that are not being polled and do not wait for an admin's answer."""
         readable = MoodleSite.objects.filter(pk=OuterRef("site"), enabled=True).exclude(token="")
         return self.filter(Q(polling_until=None) | Q(polling_until__lte=now), Exists(readable), doubt="")
 
 
 class MoodleSiteState(models.Model):
-    """What the portal found out about a site, and how far it has read it. Written by checks and polls only.
+    """What the portal knows about a site, and how far it has read it. Only checks and polls write it.
 
     Personal data: none.
     """
@@ -128,39 +136,39 @@ class MoodleSiteState(models.Model):
     site = models.OneToOneField(
         MoodleSite, on_delete=models.CASCADE, primary_key=True, related_name="state", verbose_name=_("site")
     )
-    # What the last check found.
+    # The results of the last check.
     checked_at = models.DateTimeField(_("last checked"), null=True)
     findings = models.JSONField(_("last findings"), default=list)
-    wwwroot = models.URLField(_("address as Moodle names it"), max_length=500, blank=True)
+    wwwroot = models.URLField(_("Moodle's own address"), max_length=500, blank=True)
     functions = models.JSONField(default=list)
     feed = models.CharField(_("feed"), max_length=1, choices=Feed, blank=True)
     report_id = models.PositiveBigIntegerField(null=True)
     report_modified_at = models.DateTimeField(null=True)
-    # The zone that the report's times are in; "" where that is not known, and then none of them is believed.
+    # The time zone of the report's times. While it is "" (unknown), these times are not used.
     zone = models.CharField(_("time zone of the report"), max_length=64, blank=True)
     clock_skew = models.DurationField(
         _("clock difference"), default=timedelta(0), help_text=_("How far Moodle's clock is ahead.")
     )
-    # Whether this is still the same Moodle: the question to an admin, whose answer everything waits for, or "".
+    # The question to an admin whether this is still the same Moodle, or "". Polls wait for the answer.
     doubt = models.TextField(_("question"), blank=True)
     confirmed_at = models.DateTimeField(_("confirmed as the same Moodle"), null=True)
-    # From that answer until everything has been read once, whatever has changed is accepted.
+    # True from that answer until everything has been read once. Changes then raise no question.
     accepts_changes = models.BooleanField(default=False)
-    # How many known learners changed since the last full reading, and how many of them in name and address at once.
+    # Known learners that changed since the last full reading; those whose whole name and address changed at once.
     people_changed = models.PositiveIntegerField(default=0)
     strangers = models.PositiveIntegerField(default=0)
-    # How far it has been read. Each depth of `looked_back_at` looks further back, and less often (report_feed.py).
+    # How far it has been read. `looked_back_at` has a time for each of the depths in report_feed.py.
     read_up_to = models.DateTimeField(
         _("read up to"), null=True, help_text=_("Start of the last poll that was read to its end.")
     )
     looked_back_at = models.JSONField(default=dict)
     read_whole_at = models.DateTimeField(_("last full reading"), null=True)
-    # Its polls. `pace` is the present interval between two of them.
+    # Polls. `pace` is the current interval between two of them.
     polling_until = models.DateTimeField(null=True)
     last_poll_at = models.DateTimeField(_("last poll"), null=True)
     last_poll_took = models.DurationField(_("last poll took"), null=True)
     next_poll_at = models.DateTimeField(_("next poll"), null=True, db_index=True)
-    pace = models.DurationField(_("present poll interval"), null=True)
+    pace = models.DurationField(_("current poll interval"), null=True)
     failures = models.PositiveIntegerField(_("polls failed in a row"), default=0)
     error = models.TextField(_("what is wrong"), blank=True)
 
@@ -175,10 +183,9 @@ class MoodleSiteState(models.Model):
 
 
 class Course(models.Model):
-    """One course of a Moodle site.
+    """A course of a Moodle site.
 
-    Personal data: `untracked` holds Moodle user ids, pseudonyms without Moodle's own data: of participants whose
-    completion Moodle does not track.
+    Personal data: `untracked` holds Moodle user ids of participants whose completion Moodle does not track.
     """
 
     site = models.ForeignKey(MoodleSite, on_delete=models.PROTECT, related_name="courses", verbose_name=_("site"))
@@ -187,13 +194,13 @@ class Course(models.Model):
     fullname = models.CharField(_("full name"), max_length=1333, blank=True)
     visible = models.BooleanField(_("visible"), default=True)
     completion_enabled = models.BooleanField(_("completion tracking"), null=True)
-    # The name in the report's cells, where it differs from the one that people see.
+    # The name in the report's cells, if it differs from `fullname`.
     report_name = models.CharField(max_length=1333, blank=True, editable=False)
     past_read_at = models.DateTimeField(
         _("past completions read"), null=True, editable=False, help_text=_("When the whole course was last read.")
     )
     gone_at = models.DateTimeField(_("deleted in Moodle"), null=True, editable=False)
-    # Where feed B goes on in the list of participants, when it began with it, and whether it asks about everybody.
+    # Feed B: the next place in the list of participants, when this reading began, and whether it asks about everybody.
     next_offset = models.PositiveIntegerField(default=0, editable=False)
     reading_since = models.DateTimeField(null=True, editable=False)
     asks_everybody = models.BooleanField(default=False, editable=False)
@@ -213,9 +220,9 @@ class Course(models.Model):
 
     @property
     def full_label(self) -> str:
-        """The name, told apart from every other course: "Data Protection (GDPR26 · id 42 · Moodle)".
+        """The name, distinct from every other course: "Data Protection (GDPR26 · id 42 · Moodle)".
 
-        Short names are unique in one Moodle, but a deleted course may have left its own to the one after it.
+        Short names are unique in one Moodle, but a new course may have the short name of a deleted one.
         """
         return f"{self} ({' · '.join(filter(None, [self.shortname, f'id {self.moodle_id}', self.site.name]))})"
 
@@ -226,17 +233,17 @@ class Course(models.Model):
 
 
 class LearnerQuerySet(models.QuerySet["Learner"]):
-    """Questions about learners."""
+    """Queries of learners."""
 
     def with_email(self, email: str) -> "LearnerQuerySet":
-        """Everybody known under this address, however it is spelt."""
+        """Learners with this address, in any spelling."""
         return self.filter(email_key=Learner.key_of(email))
 
 
 class Learner(models.Model):
-    """A person in a Moodle site, known by (site, Moodle user id) and by nothing else.
+    """A person in a Moodle site, identified by site and Moodle user id only.
 
-    Personal data: first name, last name and e-mail address. They are kept here only.
+    Personal data: first name, last name and e-mail address. They are stored only here.
     """
 
     site = models.ForeignKey(MoodleSite, on_delete=models.PROTECT, related_name="learners", verbose_name=_("site"))
@@ -246,7 +253,9 @@ class Learner(models.Model):
     email = models.CharField(_("e-mail address"), max_length=255, blank=True)
     email_key = models.CharField(max_length=255, blank=True, editable=False, db_index=True)
     names_hidden = models.BooleanField(
-        _("names hidden"), default=False, help_text=_("Moodle leaves out the name or the address for want of a right.")
+        _("names hidden"),
+        default=False,
+        help_text=_("Moodle leaves out the name or the address because a capability is missing."),
     )
     deleted = models.BooleanField(_("deleted in Moodle"), default=False)
     suspended = models.BooleanField(_("suspended in Moodle"), default=False)
@@ -271,26 +280,26 @@ class Learner(models.Model):
 
     @property
     def full_label(self) -> str:
-        """The name, told apart from others of the same name in this Moodle: "Ana Lee (id 101)"."""
+        """The name, distinct from others of the same name in this Moodle: "Ana Lee (id 101)"."""
         named = not self.erased_at and (self.firstname or self.lastname)
         return f"{self} (id {self.moodle_id})" if named else str(self)
 
     @staticmethod
     def key_of(email: str) -> str:
-        """What `email_key` holds for an address: equal for all spellings of it."""
+        """The `email_key` of an address: the same for all its spellings."""
         return recipient_address(email)[:255]
 
     @property
     def profile_complete(self) -> bool:
-        """Navigatr needs two names with something to see, and an address that mail can be sent to."""
+        """Whether there are two visible names and a possible e-mail address, as Navigatr needs them."""
         named = has_visible_character(self.firstname) and has_visible_character(self.lastname)
         return named and is_possible_address(self.email)
 
 
 class Completion(models.Model):
-    """That a learner completed a course; a later, second completion moves the time of the same row.
+    """A learner's completion of a course: one row for both, even if the course is completed twice.
 
-    Once a badge says the time, it stays, and the second completion has a time of its own beside it.
+    `completed_at` is the first known time, which a badge may state; `completed_again_at` is that of a later completion.
 
     Personal data: none of its own; it points to a Learner.
     """
@@ -299,9 +308,9 @@ class Completion(models.Model):
         REPORT = "report", _("Moodle's report, to the minute")
         CRITERIA = "criteria", _("the last completed criterion")
         SEEN = "seen", _("when the portal first saw it; Moodle has no exact time")
-        UNKNOWN = "unknown", _("unknown; it was there before the portal looked")
+        UNKNOWN = "unknown", _("unknown; completed before the portal first read the course")
 
-    # Without an index of its own: one of those below begins with it.
+    # Without an index, since one of the indexes below begins with this column.
     course = models.ForeignKey(
         Course, on_delete=models.PROTECT, related_name="completions", db_index=False, verbose_name=_("course")
     )
@@ -311,7 +320,7 @@ class Completion(models.Model):
     completed_at = models.DateTimeField(_("completed"), null=True)
     time_source = models.CharField(_("time comes from"), max_length=10, choices=TimeSource)
     completed_again_at = models.DateTimeField(_("completed again"), null=True, editable=False)
-    # The exact share: what is rounded could reach a minimum score that the learner did not reach.
+    # Exact, rounded down: otherwise rounding could lift it to the minimum score.
     score = models.DecimalField(_("score in percent"), max_digits=9, decimal_places=6, null=True)
     score_hidden = models.BooleanField(_("course total hidden"), default=False)
     score_read_at = models.DateTimeField(_("score read"), null=True, editable=False)
@@ -337,7 +346,7 @@ class Completion(models.Model):
             ),
         ]
         indexes = [
-            # What the lists filter by, newest first.
+            # For the filters of lists, newest first.
             models.Index(fields=["course", "-id"], name="completion_by_course"),
             models.Index(F("completed_at").desc(), name="completion_by_time"),
             models.Index(fields=["-id"], condition=Q(implausible=True), name="completion_implausible"),
@@ -349,15 +358,15 @@ class Completion(models.Model):
 
     @property
     def last_completed_at(self) -> datetime | None:
-        """When the course was last completed."""
+        """The time of the last completion, or None."""
         return self.completed_again_at or self.completed_at
 
     @property
     def score_text(self) -> str:
-        """The score for people, such as "59.5 %": two decimals at most, rounded down; "" without a score."""
+        """The score as "59.5 %", with two decimals at most, rounded down; "" without a score."""
         return "" if self.score is None else f"{_plain(self.score)} %"
 
 
 def _plain(number: Decimal) -> str:
-    """Without zeros at the end: 80, 59.5, 66.66."""
+    """The number without trailing zeros: 80, 59.5, 66.66."""
     return f"{number.quantize(Decimal('0.01'), ROUND_FLOOR):f}".rstrip("0").rstrip(".")

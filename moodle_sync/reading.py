@@ -1,4 +1,4 @@
-"""What a feed hands over: who was seen, in which course, and how far that brings the reading."""
+"""The data that passes through a poll: what to read, what a feed has seen, and what was stored of it."""
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
@@ -20,20 +20,22 @@ from .client.errors import (
 from .client.records import CompletionStatus
 from .models import Completion, Course, MoodleSite, MoodleSiteState
 
-ON_FILE_AT_ONCE = 500
-# What the end of a full reading sets: changes are no longer accepted unasked, and strangers are counted anew.
+# Stored completions in one batch.
+STORED_PER_BATCH = 500
+# What the end of a full reading sets in the site's state: changes raise questions again and are counted from zero.
 END_OF_A_FULL_READING = {"accepts_changes": False, "people_changed": 0, "strangers": 0}
-# Errors about one learner that say that nothing is wrong with the site, and those that all of a course would meet.
+# Errors that concern one learner. They are no problem of the site.
 ABOUT_THE_LEARNER = (MoodleNotTracked, MoodleLearnerGone, MoodleSomethingGone)
+# Errors that concern a whole course.
 ABOUT_THE_COURSE = (MoodleGone, MoodleNotAllowed, MoodleNoCriteria)
 
 
 @dataclass(frozen=True, slots=True)
 class WantedCourse:
-    """A course to read, and from when on its completions count (None: all of them).
+    """A course to read.
 
-    `past_wanted_at` is when somebody asked for past completions: a course that was last read whole before that is
-    read whole once more.
+    Completions count from `since` on, or all of them if it is None. `past_wanted_at` is when somebody asked for past
+    completions: the whole course is read again unless that was done since.
     """
 
     course: Course
@@ -41,26 +43,29 @@ class WantedCourse:
     past_wanted_at: datetime | None = None
 
     def wants(self, completed_at: datetime | None) -> bool:
-        """Whether a completion of this time counts. Moodle's report cuts seconds off, so the minute decides."""
+        """Whether a completion of this time counts. Minutes are compared, since Moodle's report has no seconds."""
         if self.since is None:
             return True
         return completed_at is not None and completed_at >= self.since.replace(second=0, microsecond=0)
 
     @property
     def past_is_due(self) -> bool:
-        """Whether the course's past completions are to be read: never done, or asked for since."""
-        read = self.course.past_read_at
-        return read is None or (self.past_wanted_at is not None and read < self.past_wanted_at)
+        """Whether the past completions of the course are to be read."""
+        read_at = self.course.past_read_at
+        return read_at is None or (self.past_wanted_at is not None and read_at < self.past_wanted_at)
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One completion as a feed tells it. Names and address are None where the feed does not tell them.
+    """One completion as a feed has seen it.
 
-    `completed_at` is to the minute in feed A; None: nothing is known of the time. `doubtful`: the time may be wrong,
-    and only Moodle's exact answer is believed. `status`: that answer, where the feed has asked already. `course_name`:
-    how the feed writes it, which is not always how people see it. `shown`: Moodle shows the completion right now, so it
-    stands. `names_hidden`: Moodle left out the name or the address, as it does where the account lacks a right.
+    - Names and e-mail address are None if the feed does not have them.
+    - `completed_at` is to the minute in feed A, and None if the time is unknown.
+    - `doubtful`: the time may be wrong, and needs Moodle's exact answer.
+    - `status`: that answer, if the feed has asked already.
+    - `course_name`: the course's name as the feed writes it, which may differ from the name that people see.
+    - `shown`: Moodle shows the completion now, so it was not undone.
+    - `names_hidden`: Moodle left out a name or the address because a capability is missing.
     """
 
     course: Course
@@ -78,19 +83,21 @@ class Seen:
 
     @property
     def key(self) -> tuple[int, int]:
-        """(course row, Moodle user id)."""
+        """(primary key of the course, Moodle user id)."""
         return self.course.pk, self.user_id
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A part of what is read, stored in one transaction.
+    """A part of a reading, which is stored in one transaction.
 
-    `since`: Moodle itself has left out what was completed before (its filter works on exact times); None: nothing was
-    left out. `whole`: courses of which, with this batch, everything has been read. `bookmarks`: courses whose own
-    bookmarks moved. `state`: values for the site's state, which move the reading on. `gone`: Moodle ids of learners
-    whose accounts were deleted. `on_file`: taken from our own rows, so Moodle has confirmed nothing. `ask_all`: Moodle
-    is to be asked about each, known or not.
+    - `since`: the limit that Moodle's filter applied exactly; None without a limit.
+    - `whole`: courses that have been read whole with this batch.
+    - `bookmarks`: courses whose reading position changed.
+    - `state`: values for the site's state.
+    - `gone`: Moodle ids of learners whose accounts were deleted.
+    - `from_database`: the completions are stored ones; Moodle has confirmed nothing.
+    - `ask_all`: Moodle is asked about every completion, not only about new ones.
     """
 
     seen: list[Seen]
@@ -99,21 +106,24 @@ class Batch:
     bookmarks: tuple[Course, ...] = ()
     state: dict[str, Any] = field(default_factory=dict)
     gone: frozenset[int] = frozenset()
-    on_file: bool = False
+    from_database: bool = False
     ask_all: bool = False
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to store but how far the reading has come."""
+        """Whether there is nothing to store except for `state`."""
         return not (self.seen or self.whole or self.bookmarks or self.gone)
 
 
 @dataclass
 class Poll:
-    """One poll of one site under way, and what it has come to so far.
+    """A running poll of one site, with its results so far.
 
-    `zone_doubted`: times were met that cannot be in the zone that the site is believed to use. `unwritten`: values for
-    the site's state that need not be written before the end of the poll.
+    - `wanted`: the courses to read, by primary key.
+    - `problems`: texts for people about what went wrong without stopping the poll.
+    - `zone_doubted`: times were seen that cannot be in the time zone of the site's state.
+    - `courses_checked`: the mapped courses have been compared with Moodle.
+    - `pending_state`: values for the site's state that are written at the end of the poll.
     """
 
     site: MoodleSite
@@ -125,8 +135,8 @@ class Poll:
     new: int = 0
     queued: int = 0
     zone_doubted: bool = False
-    courses_looked_at: bool = False
-    unwritten: dict[str, Any] = field(default_factory=dict)
+    courses_checked: bool = False
+    pending_state: dict[str, Any] = field(default_factory=dict)
 
     @property
     def functions(self) -> frozenset[str]:
@@ -140,18 +150,18 @@ class Poll:
 
     @property
     def past_due(self) -> list[Course]:
-        """Those whose past completions are to be read."""
+        """The courses whose past completions are to be read."""
         return [row.course for row in self.wanted.values() if row.past_is_due]
 
-    def move(self, values: dict[str, Any]) -> None:
-        """Move the reading on, for the rest of this poll."""
+    def set_state(self, values: dict[str, Any]) -> None:
+        """Set values of the site's state in memory."""
         for name, value in values.items():
             setattr(self.state, name, value)
 
     def problem(self, course: Course, error: MoodleError, user_id: int | None = None) -> None:
-        """Note, once, what a course, or one learner of it, could not tell; the round goes on.
+        """Note an error about a course, or about one learner in it, that does not stop the poll.
 
-        What concerns the learner alone is no problem of the site, and not noted.
+        An error that only says something about the learner is not noted.
         """
         if user_id is not None and isinstance(error, ABOUT_THE_LEARNER):
             return
@@ -162,31 +172,36 @@ class Poll:
         self.note(_("%(course)s, learner %(id)d: %(advice)s") % values)
 
     def note(self, *lines: str) -> None:
-        """Note, once, what is wrong and stops nothing else."""
+        """Add problems, each once."""
         self.problems += [line for line in lines if line not in self.problems]
 
-    def erased_among(self, user_ids: Collection[int]) -> set[int]:
-        """The Moodle ids of those who were erased. Of them nothing is asked."""
-        erased = self.site.learners.filter(moodle_id__in=user_ids, erased_at__isnull=False)
-        return set(erased.values_list("moodle_id", flat=True))
-
     def note_oddities(self) -> None:
-        """Note what was odd in Moodle's answers and was passed over."""
+        """Add what the client found odd and skipped."""
         self.note(*(_(text).format(**values) for text, values in self.client.oddities))
         self.client.oddities.clear()
 
+    def erased_among(self, user_ids: Collection[int]) -> set[int]:
+        """The Moodle ids of erased learners. Moodle is asked nothing about them."""
+        erased = self.site.learners.filter(moodle_id__in=user_ids, erased_at__isnull=False)
+        return set(erased.values_list("moodle_id", flat=True))
 
-def on_file(course: Course) -> Iterator[Batch]:
-    """What is on file of a course, as if it were read anew."""
-    last = 0
+
+def for_people(error: MoodleError) -> str:
+    """What to do about an error, with its technical details at the end."""
+    return f"{_(error.advice)} ({error})"
+
+
+def stored_completions(course: Course) -> Iterator[Batch]:
+    """The stored completions of a course, to be looked at again."""
+    last_pk = 0
     rows = Completion.objects.filter(course=course, learner__erased_at=None).select_related("learner").order_by("pk")
-    while part := list(rows.filter(pk__gt=last)[:ON_FILE_AT_ONCE]):
-        last = part[-1].pk
-        yield Batch([seen_before(row, course) for row in part], on_file=True)
+    while part := list(rows.filter(pk__gt=last_pk)[:STORED_PER_BATCH]):
+        last_pk = part[-1].pk
+        yield Batch([seen_before(row, course) for row in part], from_database=True)
 
 
 def seen_before(row: Completion, course: Course) -> Seen:
-    """A completion on file, to be looked at again; the feed tells nothing new of it."""
+    """A stored completion, without anything new about it."""
     return Seen(course, row.learner.moodle_id, None, None, None, row.completed_at, row.time_source)
 
 
@@ -195,12 +210,13 @@ OnStored = Callable[["Stored"], int]
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What one batch came to, for the caller to act on inside the same transaction.
+    """What was stored of one batch, for the caller to act on in the same transaction.
 
-    `wanted`: every completion of the batch that counts, new or known (so that whatever was missed is caught up).
-    `changed_learners`, `changed_completions`: rows of which something changed that may hold a badge back or let it go,
-    and all that Moodle was asked about because a badge waits.
-    `again`: completions of which Moodle tells a second, later time, in `completed_again_at`.
+    - `wanted`: all completions of the batch that count, new or known, so that missed ones are caught up.
+    - `new`: how many completions are new.
+    - `changed_learners`, `changed_completions`: primary keys of rows with a change that may hold a badge or release
+      it, and of all rows that Moodle was asked about because a badge waits.
+    - `again`: primary keys of completions with a new time in `completed_again_at`.
     """
 
     wanted: list[Completion]
@@ -210,6 +226,6 @@ class Stored:
     again: list[int] = field(default_factory=list)
 
     @property
-    def is_worth_telling(self) -> bool:
+    def needs_action(self) -> bool:
         """Whether there is anything to act on."""
         return bool(self.wanted or self.changed_learners or self.changed_completions)

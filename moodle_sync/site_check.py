@@ -1,4 +1,4 @@
-"""Checks a site and keeps what was found: which feed to use, what is missing, which courses there are."""
+"""The check of a site: when it is due, storing its results, and reading the list of courses."""
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -11,16 +11,21 @@ from django.utils.translation import gettext, gettext_noop
 from .client import MoodleClient, records
 from .client.errors import MoodleNotAllowed
 from .client.findings import OWN_TEXTS, MoodleFinding
-from .client.functions import CONFIG, COURSES, LIST_REPORTS
+from .client.functions import CONFIG, COURSES, LIST_REPORTS, REPORT_FUNCTIONS
 from .client.inspection import Inspection
 from .client.report_cells import matching_reports
 from .models import Course, Feed, MoodleSite, MoodleSiteState
 from .storing import fitting
 
+# How often a site is checked.
 CHECK_EVERY = timedelta(days=1)
+# How often while something is wrong.
 CHECK_AGAIN_EVERY = timedelta(hours=1)
+# The finding that the time zone of the report has changed.
 ZONE_CHANGED = "zone-changed"
-
+# The lengths of the columns of a course's names.
+LONGEST_SHORT_NAME = 255
+LONGEST_FULL_NAME = 1333
 
 WhileWaiting = Callable[[], AbstractContextManager[object]]
 
@@ -28,42 +33,40 @@ WhileWaiting = Callable[[], AbstractContextManager[object]]
 def moodle_client_for(
     site: MoodleSite, *, timeout: int | None = None, while_waiting: WhileWaiting = nullcontext
 ) -> MoodleClient:
-    """A client for the site's address and token. `while_waiting` surrounds each call to Moodle.
+    """A client for the site's address and token. `while_waiting` is entered around each call to Moodle.
 
-    It waits for an answer as long as the settings say, but no longer than `timeout` seconds.
-    Raises vault.keys.WrongKey, and ValueError with a text for people for an address that cannot be one.
+    The time-out is `timeout` seconds, or that of the settings if it is shorter. Raises vault.keys.WrongKey, and
+    ValueError, with a text for people, for an address that cannot be one.
     """
-    language = settings.LANGUAGE_CODE.partition("-")[0]
-    seconds = min(timeout or settings.MOODLE_TIMEOUT, settings.MOODLE_TIMEOUT)
     return MoodleClient(
         site.url,
         site.token,
-        timeout=seconds,
-        language=language,
+        timeout=min(timeout or settings.MOODLE_TIMEOUT, settings.MOODLE_TIMEOUT),
+        language=settings.LANGUAGE_CODE.partition("-")[0],
         while_waiting=while_waiting,
     )
 
 
 def findings_of(inspection: Inspection) -> list[dict[str, Any]]:
-    """The findings as a site's row keeps them: untranslated, with the values beside the text."""
-    return [_as_kept(finding) for finding in inspection.findings]
+    """The findings in the form in which they are stored: untranslated, with their values."""
+    return [_as_json(finding) for finding in inspection.findings]
 
 
-def _as_kept(finding: MoodleFinding) -> dict[str, Any]:
+def _as_json(finding: MoodleFinding) -> dict[str, Any]:
     return {"check": finding.check, "ok": finding.ok, "message": finding.text, "values": dict(finding.values)}
 
 
 def keep_inspection(state: MoodleSiteState, inspection: Inspection, now: datetime) -> None:
-    """Write what a check found to the site's state. A site that cannot be reached keeps its feed.
+    """Store the results of a check in the site's state. A site that cannot be reached keeps its feed.
 
-    A feed that takes over from another one begins with a full reading: the other may have been behind.
+    A change of the feed causes a full reading, since the other feed may have been behind.
     """
-    kept: dict[str, Any] = {"findings": findings_of(inspection)}
+    values: dict[str, Any] = {"findings": findings_of(inspection)}
     if inspection.zone and state.zone and inspection.zone != state.zone:
-        kept["findings"].append(_as_kept(_zone_changed(state.zone, inspection.zone)))
+        values["findings"].append(_as_json(_zone_changed(state.zone, inspection.zone)))
     if inspection.info is not None:
         report = inspection.report
-        kept |= {
+        values |= {
             "checked_at": now,
             "wwwroot": fitting(inspection.info.siteurl, 500),
             "functions": sorted(inspection.info.functions),
@@ -74,59 +77,62 @@ def keep_inspection(state: MoodleSiteState, inspection: Inspection, now: datetim
             "clock_skew": inspection.clock_skew,
         }
         if inspection.feed != state.feed:
-            kept["read_whole_at"] = None
+            values["read_whole_at"] = None
     else:
         # The first poll that reaches the site checks it again.
-        kept["checked_at"] = None
-    for name, value in kept.items():
+        values["checked_at"] = None
+    for name, value in values.items():
         setattr(state, name, value)
-    state.save(update_fields=list(kept))
+    state.save(update_fields=list(values))
 
 
 def _zone_changed(before: str, now: str) -> MoodleFinding:
     message = gettext_noop(
-        "The time zone of the report's times was {before} and is now {now}. Completions that were read from the report "
-        "in between may be dated some hours off: look at the latest ones."
+        "The time zone of the report's times was {before} and is now {now}. Times of completions that were read from "
+        "the report in between may be wrong by some hours: look at the latest ones."
     )
     return MoodleFinding(ZONE_CHANGED, False, message, {"before": before, "now": now}, needed=False)
 
 
 def finding_text(finding: dict[str, Any]) -> str:
-    """What one of a site's stored findings says, in the language of whoever reads it."""
+    """The text of a stored finding in the current language."""
     values = finding["values"]
     own = {name: gettext(values[name]) for name in OWN_TEXTS & values.keys()}
     return gettext(finding["message"]).format(**{**values, **own})
 
 
 def feed_reason(state: MoodleSiteState) -> str:
-    """Why completions are not read from the report, with what to do; "" where they are."""
+    """Why completions are not read from the report, and what to do; "" if they are."""
     if state.feed == Feed.REPORT:
         return ""
-    wrong = [finding for finding in state.findings if not finding["ok"] and _is_about_report(finding)]
+    wrong = [finding for finding in state.findings if not finding["ok"] and _concerns_report(finding["check"])]
     return " ".join(map(finding_text, wrong))
 
 
-def _is_about_report(finding: dict[str, Any]) -> bool:
-    about = ("report", "custom-reports", "version", "function-core_reportbuilder")
-    return str(finding["check"]).startswith(about) and finding["check"] not in ("report-unique", "report-form")
+def _concerns_report(check: str) -> bool:
+    """Whether a failure of this check may be why the report is not used."""
+    about_report = check.startswith(("report", "custom-reports", "version"))
+    is_function = check.removeprefix("function-") in REPORT_FUNCTIONS
+    return is_function or (about_report and check not in ("report-unique", "report-form"))
 
 
 def check_is_due(state: MoodleSiteState, client: MoodleClient, now: datetime) -> bool:
-    """Whether the site is to be checked: never done, no usable feed, or done a day ago.
+    """Whether the site is to be checked. Raises MoodleError.
 
-    Every hour while the zone of the report's times is doubted, and while something is wrong, as it may have been mended
-    since. On the slower feed also at once when the report has been changed. Raises MoodleError.
+    Once a day, and in every poll while there is no usable feed. Once an hour while the zone of the report's times is
+    unknown, a finding is wrong that somebody may correct, or the site is read learner by learner; in the last case also
+    when the report has changed.
     """
     if not state.feed or state.checked_at is None or state.checked_at <= now - CHECK_EVERY:
         return True
     if state.checked_at <= now - CHECK_AGAIN_EVERY:
-        doubted = not state.zone and CONFIG in state.functions
-        return doubted or state.feed != Feed.REPORT or any(map(_may_be_mended, state.findings))
+        zone_unknown = not state.zone and CONFIG in state.functions
+        return zone_unknown or state.feed != Feed.REPORT or any(map(_can_be_corrected, state.findings))
     return state.feed != Feed.REPORT and _report_has_changed(state, client)
 
 
-def _may_be_mended(finding: dict[str, Any]) -> bool:
-    """Whether a finding is wrong until somebody acts in Moodle. That the zone was changed stays said for a day."""
+def _can_be_corrected(finding: dict[str, Any]) -> bool:
+    """Whether a finding is wrong until somebody acts in Moodle. The finding of a changed zone stays for a day."""
     return not finding["ok"] and finding["check"] != ZONE_CHANGED
 
 
@@ -142,9 +148,9 @@ def _report_has_changed(state: MoodleSiteState, client: MoodleClient) -> bool:
 
 
 def sync_courses(site: MoodleSite, client: MoodleClient) -> int:
-    """Store every course that the account may see; returns how many. Names are kept as text, never as HTML.
+    """Store every course that the account may see; returns how many. Names are plain text.
 
-    A site whose service lacks the function keeps the courses it has. Raises MoodleError.
+    Does nothing if the service lacks the function. Raises MoodleError.
     """
     if COURSES not in site.state.functions:
         return 0
@@ -152,19 +158,20 @@ def sync_courses(site: MoodleSite, client: MoodleClient) -> int:
 
 
 def store_courses(site: MoodleSite, found: Iterable[records.Course]) -> list[Course]:
-    """Make or update a row for each course read from Moodle. Names are cut to what their columns hold."""
+    """Create or update a row for each course. Names are cut to the lengths of their columns."""
+    # By id: PostgreSQL refuses a statement that names a row twice.
+    courses = {course.id: course for course in found}
     rows = [
         Course(
             site=site,
             moodle_id=course.id,
-            shortname=fitting(course.shortname, 255),
-            fullname=fitting(course.fullname, 1333),
+            shortname=fitting(course.shortname, LONGEST_SHORT_NAME),
+            fullname=fitting(course.fullname, LONGEST_FULL_NAME),
             visible=course.visible,
             completion_enabled=course.completion_enabled,
             gone_at=None,
         )
-        # PostgreSQL refuses one statement that names a row twice.
-        for course in {course.id: course for course in found}.values()
+        for course in courses.values()
     ]
     return Course.objects.bulk_create(
         rows,

@@ -1,25 +1,24 @@
 """When a course was completed: from the clock times of Moodle's report, and from the times of its criteria.
 
-FACTS-2.md, sections 1.4 and 3: the report shows minutes in a zone that the site decides; criteria have exact times, of
-which not always the last one is that of the course.
+The report shows minutes in a zone that the site decides. Criteria have exact times, but the last of them is not always
+that of the course. See docs/moodle-api.md, "Times" and "Completion of a learner".
 """
 
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from .client.records import CompletionStatus
+from .client.zones import QUARTER
 from .models import Completion
 from .reading import Seen
 
 MINUTE = timedelta(minutes=1)
-# No zone is further from another one.
+# The largest difference between two time zones.
 FURTHEST_ZONE = timedelta(hours=26)
-# What clocks, Moodle's and ours, may differ by unnoticed.
+# A difference between Moodle's clock and ours that may go unnoticed.
 CLOCKS_DIFFER = timedelta(minutes=10)
-# How long after a criterion was met Moodle may still say that the course is not completed, if its cron runs.
+# How long Moodle's task, if cron runs, takes to notice that a met criterion completes the course.
 TASK_TAKES = timedelta(minutes=15)
-# Offsets of zones are multiples of this.
-QUARTER = timedelta(minutes=15)
-# Moodle 1.0 appeared in this month.
+# The month in which Moodle 1.0 was released.
 FIRST_MOODLE = datetime(2002, 8, 1, tzinfo=UTC)
 
 Source = Completion.TimeSource
@@ -28,11 +27,11 @@ Source = Completion.TimeSource
 def from_clock(
     clock_time: datetime | None, zone: tzinfo | None, *, since: datetime | None, now: datetime
 ) -> tuple[datetime | None, bool]:
-    """The time that the report's clock showed in this zone, and whether it is doubtful.
+    """The time at which a clock in this zone shows `clock_time`, and whether it is doubtful.
 
-    `since` is the beginning of what was asked for, on which Moodle's filter is exact. Doubtful are a time that
-    contradicts it or lies a few hours ahead (the zone may have been changed), and an hour that autumn repeats, of
-    which the earlier one is returned. Without a zone nothing is known.
+    `since` is the limit that Moodle's filter applied exactly. A time before it or a few hours in the future is
+    doubtful, since the zone may have changed. So is an hour that occurs twice in autumn; the earlier time is returned.
+    None without a zone, and for a time that the zone does not have.
     """
     if clock_time is None or zone is None:
         return None, True
@@ -42,22 +41,21 @@ def from_clock(
         # The first or last day of the calendar.
         return None, True
     if first.astimezone(zone).replace(tzinfo=None) != clock_time:
-        # The zone skips this time in spring, so it is not the one that was used.
+        # The zone skips this time in spring, so it is not the zone that was used.
         return None, True
-    fitting = [time for time in dict.fromkeys((first, second)) if since is None or time >= since - MINUTE]
-    ahead = now + CLOCKS_DIFFER < first <= now + FURTHEST_ZONE
-    return (fitting or [first])[0], ahead or len(fitting) != 1
+    possible = [time for time in dict.fromkeys((first, second)) if since is None or time >= since - MINUTE]
+    is_ahead = now + CLOCKS_DIFFER < first <= now + FURTHEST_ZONE
+    return (possible or [first])[0], is_ahead or len(possible) != 1
 
 
 def from_criteria(status: CompletionStatus, *, incomplete_at: datetime | None) -> datetime | None:
-    """When a course was completed by the times of its criteria alone; None where they have none.
+    """The time of a completion by its criteria alone; None if no criterion has a time.
 
-    `incomplete_at` is when Moodle last said that it was not completed; None where that is not known. Then the earliest
-    possible time is returned, so that doubt never makes an old completion new.
+    `incomplete_at` is when Moodle last said that the course was not completed, or None. Without it the earliest
+    possible time is returned, so that an old completion never counts as new.
     """
     if status.earliest is None or status.is_exact or incomplete_at is None:
         return status.earliest
-    # Moodle's task notices a completion some minutes after the criterion was met.
     since_then = [time for time in status.times if time >= incomplete_at - TASK_TAKES]
     return min(since_then, default=status.latest)
 
@@ -65,10 +63,11 @@ def from_criteria(status: CompletionStatus, *, incomplete_at: datetime | None) -
 def exact_time(
     seen: Seen, status: CompletionStatus | None, *, since: datetime | None, now: datetime
 ) -> tuple[datetime | None, str]:
-    """The completion's time and where it comes from, once Moodle has been asked about the learner.
+    """The time of a completion and its source, after Moodle was asked about the learner.
 
-    `status` is None where Moodle told nothing. Where doubt remains the earliest possible time is returned, so that
-    doubt never makes an old completion new; without any time, and with Moodle's word that it is new (`since`), now.
+    `status` is None if Moodle did not answer. Of several possible times the earliest is returned, so that an old
+    completion never counts as new. Without any time it is `now` if Moodle's filter says that the completion is new
+    (`since` is given), else None.
     """
     times = status.times if status else frozenset()
     if seen.completed_at is not None and not seen.doubtful:
@@ -85,21 +84,21 @@ def exact_time(
 
 
 def shows_another_zone(seen: Seen, status: CompletionStatus, zone: tzinfo | None) -> bool:
-    """Whether the clock of the report's zone would have shown another time than it did, as in another zone.
+    """Whether the report's time differs from the exact time as the times of two zones differ.
 
-    Clock times are compared, since an hour that autumn repeats reads the same twice.
+    It compares wall-clock times, since an hour that occurs twice in autumn has two times but one wall-clock time.
     """
     if zone is None or seen.completed_at is None or status.earliest is None or not status.is_exact:
         return False
-    showed, exact = (time.astimezone(zone).replace(tzinfo=None) for time in (seen.completed_at, status.earliest))
-    difference = minute_of(showed) - minute_of(exact)
+    shown, exact = (time.astimezone(zone).replace(tzinfo=None) for time in (seen.completed_at, status.earliest))
+    difference = minute_of(shown) - minute_of(exact)
     return bool(difference) and not difference % QUARTER and abs(difference) <= FURTHEST_ZONE
 
 
 def is_implausible(completed_at: datetime | None, now: datetime, clock_skew: timedelta) -> bool:
-    """Whether nobody can have completed anything then: in the future, or before Moodle existed.
+    """Whether the time lies in the future or before Moodle existed.
 
-    Moodle tells no creation date of courses and accounts, and a course's start date may be moved, so neither counts.
+    Start dates of courses are no limit, since they may be moved; Moodle gives no creation dates.
     """
     if completed_at is None:
         return False

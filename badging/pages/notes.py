@@ -54,8 +54,8 @@ _FOR_AN_ADMIN: dict[str, Promise] = {
     ),
 }
 
-# Moodle's web-service functions, error codes and capabilities: "core_x_y: nopermissions. ", "moodle/site:view".
-_WHERE_IT_FAILED = re.compile(r"^\w+_\w+: .*?\. ", re.MULTILINE)
+# Moodle's web-service functions, error codes and capabilities: " (core_x_y: nopermissions)", "moodle/site:view".
+_WHERE_IT_FAILED = re.compile(r" \(\w+_\w+: .*\)$", re.MULTILINE)
 _CODE_NAME = re.compile(r"[a-z]+_[a-z_]+|[a-z]+/[a-z]+:[a-z]+")
 
 

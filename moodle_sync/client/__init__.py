@@ -1,5 +1,6 @@
-"""Moodle's web services for programs that know no Django: the client, its records, its errors, the report's cells."""
+"""A client for Moodle's web services, without Django: calls, records, errors, the report's cells, the check."""
 
-from .client import BATCH, LARGEST_ANSWER, MoodleClient, flatten, normalise_url
+from .client import MoodleClient
+from .connection import normalise_url
 
-__all__ = ["BATCH", "LARGEST_ANSWER", "MoodleClient", "flatten", "normalise_url"]
+__all__ = ["MoodleClient", "normalise_url"]

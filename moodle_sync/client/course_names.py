@@ -1,48 +1,50 @@
-"""Course names as people read them in Moodle: plain text in one language.
+"""Course names as plain text in one language.
 
-Moodle sends names as HTML (FACTS-2.md, section 2): without tags, with `&` and `<` as entities, and with what the
-course's author wrote as entities left as it is. A name in several languages comes in one of them where the filter
-"Multi-language content" applies to headings, else with all of them glued together.
+Moodle sends names as HTML without tags: `&` and `<` are entities, and entities that the author wrote stay as they are.
+If the filter "Multi-language content" applies to headings, a name in several languages is sent in one of them, else in
+all of them, one after the other. See docs/moodle-api.md, "Names".
 """
 
 import re
 from html import unescape
 from html.parser import HTMLParser
 
-# The two ways to write a name in several languages: core's spans, and the plugin "Multi-Language Content (v2)".
+# A text in one language, as Moodle's own filter has it.
 _SPAN = re.compile(
     r"<(span|lang)\b(?=[^>]*\blang\s*=\s*[\"']?(?P<lang>[\w-]+))[^>]*>(?P<text>.*?)</\1\s*>", re.IGNORECASE | re.DOTALL
 )
+# A text in one language, as the plugin "Multi-Language Content (v2)" has it.
 _MLANG = re.compile(r"\{mlang\s+(?P<lang>[\w, -]+)\}(?P<text>.*?)\{mlang\}", re.IGNORECASE | re.DOTALL)
+# The plugin's name for the text in all other languages.
 _ANY_LANGUAGE = "other"
-# An ampersand that Moodle escapes: all but those that begin an entity.
+# An ampersand that does not begin an entity. Moodle escapes these.
 _BARE_AMPERSAND = re.compile(r"&(?![a-zA-Z0-9#]{1,8};)")
 
 
 def course_name(shown: str, stored: str, *, language: str) -> str:
     """The name as plain text.
 
-    `shown` is the name as core_course_get_courses_by_field sends it with `moodlewssettingfilter=1`, `stored` the one
-    with `moodlewssettingraw=1`, `language` a code such as "en". Where Moodle has chosen a language, its choice is
-    kept; else `language` is taken if it is there, and the first one if not.
+    `shown` is the name that Moodle sends with `moodlewssettingfilter=1`, `stored` the one with
+    `moodlewssettingraw=1`. If Moodle has chosen a language, its choice is kept. Otherwise the text in `language` (a
+    code such as "en") is taken, or the first text if there is none.
     """
     as_html = _BARE_AMPERSAND.sub("&amp;", stored)
     chosen = one_language(as_html, language)
     if chosen != as_html and plain_text(shown) in (plain_text(as_html), _without_tags_of_languages(as_html)):
-        # Moodle did not choose: all languages are in what it shows.
+        # Moodle did not choose a language: `shown` holds all of them.
         return plain_text(chosen)
     return plain_text(shown) or stored.strip()
 
 
 def one_language(name: str, language: str) -> str:
-    """The name with each text in several languages replaced by one of them; as it was where there is none."""
+    """The name in one language. A name without texts in several languages is returned unchanged."""
     for pattern in (_SPAN, _MLANG):
         name = _choose(name, pattern, language)
     return name
 
 
 def _choose(name: str, pattern: re.Pattern[str], language: str) -> str:
-    """Replace each run of neighbouring translations by the one that is wanted."""
+    """Replace each run of adjacent translations by the one in `language`."""
     result = ""
     end = 0
     run: list[re.Match[str]] = []
@@ -61,7 +63,7 @@ def _choose(name: str, pattern: re.Pattern[str], language: str) -> str:
 
 
 def _best(run: list[re.Match[str]], language: str) -> str:
-    """The text in `language`, else the one for any other language, else the first."""
+    """The text in `language`, or the one for all other languages, or the first one."""
     wanted = language.lower()
     by_language = {
         code.strip().lower().replace("_", "-"): found["text"]
@@ -79,21 +81,29 @@ def _without_tags_of_languages(stored: str) -> str:
 
 
 def plain_text(html: str) -> str:
-    """The text of a piece of HTML: without tags, with entities decoded once, without blanks around it."""
-    text = _Text()
+    """The text of a piece of HTML: tags removed, entities decoded once, stripped."""
     try:
-        text.feed(html)
-        text.close()
+        return ParsedHtml(html).text.strip()
     except AssertionError:
-        # What Python's parser raises for text such as "<![x".
         return unescape(html).strip()
-    return text.text.strip()
 
 
-class _Text(HTMLParser):
-    def __init__(self) -> None:
+class ParsedHtml(HTMLParser):
+    """The text of a piece of HTML, with entities decoded once, and the addresses of its links.
+
+    Raises AssertionError, as Python's parser does, for text such as "<![x".
+    """
+
+    def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
+        self.hrefs: list[str] = []
         self.text = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "a":
+            self.hrefs.append(dict(attrs).get("href") or "")
 
     def handle_data(self, data: str) -> None:
         self.text += data

@@ -1,33 +1,31 @@
-"""What can go wrong with a Moodle, one class for each thing that a caller does next.
+"""Errors of calls to Moodle: one class for each thing that a caller can do next.
 
 Moodle answers most errors with HTTP 200 and an `errorcode`; ERRORCODES says what each one means. Moodle's own message
-and debug text are never kept: they hold user names, SQL and values.
+and debug text are never kept, since they hold user names, SQL and values. See docs/moodle-api.md, "Errors".
 """
 
 import re
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 
 from outbound_http import parse_retry_after
 
 from . import functions
+from .translation import gettext_noop
 
-# Moodle's error codes look so. Anything else is not repeated, as it may hold anything.
+# The form of Moodle's error codes. A text of another form is not repeated, since it may hold personal data.
 _ERRORCODE = re.compile(r"[\w:/.-]{1,60}", re.ASCII)
 
 
-def gettext_noop(text: str) -> str:
-    """Mark a text for translation without translating it: this part of the portal knows no Django."""
-    return text
-
-
 class MoodleError(Exception):
-    """A call to Moodle failed. Its text is the function and a code, such as "core_x_y: HTTP 503", and nothing else.
+    """A call to Moodle failed.
 
-    `function` is the web-service function, `errorcode` Moodle's own code or "", `status` the HTTP status or None if
-    no answer came, `failure` a few words of our own where there is no errorcode, `retry_after` how long Moodle asked
-    us to wait, if it did. `advice` says what the Moodle administrator must do, in plain English; without one it is
-    that of the errorcode, or else of the class.
+    `str(error)` is the function and a code, such as "core_x_y: HTTP 503", without personal data. `function` is the
+    web-service function; `errorcode` is Moodle's own code or ""; `status` is the HTTP status, or None without an
+    answer; `failure` describes an error without errorcode in a few words; `retry_after` is how long Moodle asked us to
+    wait, or None. `advice` tells the Moodle administrator what to do; its default is the advice of the errorcode, or
+    else of the class.
     """
 
     advice: str = gettext_noop("Moodle gave an answer that the portal does not know. Try again later.")
@@ -58,7 +56,7 @@ class MoodleError(Exception):
 
 
 class MoodleUnavailable(MoodleError):
-    """Try later: nothing is wrong with the question."""
+    """Moodle is out of reach or busy; the same call may succeed later."""
 
     advice = gettext_noop(
         "Moodle cannot be reached or is too busy. If this lasts, check that the address is right, that Moodle is "
@@ -67,29 +65,28 @@ class MoodleUnavailable(MoodleError):
 
 
 class MoodleTokenRefused(MoodleError):
-    """Moodle refuses the token or its account; every call will fail until a Moodle administrator acts."""
+    """Moodle refuses the token or its account. Every call fails until a Moodle administrator acts."""
 
     advice = gettext_noop("Create a new token for the portal's account and service, and enter it here.")
 
 
 class MoodleNotAllowed(MoodleError):
-    """The account may not do this: its role, a hidden course or the audience of a report."""
+    """The account may not do this, because of its role, a hidden course, or the audience of a report."""
 
     advice = gettext_noop("Give the role of the portal's account the capability that this needs.")
 
     @classmethod
     def no_feed(cls) -> "MoodleNotAllowed":
-        """The error of a site where neither the report nor the functions that ask learner by learner can be used."""
+        """The error of a site where neither feed can be used."""
         return MoodleNotAllowed(
             functions.SITE_INFO,
             failure="neither the report nor the per-learner functions are usable",
             advice=gettext_noop(
-                'Completions cannot be read from this Moodle yet. Either make the report "Navigatr badge feed" and let '
-                "the role of the portal's account be its audience, with core_reportbuilder_list_reports, "
-                "core_reportbuilder_set_filters and core_reportbuilder_retrieve_report in the service; or add "
-                "core_enrol_get_enrolled_users and core_completion_get_course_completion_status to the service and "
-                "give the role moodle/course:view, moodle/course:viewparticipants, moodle/user:viewdetails, "
-                "moodle/site:viewuseridentity and report/completion:view. Then check the connection again."
+                'Completions cannot be read from this Moodle yet. Either make the report "Navigatr badge feed", with '
+                "the role of the portal's account as its audience; or let the account read learner by learner, for "
+                "which its role needs moodle/course:view, moodle/course:viewparticipants, moodle/user:viewdetails, "
+                "moodle/site:viewuseridentity and report/completion:view. The site's check names every function that "
+                "the service lacks. Then check the connection again."
             ),
         )
 
@@ -99,7 +96,7 @@ class MoodleReportRefused(MoodleNotAllowed):
 
 
 class ReportLayoutChanged(MoodleNotAllowed):
-    """The report is not laid out as agreed, so none of it is read; `reason` says in what it differs."""
+    """The report is not as agreed, so none of it is read; `reason` says how it differs."""
 
     advice = gettext_noop(
         'Put the report "Navigatr badge feed" (Reports, Report builder, Custom reports) back as agreed. Source: Course '
@@ -117,26 +114,25 @@ class ReportLayoutChanged(MoodleNotAllowed):
 
 
 class MoodleGone(MoodleError):
-    """The course or report that was asked for does not exist any more."""
+    """The course or report no longer exists."""
 
     advice = gettext_noop(
-        "The course or report does not exist in Moodle any more. Choose another one, or restore it from Moodle's "
-        "recycle bin."
+        "The course or report no longer exists in Moodle. Choose another one, or restore it from Moodle's recycle bin."
     )
 
 
 class MoodleSomethingGone(MoodleGone):
-    """The learner's account or the course does not exist any more; Moodle 5.0 does not say which."""
+    """The learner's account or the course no longer exists; Moodle 5.0 does not say which."""
 
 
 class MoodleLearnerGone(MoodleGone):
-    """The learner's account does not exist any more."""
+    """The learner's account no longer exists."""
 
     advice = gettext_noop("The account was deleted in Moodle. Nothing needs to be done.")
 
 
 class MoodleNotTracked(MoodleError):
-    """Moodle tracks no completion for this person in this course; ask again at the next sweep."""
+    """Moodle tracks no completion for this person in this course. That may change with the enrolment."""
 
     advice = gettext_noop(
         "The person is not enrolled, the enrolment is suspended, or the role (such as teacher) is not tracked. "
@@ -145,11 +141,11 @@ class MoodleNotTracked(MoodleError):
 
 
 class MoodleUnreadable(MoodleError):
-    """Moodle could not build this answer, or built a strange one; what else was asked for is not concerned."""
+    """Moodle could not give this answer, or gave one that cannot be read. Other answers are not affected."""
 
     advice = gettext_noop(
-        "Moodle could not answer for this learner. Mostly a name holds something like <Test> that Moodle does not let "
-        "pass: correct it in the learner's profile."
+        "Moodle could not answer for this learner. Most likely a name holds something like <Test> that Moodle does not "
+        "let pass: correct it in the learner's profile."
     )
 
 
@@ -160,7 +156,7 @@ class MoodleNoCriteria(MoodleError):
 
 
 class MoodleUnexpected(MoodleError):
-    """An answer that is not one of Moodle's, or that says that the question was wrong: a person must look."""
+    """The answer is not one of Moodle's, has an unknown errorcode, or says that the question was wrong."""
 
 
 _ROLE = gettext_noop(
@@ -191,7 +187,7 @@ _PASSWORD = gettext_noop(
     'and set its authentication to "Web services authentication" (listed under Disabled).'
 )
 
-# Moodle's error codes (WEB_SERVICES.md, section 8): what to do next, and what the administrator must do.
+# Moodle's error codes with their class and the advice; "" stands for the advice of the class.
 ERRORCODES: dict[str, tuple[type[MoodleError], str]] = {
     "invalidtoken": (
         MoodleTokenRefused,
@@ -206,9 +202,9 @@ ERRORCODES: dict[str, tuple[type[MoodleError], str]] = {
             "Moodle refuses the token and does not say why. Check each of these: the token has just expired (then "
             'create a new one without a date in "Valid until"); the portal\'s address is outside the IP range of the '
             'token or of the authorised user; the authorised user has a date in "Valid until" (leave it empty); the '
-            "service is disabled; the account "
-            "is not an authorised user of the service; the service requires a capability that the account lacks; the "
-            "function is not in the service; the account's role lacks webservice/rest:use."
+            "service is disabled; the account is not an authorised user of the service; the service requires a "
+            "capability that the account lacks; the function is not in the service; the account's role lacks "
+            "webservice/rest:use."
         ),
     ),
     "wsaccessusersuspended": (
@@ -264,8 +260,8 @@ ERRORCODES: dict[str, tuple[type[MoodleError], str]] = {
     ),
     "invalidparameter": (MoodleUnexpected, _QUESTION),
     "invalidrecord": (MoodleGone, ""),
-    # Of an account asked about, once Moodle's hourly clean-up has run, 4.5 says the first; 5.0 says the second, also
-    # of what else is unknown.
+    # For a deleted account, after Moodle's hourly clean-up, 4.5 answers the first. 5.0 answers the second, which it
+    # also does for other unknown records.
     "invaliduser": (MoodleLearnerGone, ""),
     "invalidrecordunknown": (MoodleSomethingGone, ""),
     "userdeleted": (MoodleLearnerGone, ""),
@@ -303,7 +299,7 @@ ERRORCODES: dict[str, tuple[type[MoodleError], str]] = {
     ),
 }
 
-# What some codes mean where this function answers them.
+# Advice that replaces that of ERRORCODES where this function answers with the code.
 ADVICE: dict[tuple[str, str], str] = {
     (functions.ENROLLED_USERS, "nopermissions"): gettext_noop(
         "Give the role of the portal's account moodle/course:viewparticipants, in the system context."
@@ -321,22 +317,9 @@ ADVICE: dict[tuple[str, str], str] = {
     ),
 }
 
-# The functions that look up one course or report. For any other one `invalidrecord` says that Moodle's own list of
-# functions lacks it.
-LOOKUPS = {
-    functions.ENROLLED_USERS,
-    functions.COMPLETION,
-    functions.GRADES,
-    functions.RETRIEVE_REPORT,
-    functions.SET_FILTERS,
-}
-
 
 def from_answer(function: str, answer: Any, status: int | None = None) -> MoodleError | None:
-    """The error that a decoded answer is, or None where it is none.
-
-    A PHP error has an `exception` and no `errorcode` (FACTS-2.md, section 1.1).
-    """
+    """The error that a decoded answer holds, or None. A PHP error has an `exception` and no `errorcode`."""
     if not isinstance(answer, dict) or not answer.keys() & {"errorcode", "exception"}:
         return None
     if answer.get("errorcode") is None:
@@ -348,20 +331,20 @@ def from_errorcode(function: str, errorcode: object, status: int | None = None) 
     """The error that Moodle's `errorcode` stands for; an unknown or unreadable one is MoodleUnexpected."""
     if not isinstance(errorcode, str) or not _ERRORCODE.fullmatch(errorcode):
         return MoodleUnexpected(function, status=status, failure="unreadable errorcode")
-    if errorcode == "invalidrecord" and function not in LOOKUPS:
+    if errorcode == "invalidrecord" and function not in functions.LOOKUPS:
         return MoodleUnexpected(function, errorcode=errorcode, status=status, advice=_UNKNOWN_FUNCTION)
     kind = ERRORCODES[errorcode][0] if errorcode in ERRORCODES else MoodleUnexpected
     return kind(function, errorcode=errorcode, status=status, advice=ADVICE.get((function, errorcode)))
 
 
 def from_status(function: str, status: int, *, empty: bool, retry_after: str = "", now: datetime) -> MoodleError | None:
-    """The error that an HTTP status stands for where the body tells nothing; None for a 200.
+    """The error that an HTTP status stands for if the body holds none; None for 200.
 
-    `retry_after` is the header of that name, `empty` says that there was no body.
+    `retry_after` is the header of that name; `empty` says that there was no body.
     """
-    if status == 200:
+    if status == HTTPStatus.OK:
         return None
-    if status == 403 and empty:
+    if status == HTTPStatus.FORBIDDEN and empty:
         advice = gettext_noop(
             "Web services or the REST protocol are switched off. Enable web services (Site administration, Advanced "
             "features) and REST (Server, Web services, Manage protocols)."
@@ -371,9 +354,9 @@ def from_status(function: str, status: int, *, empty: bool, retry_after: str = "
         return MoodleUnavailable(function, status=status, retry_after=parse_retry_after(retry_after, now))
     if 300 <= status < 400:
         advice = gettext_noop("The address redirects to another one. Enter the final address, as the browser shows it.")
-    elif status == 404:
+    elif status == HTTPStatus.NOT_FOUND:
         advice = gettext_noop("There is no Moodle at this address. Enter the address of Moodle's front page.")
-    elif status in (401, 403):
+    elif status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         advice = gettext_noop(
             "Something in front of Moodle, such as a firewall or a password page, refuses the portal. Let the portal "
             "reach webservice/rest/server.php."

@@ -1,22 +1,24 @@
-"""What the check of a Moodle tells its administrator: one finding for each thing looked at."""
+"""A finding: one result of the check of a Moodle site."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .errors import MoodleError, gettext_noop
+from .errors import MoodleError
+from .translation import gettext_noop
 
-# The values of findings that are texts of the portal's own, to be translated like the text around them.
+# Names of values that are texts of the portal, to be translated like the finding's own text.
 OWN_TEXTS = frozenset({"advice", "lost", "kind"})
-# Findings that are advice: nothing was looked at, so they are never wrong.
+# Checks whose findings are general advice. They are always ok.
 NOTES = frozenset({"token-validity", "service-page"})
 
 
 @dataclass(frozen=True, slots=True)
 class MoodleFinding:
-    """One thing looked at. `text` says what is, and if it is not ok, what the Moodle administrator must do.
+    """One result of the check.
 
-    `values` belong into the braces of `text` and are kept apart from it, as only the bare text can be translated.
-    With `needed` False the portal works without it, only with less.
+    `text` says what was found and, unless `ok`, what the Moodle administrator should do. `values` fill the braces of
+    `text`; they are separate because the text is translated without them. `needed` is False where the portal also
+    works without it.
     """
 
     check: str
@@ -31,11 +33,12 @@ class MoodleFinding:
         return self.text.format(**self.values)
 
 
-def refusal(slug: str, error: MoodleError, *, lost: str = "", advice: str = "", needed: bool = True) -> MoodleFinding:
-    """The finding of a call that failed. `lost`: what the portal cannot do now; `advice`: other than the error's."""
+def refusal(slug: str, error: MoodleError, *, lost: str = "", advice: str = "") -> MoodleFinding:
+    """The finding of a call that failed.
+
+    `lost` says what the portal cannot do without the answer. `advice` replaces the advice of the error.
+    """
     values: dict[str, str | int] = {"advice": advice or error.advice, "error": str(error)}
     if not lost:
-        return MoodleFinding(slug, False, gettext_noop("{advice} ({error})"), values, needed=needed)
-    return MoodleFinding(
-        slug, False, gettext_noop("{lost} {advice} ({error})"), {"lost": lost, **values}, needed=needed
-    )
+        return MoodleFinding(slug, False, gettext_noop("{advice} ({error})"), values)
+    return MoodleFinding(slug, False, gettext_noop("{lost} {advice} ({error})"), {"lost": lost, **values})

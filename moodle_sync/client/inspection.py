@@ -1,57 +1,31 @@
-"""What a new or running connection to Moodle needs, looked at one thing after another, and which feed it allows."""
+"""The check of a Moodle site: what the portal needs of it, and which feed it allows."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from . import functions
 from .client import MoodleClient
-from .errors import MoodleError, MoodleTokenRefused, MoodleUnavailable, gettext_noop
+from .errors import MoodleError, MoodleTokenRefused, MoodleUnavailable
 from .findings import MoodleFinding, refusal
+from .functions import LEARNER_FEED, REPORT_FEED
 from .people_check import PeopleCheck
 from .records import Report, SiteInfo
 from .report_check import ReportCheck
-from .zones import zone_named
+from .translation import gettext_noop
+from .zones import QUARTER, zone_named
 
-REPORT_FEED = "A"
-LEARNER_FEED = "B"
+# A larger difference of the clocks is a finding.
 MOST_CLOCK_SKEW = timedelta(seconds=120)
-# What the network takes and the whole seconds of an HTTP date cannot be told from a small difference.
+# A smaller difference counts as none: HTTP dates have whole seconds, and the network takes time.
 LEAST_CLOCK_SKEW = timedelta(seconds=5)
-# Offsets of zones are multiples of this, and none is further from UTC.
-QUARTER = timedelta(minutes=15)
+# No time zone is further from UTC.
 MOST_OFFSET = timedelta(hours=14)
 
-# Each function beside the feed that cannot work without it ("" for neither), and what is lost.
-_FUNCTIONS = (
-    (functions.LIST_REPORTS, REPORT_FEED, gettext_noop("the report cannot be found")),
-    (functions.RETRIEVE_REPORT, REPORT_FEED, gettext_noop("the report cannot be read")),
-    (functions.SET_FILTERS, REPORT_FEED, gettext_noop("the report cannot be limited to what is new")),
-    (
-        functions.ENROLLED_USERS,
-        LEARNER_FEED,
-        gettext_noop("participants cannot be listed, which the feed without report needs"),
-    ),
-    (
-        functions.COMPLETION,
-        LEARNER_FEED,
-        gettext_noop(
-            "completions have no exact time, undone ones are noticed late, and nothing can be read without the report"
-        ),
-    ),
-    (functions.COURSES, "", gettext_noop("courses cannot be listed to choose from")),
-    (functions.GRADES, "", gettext_noop("badges are issued without a score")),
-    (
-        functions.USERS,
-        "",
-        gettext_noop("names and addresses may not be exact, and suspended and deleted accounts are not noticed"),
-    ),
-    (functions.BATCH, "", gettext_noop("every learner costs a call of its own")),
-    (functions.CONFIG, "", gettext_noop("the time zone of the report's times is unknown")),
-)
 _VALID_UNTIL = gettext_noop(
     'Moodle does not tell when a token expires, and presets "Valid until" to 30 days. If the token has such a date '
     "(Server, Web services, Manage tokens), create one without it: an expired token stops everything."
@@ -67,13 +41,13 @@ _ZONE_UNKNOWN = gettext_noop(
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """All findings, and what follows from them.
+    """The findings of a check, and its results.
 
-    `feed` is "A" (report feed), "B" (per learner) or "" if neither can work now. `clock_skew` is how far Moodle's
-    clock is ahead of ours, zero below 5 seconds. `zone` is the time zone that the report's times are in, "" if unknown.
+    `feed` is REPORT_FEED, LEARNER_FEED, or "" if neither can work now. `clock_skew` is how far Moodle's clock is ahead
+    of ours; a difference below 5 seconds is zero. `zone` is the time zone of the report's times, "" if unknown.
 
-    `failure` says why the site as a whole could not be read: nothing at its address, a refused token, or gone half-way.
-    Then nothing follows about the feeds: `info` and `report` are None and `feed` is "".
+    `failure` is the error that stopped the check, if the whole site failed. Then `info` and `report` are None and
+    `feed` is "".
     """
 
     findings: tuple[MoodleFinding, ...]
@@ -86,34 +60,24 @@ class Inspection:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing that is needed is wrong."""
+        """Whether everything that is needed is ok."""
         return all(finding.ok for finding in self.findings if finding.needed)
 
 
 def inspect(client: MoodleClient, *, now: datetime) -> Inspection:
-    """Look at everything that the portal needs of this Moodle, in at most 20 calls, and choose the feed.
+    """Check everything that the portal needs of this Moodle, and choose the feed. Raises no MoodleError.
 
-    `now` is our time at the start. Raises no MoodleError: each becomes a finding. Sets and clears the report's
-    filters, so it must not run while a poll of the same site does. Over a hundred reports cost a call more for each
-    further hundred, and names that Moodle does not let pass up to 20, since lists are then asked for in halves.
+    `now` is our time at the start. Takes at most 20 calls; more for over 100 reports, and up to 20 more for names that
+    Moodle does not let pass. Sets and clears the report's filters, so no poll of the site may run meanwhile.
     """
     findings = [_address(client)]
     started = time.monotonic()
     try:
         info = client.site_info()
     except MoodleError as error:
-        return Inspection(findings=tuple(_no_entry(error, findings[0])), failure=error)
+        return Inspection(findings=tuple(_entry_refused(error, findings[0])), failure=error)
     skew = _clock_skew(client.server_time, now + timedelta(seconds=time.monotonic() - started))
-    findings += [
-        MoodleFinding("rest", True, gettext_noop("Web services and REST are enabled.")),
-        MoodleFinding("token", True, gettext_noop("The token is accepted.")),
-        MoodleFinding("token-validity", True, _VALID_UNTIL),
-        MoodleFinding("service-page", True, _SERVICE_PAGE),
-        _siteurl(client, info),
-        _clock(skew),
-        _completion_enabled(info),
-    ]
-    missing_functions = _missing_functions(info)
+    findings += _site_findings(client, info, skew)
     zone, zone_finding = _zone(client, info)
     report = ReportCheck(client, info, now)
     report.run()
@@ -122,18 +86,39 @@ def inspect(client: MoodleClient, *, now: datetime) -> Inspection:
     people = PeopleCheck(client, info, report.rows, compare_times=zone_finding.text == _ZONE_UNKNOWN)
     people.run()
     if people.failure and not report.usable:
-        seen = (*findings, *report.findings, *people.findings, *people.extras)
-        return Inspection(findings=seen, failure=people.failure)
-    findings.append(_measured(zone_finding, people.offsets))
+        return Inspection((*findings, *report.findings, *people.findings, *people.extras), failure=people.failure)
     feed = REPORT_FEED if report.usable else LEARNER_FEED if people.usable else ""
-    # What only the other feed needs is worth knowing but stops nothing; without any feed, everything is in the way.
-    for needing, found in ((REPORT_FEED, report.findings), (LEARNER_FEED, people.findings)):
-        missing = [finding for its_feed, finding in missing_functions if its_feed == needing]
-        findings += [replace(item, needed=item.needed and feed in ("", needing)) for item in (*missing, *found)]
-    findings += [finding for its_feed, finding in missing_functions if not its_feed]
-    findings += people.extras
-    findings.append(_feed_finding(feed))
+    findings += [
+        _measured(zone_finding, people.offsets),
+        *_feed_findings(feed, info, report, people),
+        *people.extras,
+        _feed_finding(feed),
+    ]
     return Inspection(tuple(findings), feed, info, report.report, skew, zone)
+
+
+def _site_findings(client: MoodleClient, info: SiteInfo, skew: timedelta) -> list[MoodleFinding]:
+    return [
+        MoodleFinding("rest", True, gettext_noop("Web services and REST are enabled.")),
+        MoodleFinding("token", True, gettext_noop("The token is accepted.")),
+        MoodleFinding("token-validity", True, _VALID_UNTIL),
+        MoodleFinding("service-page", True, _SERVICE_PAGE),
+        _siteurl(client, info),
+        _clock(skew),
+        _completion_enabled(info),
+    ]
+
+
+def _feed_findings(feed: str, info: SiteInfo, report: ReportCheck, people: PeopleCheck) -> Iterator[MoodleFinding]:
+    """The findings about each feed, and about functions that neither needs.
+
+    What only the other feed needs is not needed. If no feed can work, everything is needed.
+    """
+    missing = _missing_functions(info)
+    for needing_feed, found in ((REPORT_FEED, report.findings), (LEARNER_FEED, people.findings)):
+        for finding in (*(finding for of_feed, finding in missing if of_feed == needing_feed), *found):
+            yield replace(finding, needed=finding.needed and feed in ("", needing_feed))
+    yield from (finding for of_feed, finding in missing if not of_feed)
 
 
 def _address(client: MoodleClient) -> MoodleFinding:
@@ -154,9 +139,9 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _no_entry(error: MoodleError, address: MoodleFinding) -> list[MoodleFinding]:
-    """What it means that not even the site's own information can be read."""
-    if error.status == 403 and isinstance(error, MoodleUnavailable):
+def _entry_refused(error: MoodleError, address: MoodleFinding) -> list[MoodleFinding]:
+    """The findings if not even the site's own information can be read."""
+    if error.status == HTTPStatus.FORBIDDEN and isinstance(error, MoodleUnavailable):
         return [address, refusal("rest", error)]
     if isinstance(error, MoodleTokenRefused):
         rest = MoodleFinding("rest", True, gettext_noop("Web services and REST are enabled."))
@@ -167,10 +152,10 @@ def _no_entry(error: MoodleError, address: MoodleFinding) -> list[MoodleFinding]
 def _siteurl(client: MoodleClient, info: SiteInfo) -> MoodleFinding:
     ours, theirs = (urlsplit(url.rstrip("/")) for url in (client.base_url, info.siteurl))
     if (ours.netloc.lower(), ours.path) == (theirs.netloc.lower(), theirs.path):
-        return MoodleFinding("siteurl", True, gettext_noop("Moodle knows itself by the same address."))
+        return MoodleFinding("siteurl", True, gettext_noop("Moodle's own address is the one entered."))
     message = gettext_noop(
-        "Moodle knows itself by another address than the one entered ({siteurl}). If that is the same site, nothing "
-        "needs to be done; if not, correct the address."
+        "Moodle's own address is {siteurl}, which is not the one entered. If that is the same site, nothing needs to "
+        "be done; if not, correct the address."
     )
     return MoodleFinding("siteurl", False, message, {"siteurl": info.siteurl}, needed=False)
 
@@ -191,9 +176,9 @@ def _clock(skew: timedelta) -> MoodleFinding:
 
 
 def _zone(client: MoodleClient, info: SiteInfo) -> tuple[str, MoodleFinding]:
-    """The zone of the report's times: the one that the site forces on everybody, else the one that we ask for."""
+    """The time zone of the report's times: the one that the site forces on everybody, or else UTC. "" if unknown."""
     if functions.CONFIG not in info.functions:
-        values = {"advice": gettext_noop("Add tool_mobile_get_config to the service.")}
+        values = {"advice": f"Add {functions.CONFIG} to the service."}
         return "", MoodleFinding("zone", False, _ZONE_UNKNOWN, values, needed=False)
     try:
         settings = client.location_settings()
@@ -215,14 +200,14 @@ def _zone(client: MoodleClient, info: SiteInfo) -> tuple[str, MoodleFinding]:
 
 
 def _measured(finding: MoodleFinding, offsets: Sequence[timedelta]) -> MoodleFinding:
-    """The finding of an unknown zone, with what a few of the report's times tell about it.
+    """The finding of an unknown zone, with the offset from UTC if all compared times have the same.
 
-    The zone stays unknown: London in winter cannot be told from UTC.
+    The zone stays unknown: in winter, the offset of London is that of UTC.
     """
-    possible = {offset for offset in offsets if not offset % QUARTER and abs(offset) <= MOST_OFFSET}
-    if finding.text != _ZONE_UNKNOWN or len(possible) != 1 or len(offsets) != offsets.count(*possible):
+    different = set(offsets)
+    offset = different.pop() if len(different) == 1 else None
+    if finding.text != _ZONE_UNKNOWN or offset is None or offset % QUARTER or abs(offset) > MOST_OFFSET:
         return finding
-    [offset] = possible
     if not offset:
         message = gettext_noop(
             "The time zone of the report's times is unknown. It seems to be UTC, but may be another one in summer, so "
@@ -249,12 +234,15 @@ def _completion_enabled(info: SiteInfo) -> MoodleFinding:
 
 
 def _missing_functions(info: SiteInfo) -> list[tuple[str, MoodleFinding]]:
+    """For each function that the service lacks: the feed that needs it ("" for neither), and the finding."""
     message = gettext_noop("The service lacks {function}: {lost}. Add it (Server, Web services, External services).")
-    return [
-        (feed, MoodleFinding(f"function-{name}", False, message, {"function": name, "lost": lost}, needed=bool(feed)))
-        for name, feed, lost in _FUNCTIONS
-        if name not in info.functions
-    ]
+    findings = []
+    for need in functions.NEEDS:
+        if need.function not in info.functions:
+            values = {"function": need.function, "lost": need.loss}
+            finding = MoodleFinding(f"function-{need.function}", False, message, values, needed=bool(need.feed))
+            findings.append((need.feed, finding))
+    return findings
 
 
 def _feed_finding(feed: str) -> MoodleFinding:

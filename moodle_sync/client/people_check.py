@@ -1,7 +1,7 @@
-"""Whether learners, their names, addresses, completions and grades can be seen, tried on a few of them.
+"""Checks with a few learners whether their names, addresses, completions and grades can be read.
 
-Moodle leaves out what an account may not see instead of saying so, so contents are looked at and not only errors
-(WEB_SERVICES.md, trap 1).
+Moodle leaves out what an account may not see and reports no error, so the check looks at the contents of answers (see
+docs/moodle-api.md, "Participants").
 """
 
 from collections.abc import Sequence
@@ -19,31 +19,33 @@ from .errors import (
     MoodleTokenRefused,
     MoodleUnavailable,
     MoodleUnreadable,
-    gettext_noop,
 )
 from .findings import MoodleFinding, refusal
 from .records import CompletionStatus, Course, EnrolledUser, Grade, SiteInfo, User
 from .report_cells import ReportRow
+from .translation import gettext_noop
 
+# Courses whose participants are listed.
 SAMPLE_COURSES = 3
-# Of the courses in the report's rows fewer are looked at: each costs two calls.
+# Courses from the report's rows; fewer, since each takes two calls.
 SAMPLE_COURSES_BY_ID = 2
+# Participants of a course that are listed.
 SAMPLE_USERS = 100
-# Rows of the report whose exact times are asked for where the zone of its times is unknown.
+# Rows of the report whose times are compared with exact times, if the time zone of the report is unknown.
 SAMPLE_TIMES = 3
-# Separate groups: what completion status and grades answer for a course whose groups the account is not in.
+# Errorcodes for a course with separate groups, if the account is in none of them.
 _GROUPS_REFUSED = ("accessdenied", "notingroup")
+# Errorcodes for a course that the account may not see.
 _COURSE_REFUSED = ("requireloginerror", "errorcoursecontextnotvalid")
 
 _NO_TIMES = gettext_noop(
-    "Completions can be read from the report, but Moodle refuses to tell their exact times and whether they still "
-    "stand."
+    "Completions can be read from the report, but Moodle refuses their exact times, and whether they were undone."
 )
 _NO_ACCOUNTS = gettext_noop(
     "Moodle refuses to show learners' accounts, so names and addresses may not be exact, and suspended and deleted "
     "accounts are not noticed."
 )
-_NO_SCORES = gettext_noop("Moodle refuses to tell grades, so badges are issued without a score.")
+_NO_SCORES = gettext_noop("Moodle refuses to show grades, so badges are issued without a score.")
 _VIEW = gettext_noop("Give the role of the portal's account moodle/course:view, in the system context.")
 _VIEW_HIDDEN = gettext_noop(
     "The course is hidden. Give the role of the portal's account moodle/course:viewhiddencourses, in the system "
@@ -51,12 +53,25 @@ _VIEW_HIDDEN = gettext_noop(
 )
 
 
-class PeopleCheck:
-    """Makes the calls in `run` and fills in the findings; `failure` is set if the whole site failed meanwhile.
+_TOTAL_HIDDEN = gettext_noop(
+    "The course total of the course {id} is hidden in the gradebook, and hidden totals are never sent, so its badges "
+    "carry no score. Show the total (Course, Grades, Gradebook setup) if they should."
+)
+_TOTAL_MISSING = gettext_noop(
+    "Moodle shows no course total for the learner looked at in the course {id}. Most likely it is hidden in the "
+    "gradebook; the course's badges then carry no score. Show the total (Course, Grades, Gradebook setup) if they "
+    "should. Without moodle/grade:viewhidden, hidden and missing totals look the same, and totals over hidden work are "
+    "missing too. Whether the portal may have that right is for the college to decide; hidden totals are never sent."
+)
 
-    `findings` are what reading learner by learner needs, `extras` what neither feed needs. `usable`: completions can
-    be read learner by learner. What Moodle leaves out without a word is told, but makes that no less usable; a refusal
-    does. `offsets`: how far the report's clock times are ahead of UTC, each time that was looked at.
+
+class PeopleCheck:
+    """Checks learners in `run`, and then holds the findings.
+
+    `findings` are about what the learner feed needs, `extras` about what neither feed needs. `usable` says whether the
+    learner feed can work: it is False after a refusal, and True where Moodle only leaves something out. `failure` is
+    the error that stopped the check, if the whole site failed. `offsets` are the differences between clock times of
+    the report and UTC, one for each time that was compared.
     """
 
     def __init__(self, client: MoodleClient, info: SiteInfo, rows: Sequence[ReportRow], *, compare_times: bool) -> None:
@@ -72,14 +87,14 @@ class PeopleCheck:
         self.offsets: list[timedelta] = []
 
     def run(self) -> None:
-        """Look at a few courses, participants and one learner: up to 11 calls."""
+        """Check a few courses, their participants, and one learner. Takes up to 11 calls."""
         courses = self._courses() if functions.COURSES in self._info.functions else []
-        # Of the report's rows one whose course can be seen tells more than one of a hidden course.
+        # Preferably a row of a course that the account can see.
         row = min(self._rows, key=lambda row: row.course_id in self._hidden_ids, default=None)
         learner = (row.course_id, row.user_id) if row else None
         if self._info.functions >= functions.LEARNER_FUNCTIONS and not self.failure:
-            seen = self._learners(courses)
-            learner = learner or seen
+            listed = self._learners(courses)
+            learner = learner or listed
         if learner:
             self._completion(*learner)
             self._account(*learner)
@@ -89,7 +104,7 @@ class PeopleCheck:
         return function in self._info.functions and not self.failure
 
     def _refused(self, slug: str, error: MoodleError, course_id: int | None = None, lost: str = "") -> MoodleFinding:
-        """The finding of a call that failed; one that every other call would meet too becomes the failure."""
+        """The finding of a call that failed. An error that concerns the whole site also becomes the failure."""
         advice = ""
         if isinstance(error, MoodleUnavailable | MoodleTokenRefused):
             self.failure, lost = error, ""
@@ -97,20 +112,20 @@ class PeopleCheck:
             advice = _VIEW_HIDDEN if course_id in self._hidden_ids else _VIEW
         return refusal(slug, error, lost=lost, advice=advice)
 
-    def _tell(self, finding: MoodleFinding) -> None:
-        """Add a finding of what reading learner by learner needs, unless another course or learner showed it."""
+    def _add(self, finding: MoodleFinding) -> None:
+        """Add a finding about what the learner feed needs, unless the same check has one already."""
         if finding.check not in [earlier.check for earlier in self.findings]:
             self.findings.append(finding)
 
     def _courses(self) -> list[Course]:
-        """A few courses to try things on: those of the report's rows, else any that completion is tracked in."""
-        asked = list(dict.fromkeys(row.course_id for row in self._rows))[:SAMPLE_COURSES_BY_ID]
+        """A few visible courses with completion tracking: those of the report's rows, or else any."""
+        ids = list(dict.fromkeys(row.course_id for row in self._rows))[:SAMPLE_COURSES_BY_ID]
         try:
-            courses = self._client.courses(ids=asked or None)
+            courses = self._client.courses(ids=ids or None)
         except MoodleError as error:
             self._extra(self._refused("courses", error))
             return []
-        self._hidden_ids = set(asked) - {course.id for course in courses}
+        self._hidden_ids = set(ids) - {course.id for course in courses}
         if self._hidden_ids:
             message = gettext_noop(
                 "The report shows learners of courses that the account cannot see because they are hidden: {ids}. Give "
@@ -127,36 +142,36 @@ class PeopleCheck:
         else:
             self._extra(MoodleFinding("courses", True, gettext_noop("Courses can be chosen.")))
         tracked = [course for course in courses if course.visible and course.completion_enabled is not False]
-        # Courses with separate groups first: they may show nobody where others show everybody.
+        # Courses with separate groups first, since they may show nobody where others show everybody.
         return sorted(tracked, key=lambda course: not course.separate_groups)[:SAMPLE_COURSES]
 
     def _extra(self, finding: MoodleFinding) -> None:
-        """Add a finding of what neither feed needs."""
+        """Add a finding about what neither feed needs."""
         self.extras.append(replace(finding, needed=False))
 
     def _learners(self, courses: Sequence[Course]) -> tuple[int, int] | None:
-        """Look at courses until one shows a learner; decides whether the feed is usable and returns that learner."""
+        """Decide whether the feed is usable; returns (course id, user id) of a learner in the courses, or None."""
         self.usable = True
         most_seen = -1
         for course in courses:
-            odd = self._client.passed_over
+            skipped_before = self._client.skipped_rows
             try:
                 users = self._client.enrolled_users(course.id, 0, SAMPLE_USERS)
             except MoodleError as error:
-                self._tell(self._refused("participants", self._cause(error, course.id), course.id))
+                self._add(self._refused("participants", self._cause(error, course.id), course.id))
                 self.usable = False
                 return None
-            # Those whose names Moodle does not let pass are no matter of rights.
-            odd = self._client.passed_over - odd
+            # Participants are skipped because of their names, not because of a missing capability.
+            skipped = self._client.skipped_rows - skipped_before
             learners = [user for user in users if user.id not in course.contact_ids | {self._info.userid}]
             if learners:
-                self._tell(_participants(course, len(users), self._missing(course, users) - odd))
-                self._tell(_emails(users))
-                self._tell(_names(users))
+                self._add(_participants(course, len(users), self._missing(course, users) - skipped))
+                self._add(_emails(users))
+                self._add(_names(users))
                 return course.id, learners[0].id
             if course.separate_groups and not users:
                 self._groups(course.id)
-            elif not odd:
+            elif not skipped:
                 most_seen = max(most_seen, len(users))
         if most_seen >= 0:
             message = gettext_noop(
@@ -164,13 +179,13 @@ class PeopleCheck:
                 "learners are enrolled there, give the role of the portal's account moodle/user:viewdetails, in the "
                 "system context."
             )
-            self._tell(MoodleFinding("participants", False, message, {"count": most_seen}))
+            self._add(MoodleFinding("participants", False, message, {"count": most_seen}))
         return None
 
     def _cause(self, error: MoodleError, course_id: int) -> MoodleError:
-        """The list of participants says the same of whatever closes a course to the account; another function says it.
+        """The cause of an error of the list of participants, which has one errorcode for several causes.
 
-        A profile that lacks a required field, for instance, has nothing to do with the role.
+        The completion status answers with the real one, such as a profile that lacks a required field.
         """
         if error.errorcode != "errorcoursecontextnotvalid":
             return error
@@ -183,7 +198,7 @@ class PeopleCheck:
         return error
 
     def _missing(self, course: Course, users: Sequence[EnrolledUser]) -> int:
-        """How many learners that the report shows are missing from a list that is complete."""
+        """How many learners of the report are missing from the list of participants, if that list is complete."""
         if len(users) >= SAMPLE_USERS:
             return 0
         return len({row.user_id for row in self._rows if row.course_id == course.id} - {user.id for user in users})
@@ -194,7 +209,7 @@ class PeopleCheck:
             "learner, completion or grade there; only the report does. Give the role of the portal's account "
             "moodle/site:accessallgroups, in the system context."
         )
-        self._tell(MoodleFinding("groups", False, message, {"id": course_id}))
+        self._add(MoodleFinding("groups", False, message, {"id": course_id}))
 
     def _completion(self, course_id: int, user_id: int) -> None:
         if not self._may_ask(functions.COMPLETION):
@@ -202,22 +217,22 @@ class PeopleCheck:
         try:
             status = self._client.completion_status(course_id, user_id)
         except (MoodleNotTracked, MoodleNoCriteria, MoodleLearnerGone):
-            # An answer about this learner or course; a refusal would have come first.
+            # These errors concern the learner or course. Moodle checks the account's rights before.
             status = None
         except MoodleError as error:
             if error.errorcode in _GROUPS_REFUSED:
                 self._groups(course_id)
                 return
             lost = _NO_TIMES if self._rows else ""
-            self._tell(self._refused("completion-status", error, course_id, lost))
+            self._add(self._refused("completion-status", error, course_id, lost))
             self.usable = False
             return
-        self._tell(MoodleFinding("completion-status", True, gettext_noop("Learners' completions can be read.")))
+        self._add(MoodleFinding("completion-status", True, gettext_noop("Learners' completions can be read.")))
         if self._compare_times:
             self._compare(course_id, user_id, status)
 
     def _compare(self, course_id: int, user_id: int, status: CompletionStatus | None) -> None:
-        """Compare times of the report with exact ones: of the learner who was asked about, and of a few more."""
+        """Compare times of the report with exact ones, for this learner and a few more."""
         self._note_offset(course_id, user_id, status)
         others = [row for row in self._rows if (row.course_id, row.user_id) != (course_id, user_id)]
         for row in [row for row in others if row.course_id not in self._hidden_ids][: SAMPLE_TIMES - 1]:
@@ -236,7 +251,7 @@ class PeopleCheck:
                 self.offsets.append(row.clock_time - exact)
 
     def _account(self, course_id: int, user_id: int) -> None:
-        """Whether accounts can be looked up: the only exact source of names, and of who is suspended or deleted."""
+        """Check that accounts can be looked up: only they have exact names, and say who is suspended or deleted."""
         if not self._may_ask(functions.USERS):
             return
         try:
@@ -245,7 +260,7 @@ class PeopleCheck:
             self._extra(self._refused("people", error, lost=_NO_ACCOUNTS))
             return
         if isinstance(user, MoodleLearnerGone | MoodleSomethingGone | MoodleUnreadable):
-            # An answer about this account only.
+            # These errors concern this account only.
             return
         if not isinstance(user, User):
             message = gettext_noop(
@@ -257,18 +272,18 @@ class PeopleCheck:
             return
         self._extra(MoodleFinding("people", True, gettext_noop("Learners' accounts can be looked up.")))
         if user.email is None:
-            self._tell(_emails([user]))
+            self._add(_emails([user]))
         if user.firstname is None or user.lastname is None:
-            self._tell(_names([user]))
+            self._add(_names([user]))
 
     def _grade(self, course_id: int, user_id: int) -> None:
         if not self._may_ask(functions.GRADES):
             return
         result: object = None
         try:
-            asked = (course_id, user_id)
-            for answers in self._client.learner_facts([asked], available={functions.GRADES}, grades=True):
-                result = answers[asked].grade
+            pair = (course_id, user_id)
+            for answers in self._client.learner_facts([pair], available={functions.GRADES}, grades=True):
+                result = answers[pair].grade
         except MoodleError as error:
             result = error
         if isinstance(result, MoodleError):
@@ -279,23 +294,12 @@ class PeopleCheck:
             return
         self._extra(MoodleFinding("grades", True, gettext_noop("Grades can be read.")))
         if isinstance(result, Grade) and (result.hidden or result.total_missing):
-            message = gettext_noop(
-                "The course total of the course {id} is hidden in the gradebook, and hidden totals are never sent, so "
-                "its badges carry no score. Show the total (Course, Grades, Gradebook setup) if they should."
-            )
-            if result.total_missing:
-                message = gettext_noop(
-                    "Moodle shows no course total for the learner looked at in the course {id}, which mostly means "
-                    "that it is hidden in the gradebook; its badges carry no score. Show the total (Course, Grades, "
-                    "Gradebook setup) if they should. Without moodle/grade:viewhidden, hidden and missing totals look "
-                    "the same, and totals over hidden work are missing too. Whether the portal may have that right is "
-                    "for the college to decide; hidden totals are not sent either way."
-                )
+            message = _TOTAL_MISSING if result.total_missing else _TOTAL_HIDDEN
             self._extra(MoodleFinding("grades-hidden", False, message, {"id": course_id}))
 
 
 def _participants(course: Course, seen: int, missing: int) -> MoodleFinding:
-    """Whether the list of a course's participants holds all the learners that the report shows."""
+    """Whether the list of a course's participants holds all learners of the report."""
     if missing <= 0:
         return MoodleFinding("participants", True, gettext_noop("Participants can be listed."))
     message = gettext_noop(

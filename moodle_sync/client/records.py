@@ -1,7 +1,8 @@
-"""What Moodle's web services return, as far as the portal uses it.
+"""Records of the answers of Moodle's web services, with the fields that the portal uses.
 
-Each `from_json` takes the decoded JSON and raises ValueError, naming what was expected and never what was found, if
-it has another shape. Missing optional fields and unknown fields are fine. Texts stay as Moodle sent them.
+Each `from_json` takes decoded JSON. It raises ValueError if the JSON has another shape; the text names what was
+expected and never what was found. Missing optional fields and unknown fields are accepted. Texts are as Moodle sent
+them.
 """
 
 import json
@@ -12,21 +13,20 @@ from typing import Any, Self
 
 from .errors import MoodleError
 
-# Moodle's `aggregation`: all criteria are needed, or any.
+# Moodle's `aggregation` of a course for which all criteria are needed.
 ALL_CRITERIA = 1
 # Moodle's `groupmode` of a course whose learners see only their own group.
 SEPARATE_GROUPS = 1
-# What a database's whole numbers end at. Moodle's own ids end there too.
+# The largest whole number of a database column, for Moodle's ids too.
 LARGEST_ID = 2**63 - 1
-# The year 9000, which every zone's calendar has. A time in milliseconds is later.
+# Seconds since 1970: the year 9000, which is in the calendar of every zone. A time in milliseconds is later.
 LATEST_TIME = 221_845_392_000
 
 
 @dataclass(frozen=True, slots=True)
 class SiteInfo:
-    """The site and what this token may call. The account's private access key is left where it is: it is a secret."""
+    """The site, and the functions that this token may call. The account's private access key is not read."""
 
-    sitename: str
     siteurl: str
     userid: int
     release: str
@@ -36,14 +36,13 @@ class SiteInfo:
 
     @classmethod
     def from_json(cls, data: object) -> Self:
-        """Read core_webservice_get_site_info; `version` loses what follows its point (2024100705.01)."""
+        """Parse the answer of functions.SITE_INFO. A version such as "2024100705.01" is cut at its point."""
         site = as_object(data, "site information")
         version = _text(site, "version").partition(".")[0]
         if not (version.isascii() and version.isdigit()):
             raise ValueError("a version number expected")
         features = (as_object(item, "a feature") for item in _optional_list(site, "advancedfeatures"))
         return cls(
-            sitename=_text(site, "sitename"),
             siteurl=_text(site, "siteurl"),
             userid=_integer(site, "userid"),
             release=_text(site, "release"),
@@ -57,30 +56,28 @@ class SiteInfo:
 
 @dataclass(frozen=True, slots=True)
 class LocationSettings:
-    """The site's time zone, and the one that is forced on everybody, which decides how a report's times read."""
+    """The time zone that the site forces on everybody, "" for none. The report's times are in that zone."""
 
-    timezone: str
     forced: str
 
     @classmethod
     def from_json(cls, data: object) -> Self:
-        """Read tool_mobile_get_config (section locationsettings); "99" means that nothing is forced."""
+        """Parse the answer of functions.CONFIG, section locationsettings. "99" means that no zone is forced."""
         rows = as_list(as_object(data, "settings").get("settings"), "settings")
         found = {row.get("name"): row.get("value") for row in (as_object(row, "a setting") for row in rows)}
         if not isinstance(found.get("forcetimezone"), str | int):
             raise ValueError("the setting forcetimezone expected")
         forced = str(found["forcetimezone"])
-        return cls(timezone=str(found.get("timezone", "")), forced="" if forced == "99" else forced)
+        return cls(forced="" if forced == "99" else forced)
 
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """A course. `completion_enabled` is None where Moodle does not tell, which is without access to the course."""
+    """A course. `completion_enabled` is None if the account has no access to the course."""
 
     id: int
     shortname: str
     fullname: str
-    category: str
     visible: bool
     completion_enabled: bool | None
     separate_groups: bool
@@ -89,7 +86,7 @@ class Course:
 
     @classmethod
     def from_json(cls, data: object) -> Self:
-        """Read one course of core_course_get_courses_by_field."""
+        """Parse one course of functions.COURSES."""
         course = as_object(data, "a course")
         contacts = (as_object(item, "a contact") for item in _optional_list(course, "contacts"))
         completion = course.get("enablecompletion")
@@ -97,8 +94,7 @@ class Course:
             id=_id(course, "id"),
             shortname=_text(course, "shortname"),
             fullname=_text(course, "fullname"),
-            category=_optional_text(course, "categoryname") or "",
-            # Left out without access to the course; a hidden one is then not listed at all.
+            # Missing without access to the course. A hidden course is then not listed at all.
             visible=_flag(course.get("visible", 1), "visible"),
             completion_enabled=None if completion is None else _flag(completion, "enablecompletion"),
             separate_groups=course.get("groupmode") == SEPARATE_GROUPS,
@@ -109,25 +105,23 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class EnrolledUser:
-    """A participant of a course, teachers and suspended ones included.
+    """A participant of a course, including teachers and suspended ones.
 
-    Names and e-mail are None where Moodle leaves them out, which it does without a word when a capability is missing;
-    "" is a field that is empty in Moodle.
+    Names and e-mail address are None if Moodle leaves them out because a capability is missing; "" is a field that is
+    empty in Moodle.
     """
 
     id: int
-    fullname: str
     firstname: str | None
     lastname: str | None
     email: str | None
 
     @classmethod
     def from_json(cls, data: object) -> Self:
-        """Read one user of core_enrol_get_enrolled_users."""
+        """Parse one user of functions.ENROLLED_USERS."""
         user = as_object(data, "a participant")
         return cls(
             id=_id(user, "id"),
-            fullname=_optional_text(user, "fullname") or "",
             firstname=_optional_text(user, "firstname"),
             lastname=_optional_text(user, "lastname"),
             email=_optional_text(user, "email"),
@@ -136,7 +130,7 @@ class EnrolledUser:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """An account; names and e-mail are None where Moodle leaves them out."""
+    """An account. Names and e-mail address are None if Moodle leaves them out."""
 
     id: int
     firstname: str | None
@@ -146,7 +140,7 @@ class User:
 
     @classmethod
     def from_json(cls, data: object) -> Self:
-        """Read one user of core_user_get_users_by_field."""
+        """Parse one user of functions.USERS."""
         user = as_object(data, "a user")
         return cls(
             id=_id(user, "id"),
@@ -159,11 +153,11 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class CompletionStatus:
-    """Whether a learner has completed a course, and what is known of when.
+    """Whether a learner has completed a course, and between which times.
 
-    Moodle does not tell the time of the course's completion itself, only those of its criteria. The completion is no
-    earlier than `earliest` and no later than `latest`; both are None where no criterion has a time, as after an import.
-    `times` are those of all criteria that are met. FACTS-2.md, section 1.4, has what was observed.
+    Moodle gives no time of the completion itself, only the times of its criteria. The completion is not earlier than
+    `earliest` and not later than `latest`; both are None if no criterion has a time, as after an import. `times` are
+    the times of all criteria that are met. See docs/moodle-api.md, "Completion of a learner".
     """
 
     completed: bool
@@ -173,12 +167,12 @@ class CompletionStatus:
 
     @property
     def is_exact(self) -> bool:
-        """Whether the criteria leave no doubt about the time."""
+        """Whether the criteria allow only one time."""
         return self.earliest is not None and self.earliest == self.latest
 
     @classmethod
     def from_json(cls, data: object) -> Self:
-        """Read core_completion_get_course_completion_status."""
+        """Parse the answer of functions.COMPLETION."""
         status = as_object(as_object(data, "a completion").get("completionstatus"), "completionstatus")
         if not _flag(status.get("completed"), "completed"):
             return cls(completed=False)
@@ -191,8 +185,8 @@ class CompletionStatus:
         if not times:
             return cls(completed=True)
         if status.get("aggregation") == ALL_CRITERIA:
-            # Criteria of one type, such as several activities, may have a rule of their own, all or any of them,
-            # which Moodle does not tell: then the first of them may have been enough.
+            # Whether all criteria of one type (such as several activities) were needed or any of them, Moodle does
+            # not say. So the first of them may have been enough.
             earliest = max(min(of_type) for of_type in by_type.values())
         else:
             earliest = min(times)
@@ -203,10 +197,10 @@ class CompletionStatus:
 class Grade:
     """A learner's course total.
 
-    `share`: its exact share of the learner's own range, in percent from 0 to 100; None without a grade, and None for a
-    hidden one. `hidden`: the total is hidden in the gradebook, and the account may see it all the same.
-    `total_missing`: Moodle shows no course total at all, as it does with a hidden one to an account that may not see
-    hidden grades.
+    `share` is the exact percentage (0 to 100) of the learner's own range of grades; None for no grade or a hidden one.
+    `hidden` is True if the total is hidden in the gradebook, although the account may see it. `total_missing` is True
+    if Moodle shows no course total, as it does when the total is hidden and the account may not see hidden grades. See
+    docs/moodle-api.md, "Grades".
     """
 
     share: Decimal | None
@@ -215,13 +209,13 @@ class Grade:
 
     @classmethod
     def from_json(cls, data: object, *, user_id: int) -> Self:
-        """Read gradereport_user_get_grade_items as asked for one learner, and make sure that it is about that one."""
+        """Parse the answer of functions.GRADES for one learner. Raises ValueError if it is about another one."""
         learners = as_list(as_object(data, "grades").get("usergrades"), "usergrades")
         if not learners:
             return cls(share=None, total_missing=True)
         learner = as_object(learners[0], "a learner's grades")
         if _integer(learner, "userid") != user_id:
-            raise ValueError("the grades of the learner asked for expected")
+            raise ValueError("the grades of the right learner expected")
         items = (as_object(item, "a grade item") for item in as_list(learner.get("gradeitems"), "gradeitems"))
         total = next((item for item in items if item.get("itemtype") == "course"), None)
         if total is None:
@@ -232,29 +226,30 @@ class Grade:
         return cls(share=share)
 
 
-# Never rounded up: a share must not reach a minimum score that the learner did not reach.
+# Rounds down, so that rounding never lifts a score to the minimum score.
 _EXACTLY = Context(prec=50, rounding=ROUND_FLOOR)
+# The decimals of a score.
 _SIX_DECIMALS = Decimal("0.000001")
 
 
-def share_in_percent(raw: Decimal | None, least: Decimal | None, most: Decimal | None) -> Decimal | None:
+def share_in_percent(raw: Decimal | None, lowest: Decimal | None, highest: Decimal | None) -> Decimal | None:
     """A grade in percent of its range, rounded down to six decimals; None without a grade or a range.
 
-    Bonus points can lift a total over its maximum. Navigatr's scores end at 100, so that is what such a grade gives.
+    The result is from 0 to 100, although bonus points can lift a grade over its maximum.
     """
-    least = least or Decimal(0)
-    if raw is None or most is None or most <= least:
+    lowest = lowest or Decimal(0)
+    if raw is None or highest is None or highest <= lowest:
         return None
-    points, reachable = _EXACTLY.subtract(raw, least), _EXACTLY.subtract(most, least)
+    points, reachable = _EXACTLY.subtract(raw, lowest), _EXACTLY.subtract(highest, lowest)
     share = _EXACTLY.divide(_EXACTLY.multiply(points, Decimal(100)), reachable)
     return min(max(share, Decimal(0)), Decimal(100)).quantize(_SIX_DECIMALS, context=_EXACTLY)
 
 
 @dataclass(frozen=True, slots=True)
 class LearnerFacts:
-    """What Moodle says now of one learner in one course: an answer, or the error in its place.
+    """What Moodle says about one learner in one course: for each fact the answer, or the error in its place.
 
-    None was not asked; a `user` of None may also be an account that this token does not see.
+    None means that it was not asked. A `user` of None may also be an account that the token cannot see.
     """
 
     status: CompletionStatus | MoodleError | None = None
@@ -266,7 +261,8 @@ class LearnerFacts:
 class Report:
     """A custom report that the account is in the audience of.
 
-    `unique_rows` and `conditions` (Moodle's own keys and values) are None where Moodle does not tell them.
+    `source` is the PHP class that its rows come from. `unique_rows` and `conditions` (Moodle's own keys and
+    values) are None if the answer does not hold them.
     """
 
     id: int
@@ -278,7 +274,7 @@ class Report:
 
     @classmethod
     def from_json(cls, data: object) -> Self:
-        """Read one report of core_reportbuilder_list_reports, or the details of a page."""
+        """Parse one report of functions.LIST_REPORTS, or the details of a page."""
         report = as_object(data, "a report")
         unique = report.get("uniquerows")
         return cls(
@@ -293,9 +289,9 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class ReportPage:
-    """One page of a report as Moodle shows it: `page` counts from 0, `total` is the number of rows in all pages.
+    """One page of a report. `page` counts from 0, `total` is the number of rows on all pages.
 
-    A cell that is no text is None; a row that is no list of cells has none.
+    A cell that is not a text is None. A row that is not a list of cells is empty.
     """
 
     details: Report
@@ -304,24 +300,9 @@ class ReportPage:
     rows: list[list[str | None]]
     total: int
 
-    @property
-    def name(self) -> str:
-        """The report's name, as its editor may have changed it since it was listed."""
-        return self.details.name
-
-    @property
-    def source(self) -> str:
-        """The PHP class that the report's rows come from."""
-        return self.details.source
-
-    @property
-    def timemodified(self) -> datetime | None:
-        """When the report was last edited; if it moves, the columns may have changed."""
-        return self.details.timemodified
-
     @classmethod
     def from_json(cls, data: object, *, page: int) -> Self:
-        """Read core_reportbuilder_retrieve_report. An empty cell may come as null."""
+        """Parse the answer of functions.RETRIEVE_REPORT. An empty cell may be null."""
         answer = as_object(data, "a report page")
         table = as_object(answer.get("data"), "data")
         return cls(
@@ -334,14 +315,14 @@ class ReportPage:
 
 
 def as_object(value: object, what: str) -> dict[str, Any]:
-    """The JSON object that `value` is; raises ValueError if it is something else."""
+    """The value, if it is a JSON object. Raises ValueError otherwise, naming `what`."""
     if not isinstance(value, dict):
         raise ValueError(f"an object expected for {what}")
     return value
 
 
 def as_list(value: object, what: str) -> list[Any]:
-    """The JSON list that `value` is; raises ValueError if it is something else."""
+    """The value, if it is a JSON list. Raises ValueError otherwise, naming `what`."""
     if not isinstance(value, list):
         raise ValueError(f"a list expected for {what}")
     return value
@@ -369,7 +350,7 @@ def _title(value: object) -> str:
 
 
 def _cells(row: object) -> list[str | None]:
-    """The cells of a report's row; one odd row must not cost the page."""
+    """The cells of a report's row. An odd row is empty, so that the rest of the page can be read."""
     columns = row.get("columns") if isinstance(row, dict) else None
     if not isinstance(columns, list):
         return []
@@ -384,7 +365,7 @@ def _integer(data: dict[str, Any], key: str) -> int:
 
 
 def _conditions(text: object) -> dict[str, Any] | None:
-    """The report's conditions, which come as JSON in a text; None where they are not told."""
+    """The report's conditions, which are JSON in a text; None without readable ones."""
     if not isinstance(text, str):
         return None
     try:
@@ -397,12 +378,12 @@ def _conditions(text: object) -> dict[str, Any] | None:
 def _id(data: dict[str, Any], key: str) -> int:
     value = _integer(data, key)
     if not 0 < value <= LARGEST_ID:
-        raise ValueError(f"a number of Moodle's expected for {key}")
+        raise ValueError(f"an id expected for {key}")
     return value
 
 
 def _flag(value: object, what: str) -> bool:
-    """Moodle says yes and no as true and false in some functions, as 1 and 0 in others."""
+    """A yes or no, which some functions give as true and false, others as 1 and 0."""
     if value not in (0, 1):
         raise ValueError(f"yes or no expected for {what}")
     return bool(value)
@@ -416,13 +397,13 @@ def _number(data: dict[str, Any], key: str) -> Decimal | None:
         raise ValueError(f"a number expected for {key}")
     number = Decimal(str(value))
     if not number.is_finite():
-        # JSON's 1e999 is Python's infinity.
+        # Python reads JSON's 1e999 as infinity.
         raise ValueError(f"a number expected for {key}")
     return number
 
 
 def _time(value: object) -> datetime | None:
-    """Seconds since 1970 in UTC; Moodle means "never" by 0 and by null."""
+    """A time in seconds since 1970. Moodle means "never" by 0 and by null."""
     if value is None or value == 0:
         return None
     if not isinstance(value, int) or not 0 < value < LATEST_TIME:
@@ -431,7 +412,7 @@ def _time(value: object) -> datetime | None:
 
 
 def _time_or_none(value: object) -> datetime | None:
-    """The time, or None for one that cannot be read, where it is only compared."""
+    """The time; None for never and for an unreadable time."""
     try:
         return _time(value)
     except ValueError:

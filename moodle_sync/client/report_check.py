@@ -1,4 +1,4 @@
-"""Whether the agreed report is there, is laid out as agreed, leaves nobody out, and can be limited to what is new."""
+"""Checks the agreed report: whether it exists, has the agreed columns, lists everybody, and can be filtered."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -7,22 +7,27 @@ from typing import Any
 
 from . import functions
 from .client import MoodleClient
-from .errors import MoodleError, MoodleTokenRefused, MoodleUnavailable, gettext_noop
+from .errors import MoodleError, MoodleTokenRefused, MoodleUnavailable
 from .findings import MoodleFinding, refusal
 from .records import Report, ReportPage, SiteInfo
 from .report_cells import AGREED_NAME, COMPLETED_CONDITION, NO_CONDITION, ReportRow, matching_reports, parse_page
+from .translation import gettext_noop
 
-# Moodle 4.1, the first with web-service functions for custom reports.
+# Moodle 4.1, the first version with web-service functions for custom reports.
 REPORT_VERSION = 2022112800
+# Rows of the report that are looked at.
 SAMPLE_ROWS = 5
-# A course that nobody completes: the front page, which is course 1 in every Moodle.
+# The id of the front page in every Moodle: a course that nobody can complete.
 FRONT_PAGE = 1
+# After every completion.
 _FAR_AHEAD = timedelta(days=3650)
+# A key of a report's conditions: the name of the condition and one of its parts.
 _CONDITION = re.compile(r"(?P<name>[a-z_]{1,40}:\w{1,60})_(?P<part>operator|values?|unit|from|to)", re.ASCII)
+# The name of the agreed condition.
 _COMPLETED = COMPLETED_CONDITION.removesuffix("_operator")
-# Moodle's operator of a condition that is there but limits nothing ("Is any value").
+# Moodle's operator "Is any value", with which a condition limits nothing.
 _ANY_VALUE = "0"
-# What a condition looks at: the whole name, else what stands before the colon.
+# Texts for people, by a condition's whole name or by the part of the name before the colon.
 _KINDS = {
     "completion:timecompleted": gettext_noop("the time of completion (such as the last days only)"),
     "enrolment:status": gettext_noop("the enrolment's status (such as active ones only)"),
@@ -39,13 +44,15 @@ _KINDS = {
     "role": gettext_noop("the role"),
     "user": gettext_noop("the learner's profile"),
 }
+# The text for any other condition.
 _OTHER_KIND = gettext_noop("something else")
 
 
 class ReportCheck:
-    """Makes the calls in `run` and fills in the findings; `failure` is set if the whole site failed meanwhile.
+    """Checks the report in `run`, and then holds the findings.
 
-    `usable`: completions can be read from the report. `rows`: a few of them, the newest first.
+    `usable` says whether completions can be read from the report. `rows` are a few of its rows, the newest first.
+    `failure` is the error that stopped the check, if the whole site failed.
     """
 
     def __init__(self, client: MoodleClient, info: SiteInfo, now: datetime) -> None:
@@ -59,7 +66,7 @@ class ReportCheck:
         self.rows: list[ReportRow] = []
 
     def run(self) -> None:
-        """Look for the report, and at it: up to seven calls, and one more for each further hundred reports."""
+        """Find the report and check it. Takes up to 7 calls, and one more for each further 100 reports."""
         self.findings += [_version(self._info), _custom_reports(self._info)]
         if self._info.functions >= functions.REPORT_FUNCTIONS and all(finding.ok for finding in self.findings):
             self._find()
@@ -87,9 +94,8 @@ class ReportCheck:
             return
         self.report = found[0]
         values: dict[str, str | int] = {"name": AGREED_NAME, "id": found[0].id, "count": len(found)}
-        self.findings.append(
-            MoodleFinding("report", True, gettext_noop('The report "{name}" is there (id {id}).'), values)
-        )
+        message = gettext_noop('The report "{name}" exists (id {id}).')
+        self.findings.append(MoodleFinding("report", True, message, values))
         if len(found) > 1:
             message = gettext_noop(
                 'There are {count} reports called "{name}"; the one with the id {id} is read. Delete or rename the '
@@ -99,31 +105,31 @@ class ReportCheck:
 
     def _read(self, report: Report) -> None:
         try:
-            # A filter that the report lacks is ignored in silence, so ask for what no row can match.
+            # Moodle ignores filters that the report lacks. So filter for what no row can match.
             self._client.set_report_filters(report.id, since=self._now + _FAR_AHEAD)
-            later = self._client.report_page(report.id, 0, per_page=1)
+            filtered_by_time = self._client.report_page(report.id, 0, per_page=1)
             self._client.set_report_filters(report.id, course_ids=[FRONT_PAGE])
-            elsewhere = self._client.report_page(report.id, 0, per_page=1)
+            filtered_by_course = self._client.report_page(report.id, 0, per_page=1)
             self._client.set_report_filters(report.id)
             page = self._client.report_page(report.id, 0, per_page=SAMPLE_ROWS)
-            read = parse_page(page, site_urls={self._client.base_url, self._info.siteurl})
-            self.rows = read.rows
+            parsed = parse_page(page, site_urls={self._client.base_url, self._info.siteurl})
+            self.rows = parsed.rows
         except MoodleError as error:
             self._failed("report-readable", error)
             return
         self.usable = True
         message = gettext_noop("The report has the agreed columns. It holds {count} completions.")
         self.findings.append(MoodleFinding("report-readable", True, message, {"count": page.total}))
-        for text, values in read.warnings:
+        for text, values in parsed.warnings:
             slug = "report-condition" if text == NO_CONDITION else "report-form"
             self.findings.append(MoodleFinding(slug, False, text, values, needed=False))
-        if read.problems:
+        if parsed.problems:
             message = gettext_noop("Some rows of the report cannot be read: {problems}.")
-            values = {"problems": "; ".join(read.problems)}
+            values = {"problems": "; ".join(parsed.problems)}
             self.findings.append(MoodleFinding("report-rows", False, message, values, needed=False))
         self.findings += _further_conditions(page.details.conditions or {})
         self.findings += _duplicates(page.details)
-        self.findings.append(_filters(later, elsewhere))
+        self.findings.append(_filters(filtered_by_time, filtered_by_course))
         self._emails()
 
     def _emails(self) -> None:
@@ -152,13 +158,14 @@ def _custom_reports(info: SiteInfo) -> MoodleFinding:
     return MoodleFinding("custom-reports", False, message)
 
 
-def _filters(later: ReportPage, elsewhere: ReportPage) -> MoodleFinding:
-    missing = [name for name, page in (("Time completed", later), ("Select course", elsewhere)) if page.total]
+def _filters(filtered_by_time: ReportPage, filtered_by_course: ReportPage) -> MoodleFinding:
+    """Which filters the report lacks: the pages were filtered for what no row matches."""
+    pages = (("Time completed", filtered_by_time), ("Select course", filtered_by_course))
+    missing = [name for name, page in pages if page.total]
     if not missing:
-        return MoodleFinding("report-filters", True, gettext_noop("The report can be limited to what is new."))
+        return MoodleFinding("report-filters", True, gettext_noop("The report can be limited to new completions."))
     message = gettext_noop(
-        "The report lacks the filter: {filters}. Add it (the report's Filters), or every poll reads more than it "
-        "needs to."
+        "The report lacks the filter: {filters}. Add it (the report's Filters), or every poll reads more than it needs."
     )
     return MoodleFinding("report-filters", False, message, {"filters": ", ".join(missing)}, needed=False)
 
@@ -167,7 +174,7 @@ def _duplicates(report: Report) -> Iterator[MoodleFinding]:
     if report.unique_rows is False:
         message = gettext_noop(
             'Learners who are enrolled in two ways are listed twice. Each still gets one badge, but tick "Remove any '
-            "duplicate rows\" in the report's Settings: without it polls read more than they need to."
+            "duplicate rows\" in the report's Settings: without it polls read more than they need."
         )
         yield MoodleFinding("report-duplicates", False, message, needed=False)
 
@@ -183,7 +190,7 @@ def _further_conditions(conditions: Mapping[str, Any]) -> Iterator[MoodleFinding
 
 
 def _limiting(conditions: Mapping[str, Any]) -> list[str]:
-    """The names of the conditions, other than Completed, that leave out some rows."""
+    """The names of the conditions that leave out rows, except for Completed."""
     found: dict[str, dict[str, Any]] = {}
     for key, value in conditions.items():
         if (parts := _CONDITION.fullmatch(key)) and parts["name"] != _COMPLETED:

@@ -356,7 +356,7 @@ def test_without_completion_status_times_may_not_be_exact(site: Site) -> None:
     site.sandbox.faults.clear()
     site.fault("course_refused")
     told = bad(site.check())["completion-status"]
-    assert "refuses to tell their exact times and whether they still stand" in told
+    assert "refuses their exact times, and whether they were undone" in told
 
 
 # The zone of the report's times

@@ -15,7 +15,8 @@ import pytest
 import requests
 import responses
 
-from moodle_sync.client import BATCH, LARGEST_ANSWER, MoodleClient, flatten, normalise_url
+from moodle_sync.client import MoodleClient, normalise_url
+from moodle_sync.client.connection import LARGEST_ANSWER, flatten
 from moodle_sync.client.errors import (
     ERRORCODES,
     MoodleError,
@@ -32,6 +33,7 @@ from moodle_sync.client.errors import (
     MoodleUnreadable,
     ReportLayoutChanged,
 )
+from moodle_sync.client.questions import BATCH_SIZE
 from moodle_sync.client.records import CompletionStatus, EnrolledUser, Grade, LearnerFacts, User
 from outbound_http import VERSION
 from tests.moodle_sync.recordings import (
@@ -107,7 +109,7 @@ def failure(client: MoodleClient, function: str) -> MoodleError:
     return result
 
 
-# Every row of WEB_SERVICES.md, section 8: recording, class, what the message says, a word of the advice.
+# Every errorcode of docs/moodle-api.md, "Errors": recording, class, what the message says, a word of the advice.
 ERRORS = [
     ("error_token_invalid", MoodleTokenRefused, "invalidtoken", "new token"),
     ("error_token_missing", MoodleTokenRefused, "invalidtoken", "new token"),
@@ -138,9 +140,9 @@ ERRORS = [
     ("error_param_unexpected", MoodleUnexpected, "invalidparameter", "fault of the portal"),
     ("error_param_scalar_for_list", MoodleUnexpected, "invalidparameter", "fault of the portal"),
     ("error_enrolled_users_bad_sortby", MoodleUnexpected, "invalidparameter", "fault of the portal"),
-    ("error_completion_unknown_course", MoodleGone, "invalidrecord", "does not exist"),
-    ("error_grade_items_unknown_course", MoodleGone, "invalidrecord", "does not exist"),
-    ("error_report_unknown_id", MoodleGone, "invalidrecord", "does not exist"),
+    ("error_completion_unknown_course", MoodleGone, "invalidrecord", "no longer exists"),
+    ("error_grade_items_unknown_course", MoodleGone, "invalidrecord", "no longer exists"),
+    ("error_report_unknown_id", MoodleGone, "invalidrecord", "no longer exists"),
     ("error_completion_unknown_user", MoodleLearnerGone, "invaliduser", "deleted"),
     ("error_completion_deleted_account", MoodleLearnerGone, "userdeleted", "deleted"),
     ("error_course_not_accessible", MoodleNotAllowed, "requireloginerror", "moodle/course:view"),
@@ -166,7 +168,7 @@ ERRORS = [
     ("error_usernotfullysetup_completion", MoodleTokenRefused, "usernotfullysetup", "every required field"),
     ("error_users_by_id_tag_in_a_name", MoodleUnreadable, "invalidresponse", "something like <Test>"),
     ("error_users_by_id_only_deleted_account", MoodleLearnerGone, "invaliduser", "deleted"),
-    ("error_users_by_id_deleted_account_50", MoodleSomethingGone, "invalidrecordunknown", "does not exist"),
+    ("error_users_by_id_deleted_account_50", MoodleSomethingGone, "invalidrecordunknown", "no longer exists"),
     ("lifecycle_completion_unconfirmed", MoodleNotTracked, "usernotconfirmed", "Confirm it"),
     ("separate_groups_completion_status", MoodleNotAllowed, "accessdenied", "accessallgroups"),
     ("separate_groups_grade_items", MoodleNotAllowed, "notingroup", "accessallgroups"),
@@ -308,7 +310,7 @@ def test_a_message_of_php_before_the_answer_is_read_past_and_noted(
     message: str, content_type: str, moodle: responses.RequestsMock, client: MoodleClient
 ) -> None:
     moodle.post(SERVER, body=message + json.dumps(recording("site_info")["response"]), content_type=content_type)
-    assert client.site_info().sitename == "Example Moodle"
+    assert client.site_info().siteurl == SITE
     [(text, values)] = client.oddities
     assert "display of PHP errors" in text
     assert values == {}
@@ -408,7 +410,7 @@ def test_a_changed_layout_says_why_and_how_to_restore_it() -> None:
 def test_a_site_without_a_feed_says_what_both_feeds_need() -> None:
     error = MoodleNotAllowed.no_feed()
     assert "neither the report nor the per-learner functions" in str(error)
-    for needed in ("Navigatr badge feed", REPORT, PARTICIPANTS, COMPLETION):
+    for needed in ("Navigatr badge feed", "moodle/user:viewdetails", "names every function"):
         assert needed in error.advice
 
 
@@ -536,7 +538,7 @@ def test_site_info_tells_version_features_and_functions_but_no_secret(
 ) -> None:
     answer_with(moodle, "site_info")
     info = client.site_info()
-    assert (info.sitename, info.siteurl, info.userid) == ("Example Moodle", "http://moodle.example", 306)
+    assert (info.siteurl, info.userid) == ("http://moodle.example", 306)
     assert (info.version, info.release) == (2024100705, "4.5.5+ (Build: 20250613)")
     assert "core_course_get_courses_by_field" in info.functions
     assert info.features["enablecompletion"] is True
@@ -584,7 +586,7 @@ def test_a_course_without_access_is_read_as_far_as_moodle_tells(
 ) -> None:
     answer_courses(moodle, [{"id": 9, "shortname": "S", "fullname": "F", "contacts": None}])
     [course] = client.courses(shortname="S & <2>")
-    assert (course.visible, course.completion_enabled, course.category) == (True, None, "")
+    assert (course.visible, course.completion_enabled) == (True, None)
     asked = {"wsfunction": COURSES, "field": "shortname", "value": "S & <2>"}
     assert [without_settings(fields) for fields in sent(moodle)] == [asked, asked]
 
@@ -612,7 +614,7 @@ def test_courses_by_id_are_asked_for_in_batches_with_settings_of_their_own(
     def answer(fields: dict[str, str]) -> Any:
         assert fields["wsfunction"] == MANY
         found = []
-        for number in range(BATCH):
+        for number in range(BATCH_SIZE):
             if f"requests[{number}][arguments]" not in fields:
                 break
             asked = json.loads(fields[f"requests[{number}][arguments]"])
@@ -664,8 +666,8 @@ def test_courses_raise_what_concerns_the_whole_site(
 
 # What may stand in one row of a list, and what is said of it.
 ODD_COURSES: list[tuple[dict[str, Any], str]] = [
-    ({"id": 2**63}, "a number of Moodle's expected for id"),
-    ({"id": 0}, "a number of Moodle's expected for id"),
+    ({"id": 2**63}, "an id expected for id"),
+    ({"id": 0}, "an id expected for id"),
     ({"id": "7"}, "a whole number expected for id"),
     ({"id": True}, "a whole number expected for id"),
     ({"fullname": None}, "a text expected for fullname"),
@@ -727,7 +729,7 @@ def test_a_missing_e_mail_is_none_and_an_empty_first_name_is_empty(
     answer_with(moodle, "silent_no_email_missing_viewuseridentity")
     answer_json(moodle, [{"id": 13, "fullname": " Ferrari", "firstname": "", "lastname": "Ferrari", "email": ""}])
     assert {user.email for user in client.enrolled_users(2)} == {None}
-    assert client.enrolled_users(2) == [EnrolledUser(13, " Ferrari", "", "Ferrari", "")]
+    assert client.enrolled_users(2) == [EnrolledUser(13, "", "Ferrari", "")]
 
 
 ODD_PEOPLE: list[tuple[Any, str | int]] = [
@@ -760,7 +762,7 @@ def test_texts_that_are_null_cost_nothing(moodle: responses.RequestsMock, client
     nothing = {"id": 4, "fullname": None, "firstname": None, "lastname": None, "email": None}
     for _ in range(2):
         answer_json(moodle, [nothing])
-    assert client.enrolled_users(2) == [EnrolledUser(4, "", None, None, None)]
+    assert client.enrolled_users(2) == [EnrolledUser(4, None, None, None)]
     assert client.users([4]) == {4: User(4, None, None, None, suspended=False)}
     assert client.oddities == []
 
@@ -1033,8 +1035,8 @@ def test_a_report_page_keeps_its_cells_as_they_came(
     assert page.headers == recorded["data"]["headers"]
     assert page.rows == [row["columns"] for row in recorded["data"]["rows"]]
     assert page.total == recorded["data"]["totalrowcount"]
-    assert (page.name, page.source) == ("Navigatr badge feed", recorded["details"]["source"])
-    assert page.timemodified == datetime.fromtimestamp(recorded["details"]["timemodified"], UTC)
+    assert (page.details.name, page.details.source) == ("Navigatr badge feed", recorded["details"]["source"])
+    assert page.details.timemodified == datetime.fromtimestamp(recorded["details"]["timemodified"], UTC)
     assert page.page == 3
 
 
@@ -1165,7 +1167,7 @@ def batching(answers: Callable[[int, int], Any]) -> Callable[[dict[str, str]], A
             answer = answers(int(fields["courseid"]), int(fields["userid"]))
             return {"errorcode": answer, "message": "Ana"} if isinstance(answer, str) else answer
         found: list[dict[str, Any]] = []
-        for number in range(BATCH + 1):
+        for number in range(BATCH_SIZE + 1):
             if f"requests[{number}][function]" not in fields:
                 break
             asked = json.loads(fields[f"requests[{number}][arguments]"])
@@ -1174,7 +1176,7 @@ def batching(answers: Callable[[int, int], Any]) -> Callable[[dict[str, str]], A
                 found.append(exception(answer))
                 break
             found.append({"error": False, "data": json.dumps(answer)})
-        assert number <= BATCH
+        assert number <= BATCH_SIZE
         return {"responses": found}
 
     return respond

@@ -1,4 +1,4 @@
-"""What the second lab found out about Moodle 4.5 and 5.0 (FACTS-2.md, section 1), replayed through the client."""
+"""What was found out about Moodle 4.5 and 5.0 (docs/moodle-api.md), replayed through the client."""
 
 import json
 from collections.abc import Iterator
@@ -315,7 +315,7 @@ def test_with_any_criterion_and_no_report_the_earliest_time_is_taken(
         ("lifecycle_completion_unenrolled", MoodleNotTracked, "not enrolled"),
         ("lifecycle_completion_enrolment_suspended", MoodleNotTracked, "not enrolled"),
         ("lifecycle_completion_account_deleted", MoodleLearnerGone, "deleted"),
-        ("lifecycle_completion_course_deleted", MoodleGone, "does not exist"),
+        ("lifecycle_completion_course_deleted", MoodleGone, "no longer exists"),
     ],
 )
 def test_a_completion_that_is_refused_says_why(
@@ -380,7 +380,7 @@ def test_participants_have_names_as_stored(name: str, moodle: responses.Requests
 def test_the_forced_zone_is_told_and_decides(moodle: responses.RequestsMock, client: MoodleClient) -> None:
     answer_with(moodle, "timezone_forced_sydney_mobile_config_section")
     settings = client.location_settings()
-    assert settings == LocationSettings("Europe/London", forced="Australia/Sydney")
+    assert settings == LocationSettings(forced="Australia/Sydney")
     rows = {row.course_id: row for row in rows_of(client, moodle, "timezone_forced_sydney_report")}
     assert form(moodle.calls[-1].request)["moodlewssettingtimezone"] == "UTC"
     # 12:34:56 in UTC.

@@ -52,7 +52,6 @@ def course(number: int, fullname: str = "Course", **more: object) -> records.Cou
         id=number,
         shortname=str(told["shortname"]),
         fullname=fullname,
-        category="",
         visible=bool(told["visible"]),
         completion_enabled=None if told["completion_enabled"] is None else bool(told["completion_enabled"]),
         separate_groups=False,
