@@ -17,6 +17,7 @@ from .verdict import compare
 SEED = 20261123
 
 
+@pytest.mark.slow
 @pytest.mark.chaos
 def test_a_thousand_completions_survive_kills_faults_and_outages_each_with_one_badge() -> None:
     command = [sys.executable, "-m", "tests.chaos", "--completions", "1000", "--seed", str(SEED)]
