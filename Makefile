@@ -48,7 +48,8 @@ PIP_INSTALL = echo "Installing the requirements (once) …"; \
 
 # The whole suite runs on SQLite, and what may end differently on PostgreSQL runs there as well. Many tests wait for
 # time-outs and for programs that they start, so more of them run at once than there are processors.
-PYTEST = $(VENV_PYTHON) -m pytest --dist worksteal
+# Compiled files are kept, whatever the shell says: each process would compile all of ours anew.
+PYTEST = env -u PYTHONDONTWRITEBYTECODE $(VENV_PYTHON) -m pytest --dist worksteal
 
 test: install-dev
 	@$(VENV_PYTHON) -m coverage erase
