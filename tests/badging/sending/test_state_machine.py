@@ -495,7 +495,10 @@ class Story(RuleBasedStateMachine):
                 ):
                     assert (course.pk, person, current.connection.environment) in have
 
-    def explains(self, row: Issuance, rows: list[Issuance], current: CourseBadgeMapping | None, helped: bool) -> bool:
+    # One case for each reason, to be read as a table.
+    def explains(  # noqa: C901, PLR0911
+        self, row: Issuance, rows: list[Issuance], current: CourseBadgeMapping | None, helped: bool
+    ) -> bool:
         """Whether the row's state is an end, and its reason is true."""
         others = [other for other in rows if (other.environment, other.badge_id) == (row.environment, row.badge_id)]
         last = row.attempts.order_by("pk").last()
