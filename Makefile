@@ -5,6 +5,7 @@
 #   make setup   set up only
 #   make docs    build the documentation in docs/_build/html; “make pictures” takes its pictures again
 #   make test    all tests          make check   all checks that run no portal
+#   make test-fast                  the tests that take milliseconds
 #   make chaos   10,000 completions while everything is killed and broken (SEED=… repeats a run's plan)
 #   make requirements               write the pinned requirements anew (needs uv)
 
@@ -13,7 +14,7 @@ UV ?= uv
 PORT ?= 8000
 VENV_PYTHON := .venv/bin/python
 
-.PHONY: demo run setup install install-dev test chaos check docs pictures requirements clean
+.PHONY: demo run setup install install-dev test test-fast chaos check docs pictures requirements clean
 
 demo: setup
 	@exec $(VENV_PYTHON) manage.py portal --port $(PORT) --sandbox
@@ -46,15 +47,20 @@ PIP_INSTALL = echo "Installing the requirements (once) …"; \
 	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv .venv; \
 		else $(PYTHON) -m venv --without-pip .venv; fi
 
-# What touches the database runs twice: the whole suite on SQLite, its database part on PostgreSQL. The coverage of
-# both counts together, so only the report at the end may find it too low.
-PYTEST = $(VENV_PYTHON) -m pytest -n 2 --cov --cov-report= --cov-fail-under=0
+# The whole suite runs on SQLite, and what may end differently on PostgreSQL runs there as well. Many tests wait for
+# time-outs and for programs that they start, so more of them run at once than there are processors.
+# Compiled files are kept, whatever the shell says: each process would compile all of ours anew.
+PYTEST = env -u PYTHONDONTWRITEBYTECODE $(VENV_PYTHON) -m pytest --dist worksteal
 
 test: install-dev
 	@$(VENV_PYTHON) -m coverage erase
-	$(PYTEST)
-	$(PYTEST) --cov-append --database=postgres
+	$(PYTEST) -n 4 --cov --cov-report= --cov-fail-under=0
+	$(PYTEST) -n 4 --database=postgres
 	$(VENV_PYTHON) -m coverage report
+
+# No programs, servers or browser, and nothing that takes seconds.
+test-fast: install-dev
+	$(PYTEST) -n 2 -m "not slow" -q
 
 chaos: install-dev
 	$(VENV_PYTHON) -m tests.chaos $(if $(SEED),--seed $(SEED))

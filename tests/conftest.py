@@ -36,6 +36,26 @@ _SETTINGS = {
     "LEASE_SECONDS": "300",
 }
 
+# Fixtures that start a server, a browser or a portal.
+_STARTS_SOMETHING = {"postgres_url", "valkey_url", "chromium", "prepared"}
+# What starts programs without one of these.
+_STARTS_PROGRAMS = ("tests/commands/test_from_a_shell.py", "tests/config/test_settings.py", "tests/launcher/")
+# What these show is the same on every database: pages and programs whose rows other tests write on both.
+_ONE_DATABASE = (
+    "tests/circumstances/test_odd_answers.py",
+    "tests/circumstances/test_people.py",
+    "tests/commands/",
+    "tests/config/",
+    "tests/e2e/",
+    "tests/launcher/",
+    "tests/badging/pages/",
+    "tests/badging/test_access.py",
+    "tests/badging/test_trial.py",
+    "tests/badging/test_wizard.py",
+    "tests/moodle_sync/test_inspection.py",
+    "tests/moodle_sync/test_site_check.py",
+)
+
 _stage = pytest.StashKey[ExitStack]()
 
 
@@ -71,17 +91,31 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     config.stash[_stage].close()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On PostgreSQL run only what touches the database; the rest has been shown on SQLite."""
+    """Mark what is slow and begin with it; on PostgreSQL run only what may end differently there."""
+    for item in items:
+        if _starts_something(item):
+            item.add_marker(pytest.mark.slow)
+    # Begun last, a slow test would keep one process busy alone.
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     if config.getoption("database") == "sqlite":
         return
-    config.hook.pytest_deselected(items=[item for item in items if not _touches_database(item)])
-    items[:] = [item for item in items if _touches_database(item)]
+    config.hook.pytest_deselected(items=[item for item in items if not _depends_on_database(item)])
+    items[:] = [item for item in items if _depends_on_database(item)]
 
 
-def _touches_database(item: pytest.Item) -> bool:
+def _starts_something(item: pytest.Item) -> bool:
     fixtures = getattr(item, "fixturenames", [])
-    return item.get_closest_marker("django_db") is not None or "db" in fixtures or "transactional_db" in fixtures
+    return not _STARTS_SOMETHING.isdisjoint(fixtures) or item.nodeid.startswith(_STARTS_PROGRAMS)
+
+
+def _depends_on_database(item: pytest.Item) -> bool:
+    fixtures = getattr(item, "fixturenames", [])
+    reads = item.get_closest_marker("django_db") is not None or "db" in fixtures or "transactional_db" in fixtures
+    # Both feeds write through the same code.
+    second_feed = item.nodeid.startswith("tests/circumstances/") and "[B" in item.nodeid
+    return reads and not second_feed and not item.nodeid.startswith(_ONE_DATABASE)
 
 
 @pytest.fixture(scope="session")

@@ -91,6 +91,7 @@ def send_until_nothing_waits(clock: time_machine.Traveller) -> None:
     pytest.fail("something waits for ever")
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_500_completions_with_faults_end_in_one_badge_or_a_reason_and_the_audit_tells_it_all(
     sandbox: Sandbox, clock: time_machine.Traveller, settings: Settings

@@ -85,6 +85,7 @@ def test_many_courses_take_one_query(django_assert_num_queries: Any) -> None:
     site = make_site()
     gone = [make_course(site, **GONE | {"moodle_id": n, "shortname": f"S{n}", "fullname": f"N {n}"}) for n in range(9)]
     new = [make_course(site, moodle_id=100 + n, shortname=f"S{n}", fullname=f"N {n}") for n in range(9)]
+    # One: the courses of these sites that could have taken their place.
     with django_assert_num_queries(1):
         found = likely_successors(gone)
     assert [found[course.pk] for course in gone] == new

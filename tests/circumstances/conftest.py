@@ -48,7 +48,7 @@ def slow_college(db: None, sandbox: Sandbox, clock: time_machine.Traveller) -> C
     return _college(sandbox, clock, with_report=False)
 
 
-@pytest.fixture(params=["A", "B"])
+@pytest.fixture(params=["A", pytest.param("B", marks=pytest.mark.slow)])
 def any_college(request: pytest.FixtureRequest, db: None, sandbox: Sandbox, clock: time_machine.Traveller) -> College:
     """Each test runs with both feeds."""
     return _college(sandbox, clock, with_report=request.param == "A")

@@ -17,6 +17,7 @@ GRADES = "gradereport_user_get_grade_items"
 ODD = ["odd_startdate", "odd_null", "odd_id", "junk_before", "cut", "cut_off", "flood", "short_pages"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", [COURSES, ENROLLED, USERS, STATUS, RETRIEVE, MANY, GRADES])
 @pytest.mark.parametrize("kind", ODD)
 def test_no_odd_answer_makes_a_poll_raise_or_loses_a_badge(any_college: College, kind: str, function: str) -> None:

@@ -73,6 +73,7 @@ def test_a_task_that_fails_is_logged_once_without_the_words_of_its_error(
     assert "mina@" not in text
 
 
+@pytest.mark.slow
 def test_a_worker_of_its_own_logs_a_failing_task_once_on_standard_error(tmp_path: Path, valkey_url: str) -> None:
     # Without tables every task fails.
     data, settings = tmp_path / "var", {"CELERY_BROKER_URL": valkey_url}

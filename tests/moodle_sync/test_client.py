@@ -1513,6 +1513,7 @@ def test_a_code_in_a_batch_that_is_none_is_about_one_learner(
     assert found[5] == CompletionStatus(True)
 
 
+@pytest.mark.slow
 def test_answers_of_a_batch_are_in_memory_one_at_a_time(moodle: responses.RequestsMock, client: MoodleClient) -> None:
     # Each of them takes 25 MB once it is decoded.
     padded = {"error": False, "data": json.dumps(done() | {"more": [{}] * 300_000})}

@@ -88,6 +88,7 @@ def as_the_report_tells(text: str) -> str:
     return text.replace("&#039;", "'")
 
 
+@pytest.mark.slow
 @given(ANY_TEXT, ANY_TEXT, LOCAL_PARTS)
 @settings(max_examples=500)
 def test_any_text_survives_the_reports_cell(firstname: str, lastname: str, local: str) -> None:
@@ -172,6 +173,7 @@ ODD = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 @A_FEW
 @example(ODD)
@@ -228,6 +230,7 @@ def test_without_the_report_names_with_tags_are_problems_and_the_others_are_sent
     assert len(arrived.result.problems) == len(WITH_TAGS)
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 @A_FEW
 @given(st.lists(st.builds(Person, TEXTS_WITH_TAGS, ANY_TEXT, st.just("")), min_size=30, max_size=40))

@@ -672,6 +672,7 @@ def test_findings_hold_no_names_and_no_token(moodle: FakeMoodle, function: str, 
     assert not any(secret in told for secret in (TOKEN, "Secret", "Person", "@example", "Eilidh", "Lee"))
 
 
+@pytest.mark.slow
 def test_every_recorded_error_becomes_findings(moodle: FakeMoodle) -> None:
     for path in sorted(REPLIES.glob("error_*.json")):
         reply = json.loads(path.read_text())

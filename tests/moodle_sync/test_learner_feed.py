@@ -306,6 +306,7 @@ def test_without_the_batch_function_learners_are_asked_about_one_by_one(polled: 
     assert polled.completion(course, polled.users(course)[0]).score == 50
 
 
+@pytest.mark.slow
 def test_past_completions_wanted_while_a_long_course_is_being_read_are_all_found(
     polled: Polled, settings: Settings
 ) -> None:

@@ -120,6 +120,7 @@ def test_rows_of_other_courses_are_left_alone(polled: Polled) -> None:
     assert [row.course for row in Completion.objects.all()] == [course]
 
 
+@pytest.mark.slow
 def test_long_list_of_courses_is_filtered_here(polled: Polled) -> None:
     course = polled.course(learners=1)
     for number in range(1000, 1200):
@@ -142,6 +143,7 @@ def test_rows_of_several_pages_are_all_read(polled: Polled, monkeypatch: pytest.
     assert polled.called.count(RETRIEVE) - 3 == 3  # the check reads three times
 
 
+@pytest.mark.slow
 def test_nothing_new_costs_two_calls_after_a_busy_day_too(polled: Polled) -> None:
     course = polled.course(learners=700, since=polled.now + DAY)  # nobody counts, so no grades are read
     polled.moodle.complete_many(course.moodle_id, polled.users(course), polled.now.timestamp())

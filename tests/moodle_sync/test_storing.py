@@ -311,6 +311,7 @@ def test_known_completions_cost_no_query_each(
     heard: list[str] = []
 
     def courses_of(stored: Stored) -> int:
+        # None: the completions come with their courses and learners.
         with django_assert_num_queries(0):
             heard.extend(f"{row.course} {row.learner.moodle_id}" for row in stored.wanted)
         return 0

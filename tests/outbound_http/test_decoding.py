@@ -79,6 +79,7 @@ def test_the_most_parts_are_still_read_and_one_more_is_not() -> None:
         decode_json(f"[{','.join(['0'] * (MOST_PARTS + 1))}]".encode())
 
 
+@pytest.mark.slow
 def test_memory_stays_within_bounds_with_the_costliest_json() -> None:
     objects = [{f"😀{number}": "😀"} for number in range(MOST_PARTS // 4)]
     texts = [json.dumps(objects, ensure_ascii=ascii_only).encode() for ascii_only in (True, False)]
@@ -98,6 +99,7 @@ def test_a_large_page_of_a_moodle_report_is_read() -> None:
     assert decode_json(json.dumps(answer).encode()) == answer
 
 
+@pytest.mark.slow
 def test_five_thousand_moodle_courses_with_long_summaries_are_read() -> None:
     summary = '<p style="font-family: Arial, sans-serif; color: #333;">{Name}: [one], "two", 😀\\</p>\r\n' * 29
     fields = {f"field{number}": number for number in range(60)}

@@ -92,17 +92,7 @@ def report_rows(sandbox: Sandbox, name: str) -> None:
 def _answered(sandbox: Sandbox, function: str, asked: dict[str, Any], answer: Any) -> None:
     """What an answer says about people, completions, grades and courses."""
     if function in (USERS, ENROLLED) and isinstance(answer, list):
-        course_id = asked.get("courseid")
-        if course_id:
-            _course(sandbox, course_id)
-        for user in answer:
-            first, _, last = user["fullname"].partition(" ")
-            names = (user.get("firstname", first), user.get("lastname", last))
-            _person(sandbox, user["id"], *names, user["email"], suspended=user.get("suspended", False))
-            if course_id:
-                sandbox.moodle.enrol(course_id, user["id"])
-            if re.fullmatch("[0-9a-f]{32}", user["email"]):
-                sandbox.moodle.delete_user(user["id"])
+        _people(sandbox, asked.get("courseid"), answer)
     elif function == STATUS and "completionstatus" in answer:
         _status(sandbox, asked["courseid"], asked["userid"], answer["completionstatus"])
     elif function == STATUS and answer["errorcode"] in (
@@ -122,6 +112,19 @@ def _answered(sandbox: Sandbox, function: str, asked: dict[str, Any], answer: An
             known = ("startdate", "visible", "enablecompletion", "groupmode", "groupmodeforce")
             values = {key: value for key, value in course.items() if key in known}
             sandbox.moodle.set_course(course["id"], category=1, **values)
+
+
+def _people(sandbox: Sandbox, course_id: int | None, users: list[dict[str, Any]]) -> None:
+    if course_id:
+        _course(sandbox, course_id)
+    for user in users:
+        first, _, last = user["fullname"].partition(" ")
+        names = (user.get("firstname", first), user.get("lastname", last))
+        _person(sandbox, user["id"], *names, user["email"], suspended=user.get("suspended", False))
+        if course_id:
+            sandbox.moodle.enrol(course_id, user["id"])
+        if re.fullmatch("[0-9a-f]{32}", user["email"]):
+            sandbox.moodle.delete_user(user["id"])
 
 
 def _status(sandbox: Sandbox, course_id: int, user_id: int, status: dict[str, Any]) -> None:

@@ -603,6 +603,7 @@ def test_new_states_are_kept_in_the_state_file(sandbox: Sandbox, course: int, le
     assert moodle.members(course)[learner].counts
 
 
+@pytest.mark.slow
 def test_a_page_of_100_000_completions_costs_what_one_of_1_000_does(
     sandbox: Sandbox, portal: Portal, course: int
 ) -> None:

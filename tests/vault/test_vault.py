@@ -97,6 +97,7 @@ def test_new_secret_replaces_one_that_cannot_be_read(db: None, settings: Setting
 def test_deferred_secret_is_loaded_when_it_is_used(db: None, django_assert_num_queries: DjangoAssertNumQueries) -> None:
     make_site(token=SECRET)
     row = MoodleSite.objects.defer("token").get()
+    # One: the deferred token.
     with django_assert_num_queries(1):
         assert row.token == SECRET
         assert row.token == SECRET

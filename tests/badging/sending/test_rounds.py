@@ -173,6 +173,7 @@ def test_sending_threads_do_no_database_work(sandbox: Sandbox, monkeypatch: pyte
     assert threads == {threading.current_thread().name}
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_rounds_at_the_same_time_never_send_one_twice(sandbox: Sandbox, settings: Any) -> None:
     settings.SEND_BATCH = 7
