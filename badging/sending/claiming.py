@@ -58,6 +58,11 @@ class SentAs(NamedTuple):
         """As the row stands in memory."""
         return cls(*(getattr(row, name) for name in cls._fields))
 
+    def put_back(self, row: Issuance) -> None:
+        """Let the row in memory be as it was."""
+        for name, value in self._asdict().items():
+            setattr(row, name, value)
+
 
 # The columns that a decision without a call may change.
 DECIDED = [*SentAs._fields, "state", "reason", "claim", "leased_until", "next_attempt_at", "score_tried"]
@@ -237,18 +242,20 @@ def _decide_by_score(row: Issuance) -> Change | None:
 
 
 def _elsewhere(rows: Sequence[Issuance], as_read: dict[int, SentAs]) -> dict[int, Change]:
-    """Those whose learner has another issuance for the course, in the environment that they would be sent in now."""
+    """Those whose learner has another issuance for the course, in the environment that they would be sent in now.
+
+    They stay in the environment that they had: there is one issuance for each.
+    """
     moved = [row for row in rows if row.environment != as_read[row.pk].environment]
     if not moved:
         return {}
     learners = {row.learner_id for row in moved}
     others = Issuance.objects.filter(course__in={row.course_id for row in moved}, learner__in=learners)
     known = set(others.values_list("course_id", "learner_id", "environment"))
-    return {
-        row.pk: Change(Event.CANCEL, Outcome.MAPPING_REMOVED)
-        for row in moved
-        if (row.course_id, row.learner_id, row.environment) in known
-    }
+    elsewhere = [row for row in moved if (row.course_id, row.learner_id, row.environment) in known]
+    for row in elsewhere:
+        as_read[row.pk].put_back(row)
+    return {row.pk: Change(Event.CANCEL, Outcome.MAPPING_REMOVED) for row in elsewhere}
 
 
 def _has_it_already(connection: NavigatrConnection, rows: Sequence[Issuance], now: datetime) -> dict[int, Change]:

@@ -3,17 +3,23 @@
 from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
 from badging import mapping
 from badging.meanings import Outcome
 from badging.models import Issuance
+from navigatr_client import Provider
 from sandbox import Sandbox
 from tests.builders import (
     BADGE,
     OTHER_BADGE,
+    PROVIDER,
+    connect,
+    make_issuance,
     map_anew,
     map_course,
     mapping_of,
+    navigatr_badge,
     owe,
 )
 from tests.worker import attempts, bring_forward, send, take
@@ -70,3 +76,30 @@ def test_what_was_on_its_way_while_its_course_was_mapped_anew_goes_on_under_the_
     bring_forward(row)
     send(row)
     assert (row.state, row.badge_id, row.mapping) == (State.ISSUED, badge_id, current)
+
+
+def test_what_waits_is_sent_to_the_environment_of_the_new_mapping(sandbox: Sandbox) -> None:
+    issued = owe(map_course(sandbox))
+    send(issued)
+    waiting = owe(mapping_of(issued))
+    production = connect(sandbox, environment="production", pat=sandbox.production_pat)
+    mapping.save_mapping(
+        course=waiting.course,
+        connection=production,
+        provider=Provider(PROVIDER + 7000, "College"),
+        badge=navigatr_badge(BADGE + 7000, PROVIDER + 7000),
+        now=timezone.now(),
+    )
+    send(waiting)
+    assert (waiting.state, waiting.environment, waiting.badge_id) == (State.ISSUED, "production", BADGE + 7000)
+    issued.refresh_from_db()
+    assert (issued.environment, issued.badge_id) == ("staging", BADGE)
+
+
+def test_who_has_an_issuance_in_the_other_environment_goes_on_with_that_one(sandbox: Sandbox) -> None:
+    issued = owe(map_course(sandbox))
+    send(issued)
+    other = make_issuance(mapping_of(issued), issued.completion, environment="production")
+    send(other)
+    assert (other.state, other.reason, other.environment) == (State.CANCELLED, Outcome.MAPPING_REMOVED, "production")
+    assert len(sandbox.navigatr.puts) == 1
