@@ -202,6 +202,8 @@ LANGUAGE_CODE = "en-gb"
 # Every text is marked for translation; a language is offered when its translation is there.
 LANGUAGES = [("en-gb", "English")]
 LOCALE_PATHS = [BASE_DIR / "locale"]
+# Times are shown with their zone.
+FORMAT_MODULE_PATH = "config.formats"
 TIME_ZONE = _time_zone("TIME_ZONE")
 USE_I18N = True
 USE_TZ = True
