@@ -21,7 +21,7 @@ from .search import courses_matching, learners_matching
 class CompletionAdmin(ReadOnlyAdmin):
     """Who completed which course."""
 
-    list_display = ("seen_at", "learner_link", "course_link", "completed_at", "time_source", "doubtful", "score_text")
+    list_display = ("seen_at", "learner_link", "course_link", "completed_at", "time_source", "doubt", "score_text")
     sortable_by = ()
     list_filter = ("completed_at", DoubtfulFilter, CourseFilter)
     list_select_related = ("learner", "course__site")
@@ -54,8 +54,8 @@ class CompletionAdmin(ReadOnlyAdmin):
         """The course with its site, and a link."""
         return link_to(obj.course, obj.course.full_label)
 
-    @admin.display(description=gettext_lazy("doubtful"))
-    def doubtful(self, obj: Completion) -> str:
+    @admin.display(description=gettext_lazy("doubt"))
+    def doubt(self, obj: Completion) -> str:
         """Why it does not count, if it does not."""
         return why_doubtful(obj)
 

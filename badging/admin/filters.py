@@ -46,7 +46,7 @@ class CourseFilter(admin.SimpleListFilter):
 class DoubtfulFilter(admin.SimpleListFilter):
     """By why a completion does not count. Each choice has a partial index."""
 
-    title = _("doubtful")
+    title = _("doubt")
     parameter_name = "odd"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
@@ -81,7 +81,7 @@ class EnvironmentFilter(admin.SimpleListFilter):
 class ReasonFilter(admin.SimpleListFilter):
     """By reason. Excludes issued ones, so that the index of states can be used."""
 
-    title = _("why not issued")
+    title = _("reason")
     parameter_name = "reason"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:

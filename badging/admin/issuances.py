@@ -27,11 +27,11 @@ class IssuanceAdmin(ReadOnlyAdmin):
     """The state of an issuance is changed by the two actions only."""
 
     list_display = (
-        "badge_name", "learner_link", "course_link", "completed", "state_shown", "why", "connection", "when",
+        "badge_name", "learner_link", "course_link", "completed", "state_and_reason", "environment", "when",
     )  # fmt: skip
     sortable_by = ()
     list_filter = ("state", EnvironmentFilter, "connection", CourseFilter, ReasonFilter)
-    list_select_related = ("learner", "course__site__state", "completion", "connection")
+    list_select_related = ("learner", "course__site__state", "completion")
     search_fields = ("learner",)
     search_help_text = gettext_lazy(
         "The learner's e-mail address, names or Moodle user id, or the beginning of the course's name"
@@ -95,6 +95,12 @@ class IssuanceAdmin(ReadOnlyAdmin):
         return moment(obj.completion.completed_at)
 
     @admin.display(description=gettext_lazy("state"))
+    def state_and_reason(self, obj: Issuance) -> str:
+        """The state, and why it is in it, in one column."""
+        state, reason = state_of(obj), reason_of(obj)
+        return state if reason in ("-", state) else f"{state}: {reason}"
+
+    @admin.display(description=gettext_lazy("state"))
     def state_shown(self, obj: Issuance) -> str:
         """The state."""
         return state_of(obj)
@@ -118,7 +124,7 @@ class IssuanceAdmin(ReadOnlyAdmin):
             return format_html("{} {}", AWAITS_ANSWER.todo, link(obj.course.site))
         return obj.meaning.todo if obj.meaning else _("Nothing to do.")
 
-    @admin.display(description=gettext_lazy("next try"))
+    @admin.display(description=gettext_lazy("next attempt"))
     def next_try(self, obj: Issuance) -> str:
         """When it is tried next; "-" where it does not wait for that, whatever time the row has."""
         waits = obj.state == State.QUEUED and not obj.awaits_answer
@@ -157,7 +163,7 @@ class IssuanceAdmin(ReadOnlyAdmin):
         rows = obj.attempts.order_by("-pk")[:MOST_SHOWN]
         headers = (
             gettext_lazy("time"), gettext_lazy("kind"), gettext_lazy("HTTP status"), gettext_lazy("outcome"),
-            gettext_lazy("Navigatr's message"), gettext_lazy("what was looked up"), gettext_lazy("next try"),
+            gettext_lazy("Navigatr's message"), gettext_lazy("what was looked up"), gettext_lazy("next attempt"),
         )  # fmt: skip
         lines = [
             (

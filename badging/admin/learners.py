@@ -61,7 +61,7 @@ class LearnerAdmin(ReadOnlyAdmin):
         """The newest completions."""
         rows = obj.completions.select_related("course__site").order_by("-pk")[:MOST_SHOWN]
         headers = (
-            gettext_lazy("course"), gettext_lazy("completed"), gettext_lazy("doubtful"), gettext_lazy("score"),
+            gettext_lazy("course"), gettext_lazy("completed"), gettext_lazy("doubt"), gettext_lazy("score"),
         )  # fmt: skip
         lines = [
             (link_to(row, row.course.full_label), moment(row.completed_at), why_doubtful(row), row.score_text or "-")

@@ -25,15 +25,14 @@ class MappingAdmin(ReadOnlyAdmin):
     search_fields = ("course__fullname", "course__shortname", "badge_name", "provider_name")
     search_help_text = gettext_lazy("Course, badge or provider")
     actions = ("enable", "disable", "remove")
-    button_actions = ("enable", "disable", "remove")
     fields = (
         "change_here", "course_link", "connection", "provider_name", "provider_id", "badge_name", "badge_id",
-        "badge_link", "badge_problem", "minimum_score", "active", "since", "include_past", "created_by", "created_at",
-        "issuances",
+        "badge_link", "badge_problem", "minimum_score", "active", "since", "past_completions", "created_by",
+        "created_at", "issuances",
     )  # fmt: skip
     readonly_fields = (
-        "change_here", "course_link", "badge_link", "badge_problem", "minimum_score", "created_by", "created_at",
-        "issuances",
+        "change_here", "course_link", "badge_link", "badge_problem", "minimum_score", "past_completions", "created_by",
+        "created_at", "issuances",
     )  # fmt: skip
 
     @admin.display(description=gettext_lazy("course"), ordering="course__fullname")
@@ -66,6 +65,17 @@ class MappingAdmin(ReadOnlyAdmin):
     def issuances(self, obj: CourseBadgeMapping) -> str:
         """A link to the issuances of the course."""
         return list_link(Issuance, _("Issuances of this course"), course=obj.course_id)
+
+    @admin.display(description=gettext_lazy("past completions"))
+    def past_completions(self, obj: CourseBadgeMapping) -> str:
+        """Whether completions from before the mapping are awarded too."""
+        return _("included") if obj.include_past else _("not included")
+
+    # Actions
+
+    def buttons_for(self, obj: CourseBadgeMapping) -> tuple[str, ...]:
+        """Disable an active mapping, and enable a disabled one."""
+        return ("disable" if obj.active else "enable", "remove")
 
     def has_switch_permission(self, request: HttpRequest) -> bool:
         """Whether the user may enable and disable mappings."""
