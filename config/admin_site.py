@@ -1,4 +1,4 @@
-"""The admin site: Django's, with what needs a person on its first page, and courses told apart in search fields."""
+"""The admin site: Django's, with what needs a person on its first page, and unambiguous courses in search fields."""
 
 from typing import Any, cast
 

@@ -232,7 +232,7 @@ class IssuanceAdmin(ReadOnlyAdmin):
 
 
 def full_label(row: Issuance) -> str:
-    """The badge, the learner and the course, each told apart from others of the same name."""
+    """The badge, the learner and the course, unambiguous among others of the same name."""
     values = {"badge": badge_of(row), "learner": row.learner.full_label, "course": row.course.full_label}
     return _("%(badge)s – %(learner)s, %(course)s") % values
 

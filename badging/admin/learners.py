@@ -114,6 +114,6 @@ class LearnerAdmin(ReadOnlyAdmin):
 
 
 def name_and_id(learner: Learner) -> str:
-    """The learner, told apart from others of the same name."""
+    """The learner, unambiguous among others of the same name."""
     values = {"name": learner, "site": learner.site, "id": learner.moodle_id}
     return _("%(name)s (%(site)s, Moodle id %(id)s)") % values

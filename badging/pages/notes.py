@@ -1,6 +1,6 @@
-"""What a course manager is told: what a reason means, and what needs attention on a course, each with what to do.
+"""Texts for course managers: what a reason means, and what needs attention on a course, each with what to do.
 
-The texts for site admins are in `badging/meanings.py`. Here stand those that differ for somebody who cannot enter the
+The texts for site admins are in `badging/meanings.py`. Here are those that differ for people who cannot enter the
 admin, and those about courses and Moodle sites.
 """
 

@@ -1,4 +1,4 @@
-"""How one issuance stands, as the course managers' pages show it. All templates ask here and nowhere else."""
+"""The state of an issuance as the course managers' pages show it. The templates get it from here only."""
 
 from typing import NamedTuple
 
@@ -30,7 +30,7 @@ class Standing(NamedTuple):
 
 
 def standing_of(issuance: Issuance) -> Standing:
-    """How the issuance stands."""
+    """The standing of the issuance."""
     state = State(issuance.state)
     return Standing(
         state=state.value,
@@ -44,7 +44,7 @@ def standing_of(issuance: Issuance) -> Standing:
 
 
 def _meaning_of(issuance: Issuance) -> Meaning | None:
-    """Why it stands so, and what to do; None where it only waits for its turn."""
+    """Why it is in its state, and what to do; None where it only waits for its turn."""
     if issuance.awaits_answer:
         return Meaning(AWAITS_ANSWER.what, CONFIRM_THE_SITE)
     return for_managers(issuance.reason)

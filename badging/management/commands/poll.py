@@ -56,7 +56,7 @@ def _line(result: PollResult) -> str:
 
 
 def _error(result: PollResult) -> str:
-    """Why the site was not read; a poll by a worker is told from a site that is disabled."""
+    """Why the site was not read: because a worker is polling it, it is disabled, or the poll failed."""
     polled = MoodleSiteState.objects.filter(site__name=result.site, polling_until__gt=timezone.now())
     if result.busy and polled.exists():
         return _("A worker is polling this site right now, so nothing was read here. Try again in a minute.")

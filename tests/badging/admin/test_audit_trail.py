@@ -1,16 +1,12 @@
 """The audit trail in the admin."""
 
-from datetime import UTC, datetime
-
 import pytest
 from django.test import Client
 
-from badging.models import AuditEntry, Issuance
+from badging.models import AuditEntry
 
 from .browsing import listed, page_of
 
-State = Issuance.State
-IN_2028 = datetime(2028, 2, 1, 9, 0, tzinfo=UTC)
 pytestmark = pytest.mark.django_db
 
 

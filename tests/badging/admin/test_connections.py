@@ -1,7 +1,6 @@
 """Navigatr connections in the admin: tested before they are saved, removed, reconnected."""
 
 import re
-from datetime import UTC, datetime
 
 import pytest
 from django.db import connection as database
@@ -30,7 +29,6 @@ from .browsing import (
 )
 
 State = Issuance.State
-IN_2028 = datetime(2028, 2, 1, 9, 0, tzinfo=UTC)
 pytestmark = pytest.mark.django_db
 
 

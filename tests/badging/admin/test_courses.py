@@ -1,7 +1,5 @@
 """Courses in the admin."""
 
-from datetime import UTC, datetime
-
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection as database
@@ -9,13 +7,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from badging.models import CourseManager, Issuance
+from badging.models import CourseManager
 from tests.builders import NOW, make_course, make_mapping, make_site
 
 from .browsing import listed, page_of
 
-State = Issuance.State
-IN_2028 = datetime(2028, 2, 1, 9, 0, tzinfo=UTC)
 pytestmark = pytest.mark.django_db
 
 

@@ -1,6 +1,6 @@
 """The first page of the admin: what needs a person."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -24,7 +24,6 @@ from tests.builders import (
 from .browsing import listed, many_issuances, page_of, rows_shown
 
 State = Issuance.State
-IN_2028 = datetime(2028, 2, 1, 9, 0, tzinfo=UTC)
 pytestmark = pytest.mark.django_db
 
 

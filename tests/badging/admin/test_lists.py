@@ -1,7 +1,6 @@
 """Every list and every page of the admin: they open, stay quick, and show no more than they may."""
 
 import re
-from datetime import UTC, datetime
 
 import pytest
 from django.contrib.auth.models import User
@@ -43,7 +42,6 @@ from .browsing import (
 )
 
 State = Issuance.State
-IN_2028 = datetime(2028, 2, 1, 9, 0, tzinfo=UTC)
 pytestmark = pytest.mark.django_db
 
 

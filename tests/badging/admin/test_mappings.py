@@ -1,7 +1,5 @@
 """Course badge mappings in the admin: enabled, disabled, removed."""
 
-from datetime import UTC, datetime
-
 import pytest
 from django.test import Client
 
@@ -19,7 +17,6 @@ from tests.builders import (
 from .browsing import confirm, page_of, run, said
 
 State = Issuance.State
-IN_2028 = datetime(2028, 2, 1, 9, 0, tzinfo=UTC)
 pytestmark = pytest.mark.django_db
 
 

@@ -1,7 +1,6 @@
 """Learners, completions, course managers and users in the admin."""
 
 import json
-from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -20,7 +19,6 @@ from tests.builders import NOW, make_completion, make_course, make_issuance, mak
 from .browsing import listed, page_of, rows_shown, run, said, signed_in
 
 State = Issuance.State
-IN_2028 = datetime(2028, 2, 1, 9, 0, tzinfo=UTC)
 pytestmark = pytest.mark.django_db
 
 

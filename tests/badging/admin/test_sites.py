@@ -1,7 +1,7 @@
 """Moodle sites in the admin: checked before they are saved, polled, confirmed as the same Moodle."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -24,7 +24,6 @@ from vault.fields import Sealed
 from .browsing import listed, page_of, run, said
 
 State = Issuance.State
-IN_2028 = datetime(2028, 2, 1, 9, 0, tzinfo=UTC)
 pytestmark = pytest.mark.django_db
 
 

@@ -1,6 +1,5 @@
 """The first page, signing in, and what holds for every page: errors, security, escaping."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -8,9 +7,6 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
-from badging.models import (
-    Issuance,
-)
 from moodle_sync.models import Course
 from tests.builders import (
     make_mapping,
@@ -19,10 +15,6 @@ from tests.builders import (
 from .reading import text
 
 pytestmark = pytest.mark.django_db
-
-
-State = Issuance.State
-IN_2028 = datetime(2028, 2, 1, 9, 0, tzinfo=UTC)
 
 
 def test_the_start_leads_managers_to_their_courses_and_staff_without_courses_to_the_admin(

@@ -1,7 +1,6 @@
 """How an issuance stands, in words for course managers."""
 
 import re
-from datetime import UTC, datetime
 
 import pytest
 
@@ -15,7 +14,6 @@ pytestmark = pytest.mark.django_db
 
 
 State = Issuance.State
-IN_2028 = datetime(2028, 2, 1, 9, 0, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from html import unescape
 from typing import Any
 
@@ -38,7 +37,6 @@ pytestmark = pytest.mark.django_db
 
 
 State = Issuance.State
-IN_2028 = datetime(2028, 2, 1, 9, 0, tzinfo=UTC)
 
 
 def test_the_wizard_by_its_links_from_the_course_to_a_saved_mapping(
