@@ -1,4 +1,4 @@
-"""The Django app of this room."""
+"""The Django app of connections, mappings, issuances and audit."""
 
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
@@ -12,7 +12,7 @@ class BadgingConfig(AppConfig):
     verbose_name = _("Badges")
 
     def ready(self) -> None:
-        """After each migration, make sure that the schedule and the three groups exist."""
+        """After each migration, make sure that the schedule and the groups exist."""
         from . import setup
 
         post_migrate.connect(setup.create_groups_and_schedule, sender=self)

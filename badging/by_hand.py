@@ -17,10 +17,22 @@ from .queueing import requeue
 State = Issuance.State
 Action = AuditEntry.Action
 
-# An audit entry names no more issuances; the admin's actions take no more at once.
+# How many issuances one audit entry names. The admin's actions take no more at once.
 MOST_NAMED = 500
 
 COULD_NOT_LOOK = Q(state=State.FAILED, reason=Outcome.LOOKUP_REFUSED)
+
+
+def can_send_again() -> Q:
+    """Which issuances `send_again` queues."""
+    states = Q(state__in=[State.FAILED, State.NOT_MET, State.CANCELLED, State.QUEUED])
+    movable = states | Q(state=State.HELD, reason=Outcome.IMPLAUSIBLE_DATE)
+    return movable & Q(learner__erased_at=None, course__mapping__isnull=False)
+
+
+def can_cancel() -> Q:
+    """Which issuances `cancel` cancels. Where Navigatr let nobody look, a person has looked."""
+    return Q(state__in=transitions.UNSENT) & (transitions.NOTHING_OPEN | COULD_NOT_LOOK)
 
 
 @transaction.atomic
@@ -30,8 +42,7 @@ def send_again(rows: IssuanceQuerySet, *, actor: Any = None, now: datetime) -> i
     What may have been sent is looked up first. Rows whose course has no mapping are left alone. An implausible date is
     accepted by this, and Moodle need not confirm the completion before it is sent.
     """
-    states = Q(state__in=[State.FAILED, State.NOT_MET, State.CANCELLED, State.QUEUED])
-    chosen = rows.filter(states | Q(state=State.HELD, reason=Outcome.IMPLAUSIBLE_DATE))
+    chosen = rows.filter(can_send_again())
     numbers = _numbers(chosen)
     _take_their_word(chosen)
     chosen.filter(reason=Outcome.IMPLAUSIBLE_DATE).update(date_accepted=True)
@@ -45,13 +56,7 @@ def send_again(rows: IssuanceQuerySet, *, actor: Any = None, now: datetime) -> i
 def cancel(rows: IssuanceQuerySet, *, actor: Any = None) -> int:
     """Cancel what waits or has failed, and cannot have been sent or looked up; returns how many."""
     numbers = _numbers(rows)
-    count = transitions.change(
-        numbers,
-        transitions.Event.CANCEL,
-        # Where Navigatr let nobody look, a person has looked.
-        where=transitions.NOTHING_OPEN | COULD_NOT_LOOK,
-        reason=Outcome.BY_HAND,
-    )
+    count = transitions.change(numbers, transitions.Event.CANCEL, where=can_cancel(), reason=Outcome.BY_HAND)
     _record(Action.CANCELLED, numbers, count, actor)
     return count
 
@@ -68,11 +73,11 @@ def _take_their_word(rows: IssuanceQuerySet) -> None:
 
 
 def _numbers(rows: IssuanceQuerySet) -> list[int]:
-    return list(rows.order_by("pk").values_list("pk", flat=True)[:MOST_NAMED])
+    return list(rows.order_by("pk").values_list("pk", flat=True))
 
 
 def _record(action: AuditEntry.Action, numbers: list[int], count: int, actor: Any) -> None:
     """Keep what was done to which issuances. Nothing is kept where nothing was changed."""
     if count:
         subject = _("%(count)d issuance(s)") % {"count": count}
-        audit.record(action, subject, actor=actor, count=count, issuances=numbers)
+        audit.record(action, subject, actor=actor, count=count, issuances=numbers[:MOST_NAMED])

@@ -47,7 +47,7 @@ class Outcome(models.TextChoices):
     DUPLICATE_RECIPIENT = "duplicate", _("Another learner with this address already has this badge")
     MAY_HOLD = "may_hold", _("The learner may already have this badge")
     ALREADY_HOLDS = "already_holds", _("The learner already has this badge")
-    BELOW_MIN_SCORE = "below_min_score", _("Score below the mapping's least score")
+    BELOW_MIN_SCORE = "below_min_score", _("Score below the mapping's minimum score")
     NO_SCORE = "no_score", _("No score in Moodle yet")
     SCORE_HIDDEN = "score_hidden", _("Course total hidden in Moodle")
     GAVE_UP = "gave_up", _("Given up after many attempts")

@@ -8,6 +8,8 @@ from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import gettext_lazy as _
 
 from moodle_sync.addresses import recipient_address
@@ -232,6 +234,12 @@ class IssuanceQuerySet(models.QuerySet["Issuance"]):
         """The others."""
         return self.exclude(_switched_off(), state=Issuance.State.QUEUED)
 
+    def standing_as(self, state: "Issuance.State") -> "IssuanceQuerySet":
+        """Ones that people know to be in this state: see `Issuance.standing`."""
+        if state == Issuance.State.HELD:
+            return self.filter(Q(state=state) | (Q(state=Issuance.State.QUEUED) & _switched_off()))
+        return self.switched_on().filter(state=state) if state == Issuance.State.QUEUED else self.filter(state=state)
+
     def confirmed(self, now: datetime) -> "IssuanceQuerySet":
         """Ones that Moodle has lately said to be still owed, and ones to be looked up, of which nothing is sent."""
         return self.filter(self._confirmed(now))
@@ -315,9 +323,9 @@ class Issuance(models.Model):
     reason = models.CharField(_("why"), max_length=20, choices=Outcome, blank=True)
     past = models.BooleanField(_("past completion"), default=False)
     queued_at = models.DateTimeField(_("queued"))
-    next_attempt_at = models.DateTimeField(_("next try"), null=True)
-    failures = models.PositiveIntegerField(_("failed tries"), default=0)
-    first_attempt_at = models.DateTimeField(_("first try"), null=True)
+    next_attempt_at = models.DateTimeField(_("next attempt"), null=True)
+    failures = models.PositiveIntegerField(_("failed attempts"), default=0)
+    first_attempt_at = models.DateTimeField(_("first attempt"), null=True)
     claim = models.UUIDField(null=True, editable=False)
     leased_until = models.DateTimeField(_("taken by a worker until"), null=True)
     unanswered = models.CharField(
@@ -392,6 +400,12 @@ class Issuance(models.Model):
     def mapping(self) -> CourseBadgeMapping | None:
         """The mapping of its course, or None where that awards no badge any more."""
         return getattr(self.course, "mapping", None)
+
+    @property
+    def award(self) -> CourseBadgeMapping | None:
+        """The mapping whose badge it will be sent as, or None where its own columns tell what it was sent as."""
+        ended = self.state in (self.State.SENDING, self.State.ISSUED, self.State.CANCELLED)
+        return None if ended or self.is_unknown else self.mapping
 
     def take_award(self, mapping: CourseBadgeMapping) -> None:
         """Note in memory what the mapping awards: it is sent as that."""
@@ -509,9 +523,9 @@ class IssuanceAttempt(AppendOnlyModel):
     duration = models.DurationField(_("duration"), null=True)
     status = models.PositiveSmallIntegerField(_("HTTP status"), null=True)
     outcome = models.CharField(_("outcome"), max_length=20, choices=Outcome)
-    detail = models.TextField(_("Navigatr's words"), blank=True)
+    detail = models.TextField(_("Navigatr's message"), blank=True)
     looked_up = models.TextField(_("what was looked up"), blank=True)
-    next_attempt_at = models.DateTimeField(_("next try"), null=True)
+    next_attempt_at = models.DateTimeField(_("next attempt"), null=True)
     environment = models.CharField(_("environment"), max_length=10, choices=Environment)
     provider_id = models.PositiveBigIntegerField(_("provider id"))
     badge_id = models.PositiveBigIntegerField(_("badge id"))
@@ -526,7 +540,8 @@ class IssuanceAttempt(AppendOnlyModel):
         ]
 
     def __str__(self) -> str:
-        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.get_outcome_display()}"
+        at = date_format(timezone.localtime(self.at), "DATETIME_FORMAT")
+        return f"{at} {self.get_outcome_display()}"
 
     @property
     def meaning(self) -> Meaning:
@@ -549,7 +564,7 @@ class AuditEntry(AppendOnlyModel):
         SITE_SAVED = "site_saved", _("Moodle site saved")
         SITE_CONFIRMED = "site_confirmed", _("Confirmed as the same Moodle")
         FEED_CHANGED = "feed_changed", _("Moodle is read in another way")
-        MAPPING_SAVED = "mapping_saved", _("Mapping made")
+        MAPPING_SAVED = "mapping_saved", _("Mapping created")
         MAPPING_CHANGED = "mapping_changed", _("Mapping changed")
         MAPPING_ENABLED = "mapping_enabled", _("Mapping enabled")
         MAPPING_DISABLED = "mapping_disabled", _("Mapping disabled")

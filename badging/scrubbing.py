@@ -1,4 +1,4 @@
-"""Takes personal data out of what Navigatr says, before it is kept."""
+"""Removes personal data from Navigatr's error texts before they are stored."""
 
 import re
 
@@ -10,13 +10,13 @@ HIDDEN = "[…]"
 
 
 def scrub(text: str, learner: Learner) -> str:
-    """The text, fit to be kept, without e-mail addresses and without any word of the learner's names."""
+    """The text, storable, without e-mail addresses and without any word of the learner's names."""
     text = storable(text)
     if len(text) >= LONGEST_DETAIL:
-        # Its last word was cut, perhaps in the middle of a name or an address, and could not be recognised.
+        # The client cut the text: its last word may be part of a name or address that would not be recognised.
         text = text.rpartition(" ")[0] + " …"
     text = ADDRESS.sub(HIDDEN, text)
-    # Short names ("Li", "An") are parts of ordinary words; they go as whole words only.
+    # Only whole words: short names ("Li", "An") are parts of ordinary words.
     for name in (learner.firstname, learner.lastname, *learner.firstname.split(), *learner.lastname.split()):
         if name.strip():
             text = re.sub(rf"(?<!\w){re.escape(name.strip())}(?!\w)", HIDDEN, text, flags=re.IGNORECASE)
@@ -24,5 +24,5 @@ def scrub(text: str, learner: Learner) -> str:
 
 
 def storable(text: str) -> str:
-    """The text without what JSON can carry and a database cannot: NUL, and halves of characters."""
+    """The text without what a database cannot store: NUL characters and lone surrogates."""
     return text.replace("\x00", "").encode("utf-8", "replace").decode()

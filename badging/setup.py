@@ -1,4 +1,4 @@
-"""What a fresh database needs: the three groups, and the schedule. Made once; what an admin changes later stays."""
+"""What a new database needs: the groups and the schedule. Created once; what an admin changes later is kept."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ from django.utils.translation import gettext_noop
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 SITE_ADMINS = gettext_noop("Site admins")
-COURSE_MANAGERS = gettext_noop("Course managers")
 DATA_PROTECTION_OFFICERS = gettext_noop("Data protection officers")
 
-VIEW_ALL = ("moodle_sync", "badging")
+# Apps whose rows data protection officers may view.
+VIEWED_BY_OFFICERS = ("moodle_sync", "badging")
 
-# Name, task, seconds. The polling tick wakes a round in which each site is polled by its own interval.
+# Name, task, seconds. Each polling round polls the sites that are due by their own intervals.
 SCHEDULE = [
     ("Poll Moodle sites that are due", "badging.tasks.poll_due", 5),
     ("Send what is due", "badging.tasks.send_sweep", 5),
@@ -23,27 +23,26 @@ SCHEDULE = [
 
 
 def create_groups_and_schedule(sender: Any = None, **kwargs: Any) -> None:
-    """Runs after each migration; adds what is missing and changes nothing that is there."""
+    """Runs after each migration; adds what is missing and changes nothing that exists."""
     apps = ["moodle_sync", "badging", "django_celery_beat"]
     for label in [*apps, "auth"]:
-        # Django makes an app's permissions in a receiver of the same signal, which may come after this one.
+        # Django creates an app's permissions in a receiver of the same signal, which may run after this one.
         create_permissions(registry.get_app_config(label), verbosity=0)
     permissions = Permission.objects.filter(content_type__app_label__in=apps)
-    wanted = {
-        # They choose course managers among the users. Making users is left to superusers: who may, could make more.
+    granted = {
+        # To choose course managers. Only superusers create users: whoever may create users may grant them any right.
         SITE_ADMINS: permissions | Permission.objects.filter(content_type__app_label="auth", codename="view_user"),
-        COURSE_MANAGERS: Permission.objects.none(),
-        DATA_PROTECTION_OFFICERS: permissions.filter(content_type__app_label__in=VIEW_ALL).filter(
+        DATA_PROTECTION_OFFICERS: permissions.filter(content_type__app_label__in=VIEWED_BY_OFFICERS).filter(
             codename__startswith="view_"
         )
         | permissions.filter(codename__in=["export_learner", "erase_learner"]),
     }
-    for name, granted in wanted.items():
+    for name, group_permissions in granted.items():
         group, created = Group.objects.get_or_create(name=name)
         if created:
-            group.permissions.set(granted)
+            group.permissions.set(group_permissions)
     for name, task, seconds in SCHEDULE:
         if not PeriodicTask.objects.filter(task=task).exists():
             every, _created = IntervalSchedule.objects.get_or_create(every=seconds, period=IntervalSchedule.SECONDS)
-            # A message that no worker took in time is worth nothing: the next one says the same.
+            # A message that no worker took in time may expire: the next one does the same.
             PeriodicTask.objects.create(name=name, task=task, interval=every, expire_seconds=max(seconds, 10))

@@ -1,10 +1,12 @@
 """How the portal is doing, in numbers."""
 
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Count
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -111,7 +113,7 @@ def connection_reason(connection: NavigatrConnection, now: datetime) -> str:
     if connection.hold_reason:
         return str(connection.get_state_display())
     if connection.not_before and connection.not_before > now:
-        until = _("waits until %s UTC") % connection.not_before.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+        until = _("waits until %s") % date_format(timezone.localtime(connection.not_before), "DATETIME_FORMAT")
         if connection.last_outcome in (Outcome.UNAVAILABLE, Outcome.UNCLEAR):
             return _("Navigatr does not answer; %s") % until
         return f"{connection.get_last_outcome_display()}; {until}" if connection.last_outcome else until

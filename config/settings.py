@@ -205,6 +205,8 @@ LANGUAGE_CODE = "en-gb"
 # All texts are marked for translation. Add a language here when it has been translated.
 LANGUAGES = [("en-gb", "English")]
 LOCALE_PATHS = [BASE_DIR / "locale"]
+# Times are shown with their zone.
+FORMAT_MODULE_PATH = "config.formats"
 TIME_ZONE = _time_zone("TIME_ZONE")
 USE_I18N = True
 USE_TZ = True

@@ -1,4 +1,4 @@
-"""Where each page lives."""
+"""The addresses of all pages."""
 
 from django.contrib import admin
 from django.contrib.auth import views as auth

@@ -1,15 +1,38 @@
-"""The admin: what a site admin or data protection officer sees and may do. Every change is one call of a verb.
+"""The admin: what site admins and data protection officers see and may do. One module for each kind of row.
 
-The pages of Moodle's sites, courses, learners and completions are here too: each of them shows mappings or issuances,
-of which `moodle_sync` knows nothing.
+Moodle's sites, courses, learners and completions are here and not in `moodle_sync`, which knows neither mappings nor
+issuances. What all pages share: `base` (lists, buttons, asking first), `tokens` (forms with a token), `display` (how
+values are shown), `search` and `filters`. `first_page` is what the index shows above the list of models.
 """
 
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
-from . import connections, issuances, mappings, people, sites
+from . import (
+    attempts,
+    audit_trail,
+    completions,
+    connections,
+    course_managers,
+    courses,
+    issuances,
+    learners,
+    mappings,
+    sites,
+)
 
-__all__ = ["connections", "issuances", "mappings", "people", "sites"]
+__all__ = [
+    "attempts",
+    "audit_trail",
+    "completions",
+    "connections",
+    "course_managers",
+    "courses",
+    "issuances",
+    "learners",
+    "mappings",
+    "sites",
+]
 
 admin.site.site_header = _("Navigatr badge portal")
 admin.site.site_title = _("Navigatr badge portal")

@@ -1,6 +1,6 @@
-"""Filters beside the lists. Each asks an index, and reads small tables only to offer its choices."""
+"""Filters beside the lists. Each of them is answered by an index, and its choices come from small tables."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -9,23 +9,41 @@ from django.utils.translation import gettext_lazy as _
 
 from ..meanings import Outcome
 from ..models import CourseBadgeMapping, Environment, Issuance, NavigatrConnection
-from .tools import is_key
+from .search import is_key
 
+# How many courses are offered as choices.
 MOST_COURSES = 50
-
-
-# How an issued badge came to be issued; the list of attempts finds them by their outcome.
+# The reasons of issued badges. The list of attempts filters by them.
 ISSUED = (Outcome.ISSUED, Outcome.PERHAPS_TWICE, Outcome.FOUND)
 
 
+class StandingFilter(admin.SimpleListFilter):
+    """By state, as people know it: what a disabled mapping or a paused connection holds is held."""
+
+    title = _("state")
+    # The name that Django gives a filter by the field, so that links keep working.
+    parameter_name = "state__exact"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """All states."""
+        return list(Issuance.State.choices)
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> QuerySet[Any]:
+        """The issuances in the state."""
+        state = self.value()
+        if state not in Issuance.State.values:
+            return queryset
+        return cast(QuerySet[Any], queryset.standing_as(Issuance.State(state)))
+
+
 class CourseFilter(admin.SimpleListFilter):
-    """By mapped course: the first MOST_COURSES by name, and the one chosen. Others are found by search."""
+    """By course. Offers the first MOST_COURSES mapped ones by name, and the chosen one."""
 
     title = _("course")
     parameter_name = "course"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Mapped courses only: nothing is owed for the others."""
+        """Mapped courses only: the others have no issuances."""
         mappings = CourseBadgeMapping.objects.select_related("course__site").order_by("course__fullname", "pk")
         courses = {str(row.course_id): row.course.full_label for row in mappings[:MOST_COURSES]}
         chosen = self.value()
@@ -39,15 +57,15 @@ class CourseFilter(admin.SimpleListFilter):
 
     @property
     def number(self) -> int | None:
-        """The id that was chosen, or None for anything that is no id."""
+        """The chosen id, or None for anything that cannot be one."""
         chosen = self.value()
         return int(chosen) if chosen and is_key(chosen) else None
 
 
 class DoubtfulFilter(admin.SimpleListFilter):
-    """By what keeps a completion from counting. A partial index stands behind each choice."""
+    """By why a completion does not count. Each choice has a partial index."""
 
-    title = _("what is odd")
+    title = _("doubt")
     parameter_name = "odd"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
@@ -55,14 +73,14 @@ class DoubtfulFilter(admin.SimpleListFilter):
         return [("implausible", _("implausible date")), ("undone", _("undone in Moodle"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """The completions of which this is true."""
+        """The completions with this doubt."""
         if self.value() == "implausible":
             return queryset.filter(implausible=True)
         return queryset.filter(undone_at__isnull=False) if self.value() == "undone" else queryset
 
 
 class EnvironmentFilter(admin.SimpleListFilter):
-    """By environment, through its few connections, whose index there is."""
+    """By environment, through its few connections, which have an index."""
 
     title = _("environment")
     parameter_name = "environment"
@@ -80,13 +98,13 @@ class EnvironmentFilter(admin.SimpleListFilter):
 
 
 class ReasonFilter(admin.SimpleListFilter):
-    """By the reason why a badge is not issued. Issued ones are left out, so that the state's index answers."""
+    """By reason. Excludes issued ones, so that the index of states can be used."""
 
-    title = _("why not issued")
+    title = _("reason")
     parameter_name = "reason"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        """Every reason but that it was issued."""
+        """All reasons but those of issued badges."""
         return [choice for choice in Outcome.choices if choice[0] not in ISSUED]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:

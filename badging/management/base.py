@@ -1,4 +1,4 @@
-"""What the portal's commands share: `--json`, and secrets that come in through standard input."""
+"""What the portal's commands share: `--json`, quiet errors, values from standard input, and waiting for a poll."""
 
 import getpass
 import json
@@ -14,30 +14,34 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError, ProgrammingError
 from django.db.models import Model
 from django.utils import timezone
+from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 
-from moodle_sync.models import MoodleSite, MoodleSiteState
+from moodle_sync.models import Learner, MoodleSite, MoodleSiteState
 from moodle_sync.polling import PollResult
 from vault.keys import WrongKey
 
-from .. import sites
+from .. import privacy, sites
+from ..models import NavigatrConnection
 from ..polling import poll
 
-# Where argparse repeats what was typed, which may be a token.
+# The parts of argparse's messages that repeat what was typed, which may be a token.
 _REPEATED = re.compile(
     r"(ignored explicit argument|invalid \w+ value|invalid choice):? .*?(?= \(choose from|\Z)", re.DOTALL
 )
 _UNKNOWN = re.compile(r"unrecognized arguments: (.*)", re.DOTALL)
 
-# How long a command waits for a poll of the same site that a worker has under way.
+# How many seconds a command waits while a worker polls the same site.
 LONGEST_WAIT = 60
+# How much of a typed value an error message repeats.
+LONGEST_ECHO = 80
 
 
 class QuietParser(CommandParser):
-    """Names the option that is wrong, and never what was typed after it: that may be a token."""
+    """Names the option that is wrong, and never its value: that may be a token."""
 
     def error(self, message: str) -> Any:
-        """End with the message, without values."""
+        """Exit with the message, without values."""
         if unknown := _UNKNOWN.fullmatch(message):
             names = [word.partition("=")[0] for word in unknown[1].split() if word.startswith("--")]
             message = " ".join(["unrecognized arguments", *names])
@@ -47,28 +51,36 @@ class QuietParser(CommandParser):
 class PortalCommand(BaseCommand):
     """Results on stdout (JSON with `--json`), errors on stderr, exit 0 only on success."""
 
-    # Each problem is one line on stderr; Django's own checks run in `make check`.
+    # Django's checks run in `make check`; here they would add lines to stderr.
     requires_system_checks = []
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """A parser that guesses no option from its beginning and repeats no value."""
-        parser = super().create_parser(prog_name, subcommand, **{"allow_abbrev": False, **kwargs})
-        # Django's method names its class and offers no way to another one.
-        parser.__class__ = QuietParser
-        return parser
+        """Django's parser, made quiet, and without abbreviated options."""
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        return QuietParser(
+            prog=parser.prog,
+            description=parser.description,
+            formatter_class=parser.formatter_class,
+            missing_args_message=parser.missing_args_message,
+            called_from_command_line=parser.called_from_command_line,
+            parents=[parser],
+            # It comes from the parent.
+            add_help=False,
+            allow_abbrev=False,
+        )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Every command takes `--json`."""
         parser.add_argument("--json", action="store_true", help=_("print the result as JSON"))
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        """Run, and turn a wrong encryption key, or a database that is not set up, into one clear line."""
+        """Run, and report a wrong encryption key or an unusable database in one line."""
         try:
             return super().execute(*args, **options)
         except (WrongKey, ImproperlyConfigured) as error:
             raise CommandError(str(error)) from error
         except (OperationalError, ProgrammingError) as error:
-            # PostgreSQL tells the values of a row, if any, on the lines after the first.
+            # PostgreSQL names the values of a row on the lines after the first.
             reason = str(error).strip().partition("\n")[0]
             raise CommandError(
                 _("The database cannot be used (%(reason)s). “make setup” sets it up.") % {"reason": reason}
@@ -79,8 +91,34 @@ class PortalCommand(BaseCommand):
         self.stdout.write(json.dumps(result, ensure_ascii=False) if options["json"] else "\n".join(lines))
 
 
+class LearnerCommand(PortalCommand):
+    """A command about a person, who is named by an e-mail address."""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """The address."""
+        super().add_arguments(parser)
+        parser.add_argument(
+            "email",
+            nargs="?",
+            help="better left out: then it is read from standard input, and no process list or shell history holds it",
+        )
+
+    def learners(self, options: dict[str, Any]) -> list[Learner]:
+        """Everybody known under the address. Raises CommandError."""
+        email = read_line(_("E-mail address: ")) if options["email"] is None else options["email"]
+        try:
+            return privacy.find_learners(email)
+        except privacy.NobodyFound as error:
+            raise CommandError(_("Nobody is known under this address.")) from error
+
+
+def read_line(prompt: str) -> str:
+    """A line from standard input, with a prompt at a terminal; blanks around it are stripped."""
+    return (input(prompt) if sys.stdin.isatty() else sys.stdin.readline()).strip()
+
+
 def read_secret(from_stdin: bool, prompt: str) -> str:
-    """A token from standard input, or typed unseen at a terminal; blanks around it are dropped."""
+    """A token from standard input, or typed unseen at a terminal; blanks around it are stripped."""
     if from_stdin:
         secret = sys.stdin.readline().strip()
     elif sys.stdin.isatty():
@@ -93,13 +131,13 @@ def read_secret(from_stdin: bool, prompt: str) -> str:
 
 
 def check_fields(row: Model) -> None:
-    """Raise a CommandError that names each field of the row that is wrong, with what is wrong with it."""
+    """Raise a CommandError that names each invalid field of the row, with the reason."""
     labels = {field.name: field.verbose_name for field in row._meta.concrete_fields}
     try:
         row.full_clean(validate_unique=False)
     except ValidationError as error:
-        wrong = [f"{labels.get(name, name)}: {' '.join(said)}" for name, said in error.message_dict.items()]
-        raise CommandError(" ".join(wrong)) from error
+        invalid = [f"{labels.get(name, name)}: {' '.join(texts)}" for name, texts in error.message_dict.items()]
+        raise CommandError(" ".join(invalid)) from error
 
 
 def percent(text: str) -> int:
@@ -121,16 +159,32 @@ def seconds(text: str) -> float:
 
 
 def site_named(name: str) -> MoodleSite:
-    """The Moodle site of that name, or a clear error."""
+    """The Moodle site of that name. Raises CommandError."""
     site = MoodleSite.objects.filter(name=name).first()
     if site is None:
         known = ", ".join(MoodleSite.objects.values_list("name", flat=True)) or _("none")
-        raise CommandError(_("There is no Moodle site “%(name)s”. Known: %(known)s.") % {"name": name, "known": known})
+        values = {"name": shortened(name), "known": known}
+        raise CommandError(_("There is no Moodle site “%(name)s”. Known: %(known)s.") % values)
     return site
 
 
+def connection_named(name: str) -> NavigatrConnection:
+    """The Navigatr connection of that name. Raises CommandError."""
+    connection = NavigatrConnection.objects.filter(name=name).first()
+    if connection is None:
+        known = ", ".join(NavigatrConnection.objects.values_list("name", flat=True)) or _("none")
+        values = {"name": shortened(name), "known": known}
+        raise CommandError(_("There is no Navigatr connection “%(name)s”. Known: %(known)s.") % values)
+    return connection
+
+
+def shortened(text: str) -> str:
+    """What was typed, short enough for an error message."""
+    return Truncator(text).chars(LONGEST_ECHO)
+
+
 def check_when_free(site: MoodleSite, *, same_moodle: bool) -> sites.SiteCheck:
-    """`sites.save_when_readable`; a poll that a worker has under way is waited for first."""
+    """`sites.save_when_readable`, after waiting while a worker polls the site."""
     until = time.monotonic() + LONGEST_WAIT
     while True:
         try:
@@ -142,7 +196,7 @@ def check_when_free(site: MoodleSite, *, same_moodle: bool) -> sites.SiteCheck:
 
 
 def poll_when_free(site: MoodleSite) -> PollResult:
-    """Poll the site in the foreground; a poll that a worker has under way is waited for first."""
+    """Poll the site here, after waiting while a worker polls it."""
     until = time.monotonic() + LONGEST_WAIT
     while (result := poll.poll_and_queue(site, now=timezone.now())).busy and time.monotonic() < until:
         if not MoodleSiteState.objects.filter(site=site, polling_until__gt=timezone.now()).exists():

@@ -1,4 +1,4 @@
-"""What the course managers' pages ask for."""
+"""Forms of the course managers' pages."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ class CourseFilter(forms.Form):
 
     q = forms.CharField(label=_("Search by name"), required=False, max_length=200)
     badge = forms.ChoiceField(
-        label=_("Show"),
+        label=_("Badge"),
         required=False,
         choices=[("", _("All courses")), ("yes", _("With a badge")), ("no", _("Without a badge"))],
     )
@@ -31,13 +31,13 @@ class BadgeSearch(forms.Form):
 
 
 class IssuanceFilter(forms.Form):
-    """Which of a course's issuances are listed."""
+    """Filter of a course's issuances by state."""
 
-    state = forms.ChoiceField(label=_("Show"), required=False, choices=[("", _("All")), *Issuance.State.choices])
+    state = forms.ChoiceField(label=_("Status"), required=False, choices=[("", _("All")), *Issuance.State.choices])
 
 
 class MappingForm(forms.Form):
-    """What a person decides about a mapping besides the badge."""
+    """The settings of a mapping besides the badge."""
 
     min_score = forms.IntegerField(
         label=_("Minimum score in percent"),
@@ -48,7 +48,7 @@ class MappingForm(forms.Form):
     )
 
     def __init__(self, data: Any = None, *, mapping: CourseBadgeMapping | None) -> None:
-        """`mapping`: what stands now. Past completions that it includes cannot be left out again."""
+        """`mapping`: the course's present one. Past completions that it includes stay included."""
         past = bool(mapping and mapping.include_past)
         initial = {"min_score": mapping.min_score if mapping else None, "who": PAST if past else NOW}
         super().__init__(data, initial=initial)
@@ -60,6 +60,6 @@ class MappingForm(forms.Form):
             label=_("Who gets the badge"),
             choices=[(NOW, only_new), (PAST, _("Also those who have already completed"))],
             disabled=past,
-            help_text=_("Past completions are included already, and stay so.") if past else "",
+            help_text=_("Past completions are included already, and stay included.") if past else "",
             widget=forms.RadioSelect,
         )

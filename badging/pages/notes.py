@@ -1,4 +1,8 @@
-"""What keeps a course's badges from being issued: each trouble in plain words, with what to do."""
+"""Texts for course managers: what a reason means, and what needs attention on a course, each with what to do.
+
+The texts for site admins are in `badging/meanings.py`. Here are those that differ for people who cannot enter the
+admin, and those about courses and Moodle sites.
+"""
 
 import re
 from collections.abc import Iterator
@@ -6,20 +10,20 @@ from datetime import datetime
 from typing import NamedTuple
 
 from django.utils.functional import Promise
-from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from moodle_sync.models import Course, MoodleSite
 
 from ..meanings import AWAITS_ANSWER, MEANINGS, Meaning, Outcome
-from ..models import CourseBadgeMapping, Issuance
+from ..models import CourseBadgeMapping
+from ..successors import Successor, deletion_advice
 
 ASK_AN_ADMIN = _("Tell a site admin.")
 DELETED = _("This course was deleted in Moodle, so nobody can complete it any more.")
-SAY_THAT_IT_IS_THE_SAME = _("A site admin must say whether it is still the same Moodle; then it goes on by itself.")
+CONFIRM_THE_SITE = _("A site admin must say whether it is still the same Moodle; then it goes on by itself.")
 
-# What has to be done about these is done in the admin, or by whoever looks after Moodle's roles.
-_FOR_AN_ADMIN: dict[str, Promise] = {
+# Reasons whose advice in MEANINGS leads to the admin or to Moodle's roles, with advice for a course manager instead.
+_ADVICE_FOR_MANAGERS: dict[str, Promise] = {
     Outcome.TOKEN_REFUSED: _(
         "A site admin must reconnect Navigatr with a new token; what waits then goes on by itself."
     ),
@@ -54,13 +58,14 @@ _FOR_AN_ADMIN: dict[str, Promise] = {
     ),
 }
 
-# Moodle's web-service functions, error codes and capabilities: " (core_x_y: nopermissions)", "moodle/site:view".
-_WHERE_IT_FAILED = re.compile(r" \(\w+_\w+: .*\)$", re.MULTILINE)
+# A web-service function and its error code: " (core_x_y: nopermissions)" at a line's end
+_FUNCTION_AND_CODE = re.compile(r" \(\w+_\w+: .*\)$", re.MULTILINE)
+# The name of a function or a capability: "core_x_y", "moodle/site:view".
 _CODE_NAME = re.compile(r"[a-z]+_[a-z_]+|[a-z]+/[a-z]+:[a-z]+")
 
 
 class Note(NamedTuple):
-    """One trouble: what is wrong, what to do, and perhaps a link to where that is done."""
+    """What is wrong, what to do, and perhaps a link to where that is done."""
 
     what: "str | Promise"
     todo: "str | Promise"
@@ -68,56 +73,30 @@ class Note(NamedTuple):
     link: "str | Promise" = ""
 
 
-class Successor(NamedTuple):
-    """The course that most likely took the place of a deleted one; `url`: where to map it, "" for who may not."""
-
-    course: Course
-    url: str
-
-
 def for_managers(reason: str) -> Meaning | None:
-    """What the reason means, and what to do, told to somebody who cannot enter the admin; None without a reason."""
+    """What the reason means and what to do, for somebody who cannot enter the admin; None without a reason."""
     meaning = MEANINGS.get(reason)
-    return meaning and meaning._replace(todo=_FOR_AN_ADMIN.get(reason, meaning.todo))
-
-
-def issuance_for_managers(issuance: Issuance) -> Meaning | None:
-    """Why the issuance stands where it stands, and what to do; None where it only waits for its turn."""
-    if issuance.awaits_answer:
-        return AWAITS_ANSWER._replace(todo=SAY_THAT_IT_IS_THE_SAME)
-    return for_managers(issuance.reason)
+    return Meaning(meaning.what, _ADVICE_FOR_MANAGERS.get(reason, meaning.todo)) if meaning else None
 
 
 def notes_on(
     course: Course, mapping: CourseBadgeMapping | None, now: datetime, successor: Successor | None = None
 ) -> list[Note]:
-    """All that is wrong with the course, its badge, connection and Moodle, the nearest first. Makes no queries.
+    """What needs attention: first the course, then its badge and connection, then Moodle. Makes no queries.
 
-    Without a mapping only what matters to whoever chooses a badge is told.
+    Without a mapping only a deleted course is worth a note.
     """
-    gone = course.gone_at is not None
+    deleted = course.gone_at is not None
     if mapping is None:
-        return [Note(DELETED, _("Choose a badge for the course that took its place."))] if gone else []
-    deleted = [deletion_note(successor)] if gone else []
-    return [*deleted, *_on_mapping(mapping, now), *_on_course(course), *_on_site(course.site)]
-
-
-def deletion_note(successor: Successor | None) -> Note:
-    """What to do about a mapped course that was deleted in Moodle."""
-    if successor is None:
-        return Note(DELETED, _("If another course took its place, map that one. Then remove the badge here."))
-    name = {"course": successor.course.full_label}
-    if not successor.url:
-        todo = gettext("Its successor seems to be “%(course)s”. Ask a site admin to assign that course to you.") % name
-        return Note(DELETED, todo)
-    todo = gettext("Its successor seems to be “%(course)s”. Choose the badge there, then remove it here.") % name
-    return Note(DELETED, todo, successor.url, gettext("Choose a badge for “%(course)s”") % {"course": successor.course})
+        return [Note(DELETED, _("Choose a badge for the course that took its place."))] if deleted else []
+    notes = [Note(DELETED, *deletion_advice(successor))] if deleted else []
+    return [*notes, *_on_mapping(mapping, now), *_on_course(course), *_on_site(course.site)]
 
 
 def _on_mapping(mapping: CourseBadgeMapping, now: datetime) -> Iterator[Note]:
     connection = mapping.connection
     if mapping.badge_problem:
-        # It says what to do itself.
+        # The text itself says what to do.
         yield Note(mapping.badge_problem, "")
     reason = str(mapping.hold_reason or "")
     if not reason and connection.not_before and connection.not_before > now:
@@ -140,8 +119,8 @@ def _on_site(site: MoodleSite) -> Iterator[Note]:
     if not site.enabled:
         yield Note(_("The portal does not read this Moodle site at present."), ASK_AN_ADMIN)
     elif site.state.doubt:
-        yield Note(AWAITS_ANSWER.what, SAY_THAT_IT_IS_THE_SAME)
-    # Without failed polls the text is about single courses, which are not this manager's to know.
+        yield Note(AWAITS_ANSWER.what, CONFIRM_THE_SITE)
+    # While polls succeed the text is about single courses, which this manager may not see.
     elif site.state.failures and site.state.error:
         yield Note(
             _("The portal could not read Moodle when it last tried. It tries again by itself."),
@@ -150,6 +129,6 @@ def _on_site(site: MoodleSite) -> Iterator[Note]:
 
 
 def _in_plain_words(error: str) -> "str | Promise":
-    """What an error says to do, for a course manager: without codes, and not what only a Moodle administrator reads."""
-    told = _WHERE_IT_FAILED.sub("", error)
-    return ASK_AN_ADMIN if _CODE_NAME.search(told) else told
+    """An error's advice without error codes, or ASK_AN_ADMIN where only a Moodle administrator would understand it."""
+    advice = _FUNCTION_AND_CODE.sub("", error)
+    return ASK_AN_ADMIN if _CODE_NAME.search(advice) else advice

@@ -2,15 +2,17 @@
 
 from django.urls import path
 
-from . import wizard
+from .courses import course_list, course_page, issuance_page, remove_badge
+from .home import home
+from .wizard import choose_badge, choose_provider, review_badge
 
 urlpatterns = [
-    path("", wizard.home, name="home"),
-    path("courses/", wizard.course_list, name="courses"),
-    path("courses/<int:pk>/", wizard.course_page, name="course"),
-    path("courses/<int:pk>/badge/", wizard.choose_provider, name="choose-provider"),
-    path("courses/<int:pk>/badge/choose/", wizard.choose_badge, name="choose-badge"),
-    path("courses/<int:pk>/badge/review/", wizard.review_badge, name="review-badge"),
-    path("courses/<int:pk>/badge/remove/", wizard.remove_badge, name="remove-badge"),
-    path("courses/<int:pk>/issuances/<int:issuance_pk>/", wizard.issuance_page, name="issuance"),
+    path("", home, name="home"),
+    path("courses/", course_list, name="courses"),
+    path("courses/<int:pk>/", course_page, name="course"),
+    path("courses/<int:pk>/badge/", choose_provider, name="choose-provider"),
+    path("courses/<int:pk>/badge/choose/", choose_badge, name="choose-badge"),
+    path("courses/<int:pk>/badge/review/", review_badge, name="review-badge"),
+    path("courses/<int:pk>/badge/remove/", remove_badge, name="remove-badge"),
+    path("courses/<int:pk>/issuances/<int:issuance_pk>/", issuance_page, name="issuance"),
 ]

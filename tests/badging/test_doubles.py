@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from badging.doubles import MOST_TOLD, possible_doubles
+from badging.doubles import MOST_SHOWN, possible_doubles
 from badging.models import Issuance
 from tests.builders import NOW, make_completion, make_issuance, make_learner, make_mapping
 
@@ -52,7 +52,7 @@ def test_the_same_name_in_another_course_or_without_a_name_or_time_is_nobody() -
 
 def test_it_takes_one_query_and_tells_a_few(django_assert_num_queries: Any) -> None:
     mapping = make_mapping()
-    rows = [owed(mapping) for _ in range(MOST_TOLD + 3)]
+    rows = [owed(mapping) for _ in range(MOST_SHOWN + 3)]
     # One: the others of the course and minute, with their learners.
     with django_assert_num_queries(1):
-        assert len([other.learner.full_label for other in possible_doubles(rows[0])]) == MOST_TOLD
+        assert len([other.learner.full_label for other in possible_doubles(rows[0])]) == MOST_SHOWN

@@ -94,7 +94,7 @@ def test_a_bad_token_saves_nothing_and_is_not_repeated(sandbox: Sandbox, token: 
 def test_a_failure_with_json_says_so_on_both_sides(sandbox: Sandbox) -> None:
     done = manage("connect_moodle", *CONNECT_MOODLE, "--url", sandbox.moodle_url, "--json", stdin="wrong")
     assert (done.code, done.json["ok"], done.json["strategy"]) == (1, False, "")
-    assert "What is in the way" in done.err
+    assert "Not saved:" in done.err
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def learner_with_a_badge(connected: Connected) -> str:
 def test_export_is_a_private_file_with_all_that_is_held(connected: Connected, tmp_path: Path) -> None:
     email = learner_with_a_badge(connected)
     output = tmp_path / "a person.json"
-    answer = succeed("learner_export", email.upper(), "--output", str(output))
+    answer = succeed("learner_export", "--output", str(output), stdin=f" {email.upper()}\n")
     assert answer == {"learners": 1, "output": str(output)}
     assert stat.S_IMODE(output.stat().st_mode) == 0o600
     (person,) = json.loads(output.read_text(encoding="utf-8"))["learners"]
@@ -39,18 +39,18 @@ def test_export_overwrites_nothing(connected: Connected, tmp_path: Path) -> None
     email = learner_with_a_badge(connected)
     output = tmp_path / "taken.json"
     output.write_text("kept")
-    done = manage("learner_export", email, "--output", str(output))
+    done = manage("learner_export", "--output", str(output), stdin=email)
     assert done.code == 1
     assert "cannot be written: File exists" in done.err
     assert output.read_text() == "kept"
-    assert manage("learner_export", email, "--output", str(tmp_path / "no" / "folder.json")).code == 1
+    assert manage("learner_export", "--output", str(tmp_path / "no" / "folder.json"), stdin=email).code == 1
 
 
 def test_who_is_unknown_is_told_and_no_file_is_made(connected: Connected, tmp_path: Path) -> None:
     output = tmp_path / "nobody.json"
     for email in ("nobody@example.org", ""):
-        assert manage("learner_export", email, "--output", str(output)).err == NOBODY
-        assert manage("learner_erase", email).err == NOBODY
+        assert manage("learner_export", "--output", str(output), stdin=email).err == NOBODY
+        assert manage("learner_erase", stdin=email).err == NOBODY
     assert not output.exists()
 
 
@@ -58,19 +58,30 @@ def test_erasing_blanks_the_person_and_cancels_what_waits(connected: Connected) 
     connected.map()
     emails = connected.complete(2)
     succeed("poll")
-    assert succeed("learner_erase", emails[0]) == {"learners": 1, "cancelled": 1}
+    assert succeed("learner_erase", stdin=emails[0]) == {"learners": 1, "cancelled": 1}
     erased = Learner.objects.get(erased_at__isnull=False)
     assert (erased.firstname, erased.lastname, erased.email) == ("", "", "")
     succeed("poll")
     assert succeed("issue")["issued"] == 1
     assert [connected.badges(email) for email in emails] == [0, 1]
     assert Issuance.objects.get(learner=erased).state == Issuance.State.CANCELLED
-    assert manage("learner_erase", emails[0]).err == NOBODY
+    assert manage("learner_erase", stdin=emails[0]).err == NOBODY
+
+
+def test_the_address_may_be_an_argument_too(connected: Connected) -> None:
+    connected.map()
+    (email,) = connected.complete(1)
+    succeed("poll")
+    assert succeed("learner_erase", email) == {"learners": 1, "cancelled": 1}
+
+
+def test_export_needs_a_file(connected: Connected) -> None:
+    assert "--output" in manage("learner_export", stdin="ana@example.org").err
 
 
 def test_erasing_keeps_the_audit_and_says_what_is_left_to_do(connected: Connected) -> None:
     email = learner_with_a_badge(connected)
-    done = manage("learner_erase", email)
+    done = manage("learner_erase", stdin=email)
     assert (done.code, done.err) == (0, "")
     assert "1 account(s) erased, 0 waiting badge(s) cancelled" in done.out
     assert "ask there to erase them too" in done.out

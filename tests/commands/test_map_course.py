@@ -91,6 +91,14 @@ def test_what_no_course_is_called_is_told(connected: Connected, course: str) -> 
     assert (done.code, f"has no course “{course}”" in done.err) == (1, True)
 
 
+@pytest.mark.parametrize("option", ["--course", "--site", "--connection"])
+def test_a_very_long_value_is_not_repeated_whole(connected: Connected, option: str) -> None:
+    done = manage("map_course", *MAP, "--course", connected.course, option, "shortname:" + "x" * 10_000)
+    assert done.code == 1
+    assert "xxx" in done.err
+    assert len(done.err) < 500
+
+
 def test_the_help_tells_how_to_say_which_course() -> None:
     help_text = Command().create_parser("manage.py", "map_course").format_help()
     assert "id:NUMBER or shortname:NAME" in " ".join(help_text.split())
@@ -201,7 +209,7 @@ def test_mapping_again_changes_the_badge_and_moves_what_waits(connected: Connect
     assert badges == {holder: [111], waiting[0]: [112], waiting[1]: [112]}
 
 
-def test_a_least_score_holds_back_who_is_below_it(connected: Connected) -> None:
+def test_a_minimum_score_holds_back_who_is_below_it(connected: Connected) -> None:
     connected.map("--min-score", 60)
     (below,) = connected.complete(1, grade=59)
     (enough,) = connected.complete(1, grade=60)

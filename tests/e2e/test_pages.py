@@ -280,7 +280,7 @@ def test_trouble_with_navigatr_has_a_way_on_that_works(
     chosen = {"connection": staging.pk, "provider": DEMO_PROVIDER_ID}
     signed_in.goto(reverse("choose-badge", args=[course.pk], query=chosen))
     expect(signed_in.get_by_role("alert")).to_contain_text("Navigatr could not be reached")
-    signed_in.get_by_role("link", name="Try again").click()
+    signed_in.get_by_role("link", name="Retry").click()
     expect(signed_in.get_by_role("heading", name="Choose a badge")).to_be_visible()
 
 

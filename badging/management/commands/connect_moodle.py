@@ -15,7 +15,7 @@ from ..base import PortalCommand, check_fields, check_when_free, read_secret
 
 
 class Command(PortalCommand):
-    """A known name is reconnected: its address and token are replaced."""
+    """A site with a known name is reconnected: its address and token are replaced."""
 
     help = "Check a Moodle site, save it, and say which functions, report and rights are missing."
 
@@ -33,7 +33,7 @@ class Command(PortalCommand):
         parser.add_argument("--poll-seconds", type=int, help="how long to wait between two polls (60)")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Save a site that can be read; what cannot changes nothing."""
+        """Save a site that can be read. One that cannot be read changes nothing."""
         site = MoodleSite.objects.filter(name=options["name"]).first() or MoodleSite(name=options["name"])
         try:
             site.url = normalise_url(options["url"])
@@ -59,8 +59,8 @@ class Command(PortalCommand):
             return
         if options["json"]:
             self.say(options, result)
-        wrong = [finding["message"] for finding in findings if not finding["ok"]]
-        raise CommandError("\n".join([_("Not saved. What is in the way:"), *wrong]))
+        problems = [finding["message"] for finding in findings if not finding["ok"]]
+        raise CommandError("\n".join([_("Not saved:"), *problems]))
 
 
 def _sign(finding: dict[str, Any]) -> str:

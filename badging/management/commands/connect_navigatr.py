@@ -13,7 +13,7 @@ from ..base import PortalCommand, check_fields, read_secret
 
 
 class Command(PortalCommand):
-    """A known name is reconnected: its token is replaced, and what it held goes on."""
+    """A connection with a known name is reconnected: its token is replaced, and what it held goes on."""
 
     help = "Test a Navigatr token, save the connection, and print the account and its providers."
 
@@ -26,7 +26,7 @@ class Command(PortalCommand):
         parser.add_argument("--timeout", type=int, help="seconds to wait for an answer, 1 to 300 (30)")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Save what passes the test; what fails it changes nothing."""
+        """Save a connection that passes the test. One that fails changes nothing."""
         connection = NavigatrConnection.objects.filter(name=options["name"]).first()
         if connection is None:
             connection = NavigatrConnection(name=options["name"], environment=options["environment"])

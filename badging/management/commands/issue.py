@@ -12,20 +12,20 @@ from ..base import PortalCommand, seconds
 
 
 class Command(PortalCommand):
-    """May run beside workers: each takes its own issuances."""
+    """It may run beside workers: each takes its own issuances."""
 
     help = "Issue every badge that is due."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """How long to go on."""
+        """How long to send."""
         super().add_arguments(parser)
-        parser.add_argument("--timeout", type=seconds, metavar="S", help="begin nothing new after so many seconds")
+        parser.add_argument("--timeout", type=seconds, metavar="S", help="start no new call after this many seconds")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Send, and print what became of it."""
-        limit = options["timeout"]
-        until = None if limit is None else time.monotonic() + limit
-        tally = rounds.send_all_due(should_stop=lambda: until is not None and time.monotonic() >= until)
+        """Send, and print the results."""
+        timeout = options["timeout"]
+        end = None if timeout is None else time.monotonic() + timeout
+        tally = rounds.send_all_due(should_stop=lambda: end is not None and time.monotonic() >= end)
         self.say(
             options,
             asdict(tally),

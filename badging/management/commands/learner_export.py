@@ -9,34 +9,29 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils.translation import gettext as _
 
 from ... import privacy
-from ..base import PortalCommand
+from ..base import LearnerCommand
 
 
-class Command(PortalCommand):
-    """The file is made readable for its owner only, and never written over."""
+class Command(LearnerCommand):
+    """Only its owner may read the file. An existing file is never overwritten."""
 
     help = "Write everything held about a person to a file."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Who, and where to."""
+        """The file to write."""
         super().add_arguments(parser)
-        parser.add_argument("email")
-        parser.add_argument("--output", required=True, type=Path, metavar="FILE")
+        parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="a new file for the JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Export, or say that nobody is known."""
-        try:
-            learners = privacy.find_learners(options["email"])
-        except privacy.NobodyFound as error:
-            raise CommandError(_("Nobody is known under this address.")) from error
+        learners = self.learners(options)
         output: Path = options["output"]
         try:
-            handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError as error:
-            raise CommandError(
-                _("%(file)s cannot be written: %(why)s") % {"file": output, "why": error.strerror}
-            ) from error
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            values = {"file": output, "why": error.strerror}
+            raise CommandError(_("%(file)s cannot be written: %(why)s") % values) from error
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(privacy.export_learners(learners), file, ensure_ascii=False, indent=2)
         self.say(
             options,

@@ -12,10 +12,12 @@ from moodle_sync.models import Course, MoodleSite
 from moodle_sync.site_check import moodle_client_for, store_courses
 
 from ... import mapping
-from ...models import Issuance, NavigatrConnection
-from ..base import PortalCommand, percent, poll_when_free, site_named
+from ...models import Issuance
+from ..base import PortalCommand, connection_named, percent, poll_when_free, shortened, site_named
 
+# Prefixes that say which of both is meant.
 ID, SHORTNAME = "id:", "shortname:"
+# Longer numbers are too large for the database.
 LONGEST_ID = 18
 
 
@@ -42,13 +44,7 @@ class Command(PortalCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Check the badge in Navigatr, save, and with --include-past read the whole course now."""
         site = site_named(options["site"])
-        connection = NavigatrConnection.objects.filter(name=options["connection"]).first()
-        if connection is None:
-            known = ", ".join(NavigatrConnection.objects.values_list("name", flat=True)) or _("none")
-            raise CommandError(
-                _("There is no Navigatr connection “%(name)s”. Known: %(known)s.")
-                % {"name": options["connection"], "known": known}
-            )
+        connection = connection_named(options["connection"])
         if connection.hold_reason:
             raise CommandError(_("“%s” is not active. Reconnect it first.") % connection.name)
         course = find_course(site, options["course"])
@@ -65,52 +61,53 @@ class Command(PortalCommand):
             )
         except mapping.NotMapped as error:
             raise CommandError(str(error)) from error
-        queued, trouble = 0, ""
-        if options["include_past"]:
-            before = Issuance.objects.filter(course=course).count()
-            trouble = poll_when_free(site).error
-            queued = Issuance.objects.filter(course=course).count() - before
         lines = [_("“%(course)s” awards “%(badge)s”.") % {"course": course, "badge": badge.name}]
+        queued = 0
         if options["include_past"]:
+            queued = self._read_past(site, course)
             lines.append(_("%d earlier completion(s) are queued.") % queued)
-        if trouble:
-            self.stderr.write(_("Moodle could not be read now; the next poll does it. %s") % trouble)
         self.say(options, {"mapping": saved.pk, "queued": queued}, *lines)
+
+    def _read_past(self, site: MoodleSite, course: Course) -> int:
+        """Poll the site now; returns how many issuances of the course this queued."""
+        before = Issuance.objects.filter(course=course).count()
+        if error := poll_when_free(site).error:
+            self.stderr.write(_("Moodle could not be read now; the next poll does it. %s") % error)
+        return Issuance.objects.filter(course=course).count() - before
 
 
 def find_course(site: MoodleSite, wanted: str) -> Course:
-    """The course that is meant by a Moodle id or a short name, as Moodle has it now.
+    """The course with this Moodle id or short name, as Moodle has it now.
 
-    `id:3` and `shortname:3` say which of both is meant. Where Moodle cannot be asked, a course on file is still known
-    by its id. Raises CommandError where no course fits, or more than one.
+    `id:3` and `shortname:3` say which of both is meant. When Moodle cannot be reached, a stored course is still found
+    by its id. Raises CommandError when no course matches, or more than one.
     """
-    number, name = _meant(wanted)
+    number, name = _id_and_name(wanted)
     try:
         found = _ask_moodle(site, number, name)
     except MoodleError as error:
-        known = _on_file(site, number, name)
-        if not known:
+        found = _stored(site, number, name)
+        if not found:
             raise CommandError(f"{error}. {error.advice}") from error
-        found = known
     if len(found) > 1:
         raise CommandError(
             _("“%(wanted)s” fits more than one course: %(courses)s. Say which one, as in --course %(example)s.")
             % {
-                "wanted": wanted,
-                "courses": "; ".join(_told(course) for course in found),
+                "wanted": shortened(wanted),
+                "courses": "; ".join(map(_label, found)),
                 "example": f"id:{found[0].moodle_id}",
             }
         )
     if not found:
         raise CommandError(
             _("“%(site)s” has no course “%(course)s” that the portal's account may see.")
-            % {"site": site.name, "course": wanted}
+            % {"site": site.name, "course": shortened(wanted)}
         )
     return found[0]
 
 
-def _meant(wanted: str) -> tuple[int | None, str | None]:
-    """The id and the short name that may be meant."""
+def _id_and_name(wanted: str) -> tuple[int | None, str | None]:
+    """The id and the short name that may be meant; None for one that is not."""
     if wanted.startswith(SHORTNAME):
         return None, wanted.removeprefix(SHORTNAME)
     if wanted.startswith(ID) and _is_number(number := wanted.removeprefix(ID)):
@@ -119,38 +116,38 @@ def _meant(wanted: str) -> tuple[int | None, str | None]:
 
 
 def _ask_moodle(site: MoodleSite, number: int | None, name: str | None) -> list[Course]:
-    """The courses in Moodle with this id or this short name, now on file as well. Raises MoodleError."""
+    """The courses in Moodle with this id or this short name, after storing them. Raises MoodleError."""
     with moodle_client_for(site) as client:
         found = client.courses(ids=[number]) if number is not None else []
         if name is not None:
             named = client.courses(shortname=name)
             if not named:
-                # Moodle compares letter by letter; people do not. What is on file only tells what to ask for.
-                alike = site.courses.filter(shortname__iexact=name).values_list("moodle_id", flat=True)
-                asked = client.courses(ids=list(alike)) if alike else []
-                named = [course for course in asked if course.shortname.casefold() == name.casefold()]
-            # One that is spelt exactly so comes before those that differ in case.
+                # Moodle compares case-sensitively. Stored courses tell which ids to ask for.
+                stored = site.courses.filter(shortname__iexact=name).values_list("moodle_id", flat=True)
+                candidates = client.courses(ids=list(stored)) if stored else []
+                named = [course for course in candidates if course.shortname.casefold() == name.casefold()]
+            # An exact match comes before those that differ in case.
             found += [course for course in named if course.shortname == name] or named
-        # The names of mapped ones are for polls to change, which see whether this is still the same Moodle.
+        # Mapped courses are updated by polls only, which check whether this is still the same Moodle.
         mapped = set(site.courses.filter(mapping__isnull=False).values_list("moodle_id", flat=True))
         store_courses(site, [course for course in found if course.id not in mapped])
     return list(site.courses.filter(moodle_id__in={course.id for course in found}).order_by("moodle_id"))
 
 
-def _on_file(site: MoodleSite, number: int | None, name: str | None) -> list[Course]:
-    """The courses on file with this id, and with it those that have the same short name."""
+def _stored(site: MoodleSite, number: int | None, name: str | None) -> list[Course]:
+    """The stored course with this id, and those that have it as their short name; none without the first."""
     if number is None or not site.courses.filter(moodle_id=number).exists():
         return []
-    fits = Q(moodle_id=number) if name is None else Q(moodle_id=number) | Q(shortname__iexact=name)
-    return list(site.courses.filter(fits).order_by("moodle_id"))
+    wanted = Q(moodle_id=number) if name is None else Q(moodle_id=number) | Q(shortname__iexact=name)
+    return list(site.courses.filter(wanted).order_by("moodle_id"))
 
 
-def _told(course: Course) -> str:
-    """A course told apart from others, with how to name it."""
-    names = {"course": course, "id": course.moodle_id, "name": course.shortname}
-    return _("“%(course)s” (id:%(id)d, shortname:%(name)s)") % names
+def _label(course: Course) -> str:
+    """The course, with the values for --course that name it."""
+    values = {"course": course, "id": course.moodle_id, "name": course.shortname}
+    return _("“%(course)s” (id:%(id)d, shortname:%(name)s)") % values
 
 
 def _is_number(text: str) -> bool:
-    """Whether it can be a course's id; what is longer, databases choke on."""
+    """Whether the text can be a course's id."""
     return text.isascii() and text.isdecimal() and len(text) <= LONGEST_ID

@@ -24,48 +24,40 @@ class Command(PortalCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Poll, print, and fail when a site could not be read."""
-        sites = (
-            [site_named(options["site"])]
-            if options["site"] is not None
-            else list(MoodleSite.objects.filter(enabled=True))
-        )
+        name = options["site"]
+        sites = [site_named(name)] if name is not None else list(MoodleSite.objects.filter(enabled=True))
         results = [poll_when_free(site) for site in sites]
-        self.say(
-            options,
-            {
-                "sites": [
-                    {
-                        "name": result.site,
-                        "new_completions": result.new_completions,
-                        "queued": result.queued,
-                        "calls": result.calls,
-                        "error": result.error,
-                    }
-                    for result in results
-                ]
-            },
-            *(
-                _("%(site)s: %(new)d new completion(s), %(queued)d queued, %(calls)d call(s)")
-                % {"site": row.site, "new": row.new_completions, "queued": row.queued, "calls": row.calls}
-                for row in results
-                if not row.error
-            ),
-            *([] if results else [_("No Moodle site is connected and enabled.")]),
-        )
+        lines = [_line(result) for result in results if not result.error]
+        if not results:
+            lines.append(_("No Moodle site is connected and enabled."))
+        self.say(options, {"sites": [_as_json(result) for result in results]}, *lines)
         for result in results:
             for problem in result.problems:
                 if problem not in result.error:
                     self.stderr.write(f"{result.site}: {problem}")
-        failed = [f"{result.site}: {_wrong(result)}" for result in results if result.error]
+        failed = [f"{result.site}: {_error(result)}" for result in results if result.error]
         if failed:
             raise CommandError("\n".join(failed))
 
 
-def _wrong(result: PollResult) -> str:
-    """Why the site was not read: a poll that a worker has under way is told from a site that is switched off."""
-    if (
-        result.busy
-        and MoodleSiteState.objects.filter(site__name=result.site, polling_until__gt=timezone.now()).exists()
-    ):
+def _as_json(result: PollResult) -> dict[str, Any]:
+    return {
+        "name": result.site,
+        "new_completions": result.new_completions,
+        "queued": result.queued,
+        "calls": result.calls,
+        "error": result.error,
+    }
+
+
+def _line(result: PollResult) -> str:
+    values = {"site": result.site, "new": result.new_completions, "queued": result.queued, "calls": result.calls}
+    return _("%(site)s: %(new)d new completion(s), %(queued)d queued, %(calls)d call(s)") % values
+
+
+def _error(result: PollResult) -> str:
+    """Why the site was not read: because a worker is polling it, it is disabled, or the poll failed."""
+    polled = MoodleSiteState.objects.filter(site__name=result.site, polling_until__gt=timezone.now())
+    if result.busy and polled.exists():
         return _("A worker is polling this site right now, so nothing was read here. Try again in a minute.")
     return result.error

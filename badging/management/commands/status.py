@@ -1,8 +1,10 @@
 """manage.py status: how the portal is doing."""
 
+from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
 from ...models import Issuance
@@ -11,12 +13,12 @@ from ..base import PortalCommand
 
 
 class Command(PortalCommand):
-    """Numbers for a person, or for a monitor with --json."""
+    """Prints text for a person, or JSON for a monitor."""
 
     help = "Issuances by state, what is due, and the health of connections and sites."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Print it."""
+        """Print the status."""
         now = status(timezone.now())
         lines = [_("Badges owed: %d, of them") % now["owed"]]
         lines += [f"  {Issuance.State(state).label}: {count}" for state, count in now["issuances"].items()]
@@ -39,9 +41,16 @@ def _site_line(row: dict[str, Any]) -> str:
     elif row["question"]:
         when = _("waits for an answer")
     else:
-        when = f"{_('next poll')} {row['next_poll'] or _('now')}"
-    first = f"{row['name']}: {_('feed')} {row['feed'] or '–'}, {_('last poll')} {row['last_poll'] or '–'}, {when}"
-    wrong = [row["question"], OVERDUE if row["overdue"] else "", row["feed_reason"]]
+        when = f"{_('next poll')} {_time(row['next_poll']) or _('now')}"
+    reading = (
+        f"{row['name']}: {_('feed')} {row['feed'] or '–'}, {_('last poll')} {_time(row['last_poll']) or '–'}, {when}"
+    )
+    problems = [row["question"], OVERDUE if row["overdue"] else "", row["feed_reason"]]
     # An open question is kept as the site's error as well.
-    wrong += [row["error"]] if row["error"] not in wrong else []
-    return ". ".join([first, *(str(text).rstrip(".") for text in wrong if text)])
+    problems += [row["error"]] if row["error"] not in problems else []
+    return ". ".join([reading, *(str(text).rstrip(".") for text in problems if text)])
+
+
+def _time(iso: str | None) -> str:
+    """A time of the status as the pages show it; "" without one."""
+    return date_format(timezone.localtime(datetime.fromisoformat(iso)), "DATETIME_FORMAT") if iso else ""

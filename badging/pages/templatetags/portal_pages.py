@@ -1,9 +1,8 @@
-"""What the course managers' pages tell."""
+"""The filter of the course managers' pages: `issuance|standing`."""
 
 from django import template
 
-from ..notes import for_managers, issuance_for_managers
+from ..standing import standing_of
 
 register = template.Library()
-register.filter(for_managers)
-register.filter(issuance_for_managers)
+register.filter("standing", standing_of)

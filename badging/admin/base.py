@@ -1,0 +1,202 @@
+"""What all pages of the admin are built on: quick lists, buttons on the page of a row, and asking before acting."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ERROR_FLAG, ChangeList
+from django.core.paginator import Paginator
+from django.db import DataError
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.functional import cached_property
+from django.utils.translation import gettext as _
+
+from .. import tasks
+from .display import MOST_COUNTED
+from .search import is_key
+
+# Only the type checker's Django is generic.
+if TYPE_CHECKING:
+    _ModelAdmin = admin.ModelAdmin[Any]
+    _Paginator = Paginator[Any]
+else:
+    _ModelAdmin = admin.ModelAdmin
+    _Paginator = Paginator
+
+PAGES_AHEAD = 10
+# How many rows an action takes: Django accepts 1,000 form fields, and a person should see what they confirm.
+MOST_CHOSEN = 500
+
+
+class BoundedPaginator(_Paginator):
+    """Counts a few pages past the one shown: counting a whole table reads all of it."""
+
+    reach = MOST_COUNTED
+    capped = False
+
+    @cached_property
+    def count(self) -> int:
+        """The number of rows, at most `reach`; `capped` is set when there are more."""
+        rows: Any = self.object_list
+        found: int = rows.order_by().values("pk")[: self.reach + 1].count()
+        self.capped = found > self.reach
+        return min(found, self.reach)
+
+
+class PortalChangeList(ChangeList):
+    """Treats numbers in the address that no column can hold as an invalid filter."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super().__init__(*args, **kwargs)
+        except (OverflowError, DataError) as error:
+            raise IncorrectLookupParameters from error
+
+
+class Button(NamedTuple):
+    """A button on the page of a row, which runs an action of the list on this row."""
+
+    action: str
+    label: str
+
+
+class PortalAdmin(_ModelAdmin):
+    """A list that stays quick with a million rows, and a page with the row's actions as buttons."""
+
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    # The counts beside each filter would read the whole table once for each choice.
+    show_facets = admin.ShowFacets.NEVER
+    list_per_page = 50
+    list_max_show_all = 50
+    change_form_template = "admin/portal_change_form.html"
+    # Actions that are buttons on the page of a row too.
+    button_actions: Sequence[str] = ()
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """A list that accepts any address."""
+        return PortalChangeList
+
+    def get_paginator(
+        self, request: HttpRequest, queryset: Any, per_page: int, orphans: int = 0, allow_empty_first_page: bool = True
+    ) -> BoundedPaginator:
+        """A paginator that counts PAGES_AHEAD pages past the requested one."""
+        paginator = BoundedPaginator(queryset, per_page, orphans, allow_empty_first_page)
+        number = request.GET.get("p") or request.GET.get("page") or ""
+        page = int(number) if number.isdecimal() and len(number) < 10 else 1
+        paginator.reach = (page + PAGES_AHEAD) * per_page
+        return paginator
+
+    def buttons_for(self, obj: Any) -> Sequence[str]:
+        """The names of the actions that can be run on this row."""
+        return self.button_actions
+
+    def buttons(self, request: HttpRequest, obj: Any) -> list[Button]:
+        """The buttons of this row for this user."""
+        allowed = {name: label for _run, name, label in filter(None, self.get_actions(request).values())}
+        return [Button(name, str(allowed[name])) for name in self.buttons_for(obj) if name in allowed]
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
+    ) -> HttpResponse:
+        """The page of a row, with its buttons."""
+        if obj is not None:
+            context |= {"portal_buttons": self.buttons(request, obj), "portal_list_url": self._url("changelist")}
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list. NUL characters, which PostgreSQL cannot compare, are an invalid filter."""
+        if any("\0" in value for _name, values in request.GET.lists() for value in values):
+            return HttpResponseRedirect(f"{request.path}?{ERROR_FLAG}=1")
+        return super().changelist_view(request, extra_context)
+
+    def response_action(
+        self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse | None:
+        """Run the action. One that was started by a button returns to the row's page if the row still exists.
+
+        Selected values that are no primary keys are ignored.
+        """
+        data = request.POST.copy()
+        data.setlist(ACTION_CHECKBOX_NAME, [key for key in data.getlist(ACTION_CHECKBOX_NAME) if is_key(key)])
+        request.POST = QueryDict(data.urlencode())
+        response = super().response_action(request, queryset, *args, **kwargs)
+        back = request.POST.get("back", "")
+        if isinstance(response, HttpResponseRedirect) and is_key(back) and queryset.filter(pk=back).exists():
+            return HttpResponseRedirect(self._url("change", back))
+        return response
+
+    def chosen(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any] | None:
+        """The rows that an action was chosen for; None, with a message, when there are too many."""
+        rows = list(queryset[: MOST_CHOSEN + 1])
+        if len(rows) <= MOST_CHOSEN:
+            return rows
+        text = _("Choose at most %(count)d at a time. Nothing was done.") % {"count": MOST_CHOSEN}
+        self.message_user(request, text, messages.ERROR)
+        return None
+
+    def confirmation(
+        self,
+        request: HttpRequest,
+        rows: Iterable[Any],
+        *,
+        title: str,
+        effects: Sequence[str],
+        label: str,
+        describe: Callable[[Any], str] = str,
+    ) -> TemplateResponse | None:
+        """The page that says what will happen to which rows; None when the user has confirmed it.
+
+        `label` is the text of the button, and `describe` names a row.
+        """
+        if request.POST.get("confirmed") == "yes":
+            return None
+        context = {
+            **self.admin_site.each_context(request),
+            "title": title,
+            "opts": self.opts,
+            "media": self.media,
+            "action_name": request.POST["action"],
+            "back": request.POST.get("back", ""),
+            "checkbox_name": ACTION_CHECKBOX_NAME,
+            "rows": [(row, describe(row)) for row in rows],
+            "effects": effects,
+            "label": label,
+        }
+        return TemplateResponse(request, "admin/portal_confirm.html", context)
+
+    def nudge(self, request: HttpRequest) -> None:
+        """Wake a worker for what is due now, with a message when none can be reached."""
+        if not tasks.nudge():
+            text = _("The worker cannot be reached now: it will be sent when the worker is back.")
+            self.message_user(request, text, messages.WARNING)
+
+    def _url(self, page: str, *args: Any) -> str:
+        return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}", args=args)
+
+
+class ReadOnlyAdmin(PortalAdmin):
+    """Rows that only the portal writes: nobody adds, changes or deletes them by hand."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody may."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody may."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody may."""
+        return False

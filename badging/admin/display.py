@@ -1,0 +1,105 @@
+"""How values are shown in the admin: links, times, durations, counts, and tables of related rows."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Model, QuerySet
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import date_format, number_format
+from django.utils.functional import Promise
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+
+from ..meanings import Outcome
+from ..models import Issuance
+
+Text = str | Promise
+
+# How many related rows a page shows; a link leads to the list of all of them.
+MOST_SHOWN = 50
+# How far `counted` counts.
+MOST_COUNTED = 1000
+
+
+def link(row: Model | None) -> str:
+    """A link to the row's page in the admin, named as the row; "-" for None."""
+    return link_to(row, str(row)) if row is not None else "-"
+
+
+def link_to(row: Model, text: Text) -> SafeString:
+    """A link to the row's page in the admin."""
+    url = reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
+    return format_html('<a href="{}">{}</a>', url, text)
+
+
+def list_url(model: type[Model], **query: Any) -> str:
+    """The address of the model's list, filtered."""
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist", query=query or None)
+
+
+def list_link(model: type[Model], text: Text, **query: Any) -> SafeString:
+    """A link to the model's list, filtered."""
+    return format_html('<a href="{}">{}</a>', list_url(model, **query), text)
+
+
+def moment(at: datetime | None) -> str:
+    """A time as all pages show it. On the page of a row Django formats only times that a field returns."""
+    return date_format(timezone.localtime(at), "DATETIME_FORMAT") if at else "-"
+
+
+def seconds(duration: timedelta | None) -> str:
+    """A duration, such as "1.5 s" or "0:02:10"."""
+    if duration is None:
+        return "-"
+    if duration < timedelta(minutes=1):
+        return _("%(seconds)s s") % {"seconds": number_format(f"{duration.total_seconds():.2g}")}
+    return str(timedelta(seconds=round(duration.total_seconds())))
+
+
+def yes_no(value: bool) -> str:
+    """Yes or No."""
+    return _("Yes") if value else _("No")
+
+
+def counted(rows: QuerySet[Any]) -> str:
+    """The number of rows, counted no further than MOST_COUNTED."""
+    count = rows.order_by().values("pk")[: MOST_COUNTED + 1].count()
+    return f"{MOST_COUNTED:,}+" if count > MOST_COUNTED else f"{count:,}"
+
+
+def rows_table(model: type[Model], headers: Sequence[Text], rows: Iterable[Sequence[Any]], **query: Any) -> SafeString:
+    """A table of the newest related rows, at most MOST_SHOWN, with a link to the list of all of them."""
+    lines = list(rows)
+    context = {
+        "label": model._meta.verbose_name_plural,
+        "headers": headers,
+        "rows": lines,
+        "list_url": list_url(model, **query),
+        "is_cut": len(lines) >= MOST_SHOWN,
+    }
+    return render_to_string("admin/portal_rows.html", context)
+
+
+def badge_of(row: Issuance) -> str:
+    """The badge's name as last seen, or its id."""
+    badge = row.award or row
+    return badge.badge_name or str(badge.badge_id)
+
+
+def state_of(row: Issuance) -> str:
+    """The state of an issuance as the admin shows it."""
+    return str(row.standing.label)
+
+
+def reason_label(row: Issuance) -> str:
+    """The reason of an issuance, or "-"."""
+    return str(Outcome(row.standing_reason).label) if row.standing_reason else "-"
+
+
+def reason_of(row: Issuance) -> str:
+    """Why an issuance is in its state, in a few words; "-" where it needs no reason."""
+    return _("Question about the Moodle site") if row.awaits_answer else reason_label(row)

@@ -1,0 +1,40 @@
+"""The badge of one course: its mapping, and what changing or removing it does to the issuances."""
+
+from django.db.models import Q, QuerySet
+from django.utils.translation import gettext as _
+
+from moodle_sync.models import Course
+
+from ..models import CourseBadgeMapping, Issuance, Unanswered
+
+State = Issuance.State
+
+# Counting stops here: a page then says "more than", and the query stays quick.
+COUNTED_UP_TO = 1000
+
+
+def mapping_of(course: Course) -> CourseBadgeMapping | None:
+    """The course's mapping with its connection and creator, or None. `course.mapping` is the same from then on."""
+    mapping = CourseBadgeMapping.objects.filter(course=course).select_related("connection", "created_by").first()
+    if mapping is not None:
+        course.mapping = mapping
+    return mapping
+
+
+def effects_of_change(course: Course) -> dict[str, str]:
+    """How many issuances a change or removal of the badge concerns, by what happens to them."""
+    rows = Issuance.objects.filter(course=course)
+    unsent = rows.filter(unanswered=Unanswered.NOTHING)
+    return {
+        "issued": _count(rows.filter(state=State.ISSUED)),
+        "waiting": _count(unsent.filter(state__in=[State.QUEUED, State.HELD])),
+        "stopped": _count(unsent.filter(state__in=[State.FAILED, State.NOT_MET])),
+        "unclear": _count(
+            rows.filter(Q(state=State.SENDING) | ~Q(unanswered=Unanswered.NOTHING)).exclude(state=State.ISSUED)
+        ),
+    }
+
+
+def _count(rows: "QuerySet[Issuance]") -> str:
+    count = rows.order_by()[: COUNTED_UP_TO + 1].count()
+    return _("more than %(count)d") % {"count": COUNTED_UP_TO} if count > COUNTED_UP_TO else str(count)

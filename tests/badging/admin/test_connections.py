@@ -1,0 +1,202 @@
+"""Navigatr connections in the admin: tested before they are saved, removed, reconnected."""
+
+import re
+
+import pytest
+from django.db import connection as database
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from badging.admin.connections import ConnectionForm
+from badging.meanings import Outcome
+from badging.models import AuditEntry, CourseBadgeMapping, Issuance, NavigatrConnection
+from sandbox import Sandbox
+from tests.builders import (
+    make_connection,
+    make_issuance,
+    make_mapping,
+)
+from vault.fields import Sealed
+
+from .browsing import (
+    confirm,
+    entered,
+    listed,
+    page_of,
+    run,
+    said,
+)
+
+State = Issuance.State
+pytestmark = pytest.mark.django_db
+
+
+ADD = "admin:badging_navigatrconnection_add"
+
+
+def test_a_connection_is_saved_after_its_token_passed(site_admin: Client, sandbox: Sandbox) -> None:
+    done = site_admin.post(reverse(ADD), entered(f"  {sandbox.pat}\n"), follow=True)
+    connection = NavigatrConnection.objects.get()
+    assert connection.pat == sandbox.pat
+    assert connection.pat_hint == f"…{sandbox.pat[-4:]}"
+    assert (connection.test_ok, connection.send_evidence) == (True, False)
+    assert "The token belongs to" in said(done)
+    assert AuditEntry.objects.get().action == "connection_saved"
+
+
+@pytest.mark.parametrize("token", ["wrong-token-wrong-token", "two words", "töken", ""])
+def test_a_token_that_fails_saves_nothing(token: str, site_admin: Client, sandbox: Sandbox) -> None:
+    answer = site_admin.post(reverse(ADD), entered(token))
+    assert answer.status_code == 200
+    assert answer.context["adminform"].form.errors["new_token"]
+    assert not NavigatrConnection.objects.exists()
+    assert not token or token not in answer.content.decode()
+
+
+def test_navigatr_is_not_asked_while_something_else_is_wrong(site_admin: Client, sandbox: Sandbox) -> None:
+    make_connection(name="Main")
+    before = len(sandbox.navigatr.ledger)
+    for wrong in ({}, {"name": "Other", "timeout": "301"}, {"name": "Other", "environment": "moon"}):
+        assert site_admin.post(reverse(ADD), entered(sandbox.pat, **wrong)).status_code == 200
+    assert len(sandbox.navigatr.ledger) == before
+    assert NavigatrConnection.objects.count() == 1
+
+
+def test_a_new_token_that_fails_leaves_the_old_one_in_use(site_admin: Client, sandbox: Sandbox) -> None:
+    connection = make_connection(name="Main", pat=sandbox.pat)
+    answer = site_admin.post(page_of("badging_navigatrconnection", connection.pk), entered("wrong", name="Other"))
+    assert "Nothing was saved" in answer.content.decode()
+    connection.refresh_from_db()
+    assert (connection.name, connection.pat, connection.state) == ("Main", sandbox.pat, "active")
+    assert not AuditEntry.objects.exists()
+
+
+def test_without_a_new_token_the_stored_one_is_kept_and_nobody_is_asked(site_admin: Client, sandbox: Sandbox) -> None:
+    connection = make_connection(name="Main", pat=sandbox.pat, state="paused")
+    before = len(sandbox.navigatr.ledger)
+    changed = entered("", name="Renamed", timeout="7", environment="production")
+    site_admin.post(page_of("badging_navigatrconnection", connection.pk), changed)
+    connection.refresh_from_db()
+    assert (connection.name, connection.timeout, connection.pat) == ("Renamed", 7, sandbox.pat)
+    assert (connection.environment, connection.state) == ("staging", "paused")
+    assert len(sandbox.navigatr.ledger) == before
+
+
+def test_navigatr_being_down_saves_nothing_and_says_so(site_admin: Client, sandbox: Sandbox) -> None:
+    sandbox.faults.on("down", call="all")
+    answer = site_admin.post(reverse(ADD), entered(sandbox.pat))
+    assert "could not be reached" in answer.content.decode()
+    assert not NavigatrConnection.objects.exists()
+
+
+def test_no_call_to_navigatr_holds_a_transaction(site_admin: Client, sandbox: Sandbox) -> None:
+    with CaptureQueriesContext(database) as seen:
+        site_admin.post(reverse(ADD), entered("wrong"))
+    assert not [row["sql"] for row in seen if re.match("SAVEPOINT|BEGIN", row["sql"])]
+
+
+def test_removing_a_connection_holds_what_waits_and_a_new_token_takes_it_up_again(
+    site_admin: Client, sandbox: Sandbox
+) -> None:
+    connection = make_connection(name="Main", pat=sandbox.pat)
+    issuance = make_issuance(make_mapping(connection=connection))
+    name, pk = "badging_navigatrconnection", connection.pk
+    asked = run(site_admin, name, "remove_connection", pk).content.decode()
+    assert "1 mapping(s) are disabled" in asked
+    assert "1 queued badge(s) are held" in asked
+    connection.refresh_from_db()
+    assert connection.pat == sandbox.pat
+    confirm(site_admin, name, "remove_connection", pk)
+    connection.refresh_from_db()
+    issuance.refresh_from_db()
+    assert (connection.pat, connection.state) == ("", "removed")
+    assert (issuance.state, issuance.reason) == (State.HELD, Outcome.CONNECTION_REMOVED)
+    assert "Reconnect it" in site_admin.get(page_of(name, pk)).content.decode()
+    done = site_admin.post(page_of(name, pk), entered(sandbox.pat, enable_mappings="on"), follow=True)
+    issuance.refresh_from_db()
+    assert issuance.state == State.QUEUED
+    assert "1 badge that waited goes on" in said(done)
+    assert CourseBadgeMapping.objects.get().active
+
+
+def test_reconnecting_can_leave_the_mappings_disabled(site_admin: Client, sandbox: Sandbox) -> None:
+    issuance = make_issuance()
+    name, pk = "badging_navigatrconnection", issuance.connection_id
+    confirm(site_admin, name, "remove_connection", pk)
+    site_admin.post(page_of(name, pk), entered(sandbox.pat))
+    issuance.refresh_from_db()
+    assert NavigatrConnection.objects.get().state == "active"
+    assert not CourseBadgeMapping.objects.get().active
+    assert issuance.state == State.HELD
+
+
+def test_test_connection_resumes_a_paused_one(site_admin: Client, sandbox: Sandbox) -> None:
+    connection = make_connection(pat=sandbox.pat, state="paused")
+    done = run(site_admin, "badging_navigatrconnection", "test_connection", connection.pk, back=str(connection.pk))
+    assert "The token belongs to" in said(done)
+    connection.refresh_from_db()
+    assert (connection.state, connection.test_ok) == ("active", True)
+
+
+def test_a_failing_test_changes_only_its_note(site_admin: Client, sandbox: Sandbox) -> None:
+    connection = make_connection(pat="wrong")
+    done = run(site_admin, "badging_navigatrconnection", "test_connection", connection.pk)
+    assert "Navigatr refused the token" in said(done)
+    connection.refresh_from_db()
+    assert (connection.state, connection.pat, connection.test_ok) == ("active", "wrong", False)
+
+
+def test_an_account_without_providers_is_saved_with_a_warning(site_admin: Client, sandbox: Sandbox) -> None:
+    for provider in sandbox.navigatr.providers:
+        sandbox.navigatr.set_provider(provider, admin=False)
+    done = site_admin.post(reverse(ADD), entered(sandbox.pat), follow=True)
+    assert "no provider administrator" in said(done)
+    assert NavigatrConnection.objects.exists()
+
+
+def test_a_token_that_cannot_be_decrypted_is_a_message_everywhere(site_admin: Client, sandbox: Sandbox) -> None:
+    connection = make_connection(name="Main")
+    NavigatrConnection.objects.update(pat=Sealed("gAAAA-of-another-key"))
+    name, pk = "badging_navigatrconnection", connection.pk
+    assert site_admin.get(listed(name)).status_code == 200
+    assert site_admin.get(page_of(name, pk)).status_code == 200
+    assert "cannot be read with the keys" in said(run(site_admin, name, "test_connection", pk))
+    assert site_admin.post(page_of(name, pk), entered("", timeout="9")).status_code == 302
+    assert site_admin.post(page_of(name, pk), entered(sandbox.pat)).status_code == 302
+    connection.refresh_from_db()
+    assert (connection.timeout, connection.pat) == (30, sandbox.pat)
+
+
+def test_only_an_unused_connection_may_be_deleted(site_admin: Client) -> None:
+    used, unused = make_mapping().connection, make_connection()
+    name = "badging_navigatrconnection"
+    assert "so it is kept" in site_admin.get(page_of(name, used.pk)).content.decode()
+    assert site_admin.post(reverse(f"admin:{name}_delete", args=[used.pk]), {"post": "yes"}).status_code == 403
+    assert site_admin.post(reverse(f"admin:{name}_delete", args=[unused.pk]), {"post": "yes"}).status_code == 302
+    assert list(NavigatrConnection.objects.all()) == [used]
+    assert AuditEntry.objects.get().details == {"deleted": True}
+
+
+def test_checking_the_fields_of_the_form_asks_nobody_and_saves_nothing(sandbox: Sandbox) -> None:
+    before = len(sandbox.navigatr.ledger)
+    assert ConnectionForm(entered(sandbox.pat)).is_valid()
+    assert len(sandbox.navigatr.ledger) == before
+    assert not NavigatrConnection.objects.exists()
+
+
+def test_a_refused_token_shows_the_page_again_with_what_was_entered(site_admin: Client, sandbox: Sandbox) -> None:
+    connection = make_connection(name="Main", pat=sandbox.pat)
+    page = site_admin.post(page_of("badging_navigatrconnection", connection.pk), entered("wrong", name="Other"))
+    shown = page.content.decode()
+    assert 'value="Other"' in shown
+    assert 'name="new_token"' in shown
+    assert 'value="remove_connection"' in shown
+
+
+@pytest.mark.parametrize("token", ["wrong", ""])
+def test_save_as_new_cannot_get_round_the_test(token: str, site_admin: Client, sandbox: Sandbox) -> None:
+    connection = make_connection(name="Main", pat=sandbox.pat)
+    copy = entered(token, name="Copy", _saveasnew="1")
+    assert site_admin.post(page_of("badging_navigatrconnection", connection.pk), copy).status_code in (200, 403)
+    assert list(NavigatrConnection.objects.values_list("name", flat=True)) == ["Main"]

@@ -1,0 +1,253 @@
+"""Issuances in the admin: found, explained, sent again, cancelled."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.test import Client
+from django.utils.formats import date_format
+from django.utils.html import escape
+
+from badging.admin.base import MOST_CHOSEN
+from badging.meanings import Outcome
+from badging.models import AuditEntry, CourseBadgeMapping, Issuance
+from moodle_sync.models import Learner
+from tests.builders import (
+    NOW,
+    make_completion,
+    make_connection,
+    make_course,
+    make_issuance,
+    make_learner,
+    make_mapping,
+    make_site,
+)
+
+from .browsing import (
+    attempt_of,
+    confirm,
+    listed,
+    many_issuances,
+    page_of,
+    rows_shown,
+    run,
+    said,
+)
+
+State = Issuance.State
+IN_2028 = datetime(2028, 2, 1, 9, 0, tzinfo=UTC)
+pytestmark = pytest.mark.django_db
+
+
+def test_issuances_are_found_by_learner_and_course(site_admin: Client) -> None:
+    wanted = make_issuance(completion=make_completion(learner=make_learner(email="Zoe@Example.org", firstname="Zoë")))
+    other = make_issuance()
+    assert rows_shown(site_admin.get(listed("badging_issuance", q="zoe@example.org"))) == [wanted.pk]
+    assert rows_shown(site_admin.get(listed("badging_issuance", q="zoe@"))) == [wanted.pk]
+    assert rows_shown(site_admin.get(listed("badging_issuance", q="Zoë Lee"))) == [wanted.pk]
+    Learner.objects.filter(pk=wanted.learner_id).update(
+        email="zoe@BÜCHER.example", email_key=Learner.key_of("zoe@BÜCHER.example")
+    )
+    for term in ("zoe@bü", "Zoe@bu\u0308cher", "zoe@xn--bcher-kva.example"):
+        assert rows_shown(site_admin.get(listed("badging_issuance", q=term))) == [wanted.pk]
+    wanted.course.fullname = "Fire Safety"
+    wanted.course.save()
+    assert rows_shown(site_admin.get(listed("badging_issuance", q="fire"))) == [wanted.pk]
+    moodle_id = Learner.objects.filter(pk=other.learner_id).update(moodle_id=777)
+    assert moodle_id
+    assert rows_shown(site_admin.get(listed("badging_issuance", q="777"))) == [other.pk]
+    attempt = attempt_of(wanted)
+    attempt_of(other)
+    assert rows_shown(site_admin.get(listed("badging_issuanceattempt", q="zoe@bücher.example"))) == [attempt.pk]
+    found = site_admin.get(listed("moodle_sync_completion", q="Zoë"))
+    assert rows_shown(found) == [wanted.completion_id]
+    assert rows_shown(site_admin.get(listed("moodle_sync_completion", q="Fire S"))) == [wanted.completion_id]
+
+
+def test_issuances_are_filtered(site_admin: Client) -> None:
+    failed = make_issuance(state=State.FAILED, reason=Outcome.FORBIDDEN)
+    production = make_issuance(make_mapping(connection=make_connection(environment="production")))
+    ask = lambda **query: rows_shown(site_admin.get(listed("badging_issuance", **query)))  # noqa: E731
+    assert ask(state__exact="failed") == [failed.pk]
+    assert ask(reason="forbidden") == [failed.pk]
+    assert ask(reason="gave_up") == []
+    assert ask(environment="production") == [production.pk]
+    assert ask(course=failed.course_id) == [failed.pk]
+    assert ask(connection__id__exact=production.connection_id) == [production.pk]
+    assert ask(learner__id__exact=failed.learner_id) == [failed.pk]
+    assert ask(course="x") == [production.pk, failed.pk]
+
+
+def test_a_course_without_mapping_can_be_filtered_by_too(site_admin: Client) -> None:
+    issuance = make_issuance(state=State.CANCELLED)
+    Issuance.objects.update(mapping=None)
+    CourseBadgeMapping.objects.all().delete()
+    response = site_admin.get(listed("badging_issuance", course=issuance.course_id))
+    assert rows_shown(response) == [issuance.pk]
+    assert f"Course number {issuance.course_id}" in response.content.decode()
+
+
+def test_an_issuance_says_what_happened_what_to_do_and_leads_to_its_learner_and_completion(site_admin: Client) -> None:
+    issuance = make_issuance(state=State.FAILED, reason=Outcome.FORBIDDEN)
+    attempt_of(issuance, outcome=Outcome.FORBIDDEN, status=403, detail="not allowed here")
+    page = site_admin.get(page_of("badging_issuance", issuance.pk)).content.decode()
+    assert issuance.meaning
+    for text in (str(issuance.meaning.what), str(issuance.meaning.todo), "not allowed here"):
+        assert escape(text) in page
+    assert page_of("moodle_sync_learner", issuance.learner_id) in page
+    assert page_of("moodle_sync_completion", issuance.completion_id) in page
+    learner = site_admin.get(page_of("moodle_sync_learner", issuance.learner_id)).content.decode()
+    assert page_of("badging_issuance", issuance.pk) in learner
+    completion = site_admin.get(page_of("moodle_sync_completion", issuance.completion_id)).content.decode()
+    assert page_of("badging_issuance", issuance.pk) in completion
+
+
+def test_an_issued_badge_links_to_its_page_in_navigatr(site_admin: Client) -> None:
+    url = "https://navigatr.example/assertion/9"
+    issuance = make_issuance(
+        state=State.ISSUED, next_attempt_at=None, assertion_id="9", assertion_url=url, issued_at=NOW
+    )
+    assert f'<a href="{url}">9</a>' in site_admin.get(page_of("badging_issuance", issuance.pk)).content.decode()
+
+
+def test_completed_again_is_shown_beside_the_badge(site_admin: Client) -> None:
+    completion = make_completion(completed_again_at=NOW + timedelta(days=365))
+    row = make_issuance(completion=completion, state=State.ISSUED, assertion_id="1", issued_at=NOW)
+    for address in (page_of("badging_issuance", row.pk), page_of("moodle_sync_completion", completion.pk)):
+        page = site_admin.get(address).content.decode()
+        assert "ompleted again" in page
+        assert re.search(r"23 Nov\w* 2027|2027-11-23", page)
+
+
+def test_sending_again_asks_first(site_admin: Client) -> None:
+    issuance = make_issuance(state=State.FAILED, reason=Outcome.FORBIDDEN, failures=3)
+    page = run(site_admin, "badging_issuance", "send_again", issuance.pk)
+    assert "What will happen" in page.content.decode()
+    issuance.refresh_from_db()
+    assert issuance.state == State.FAILED
+    done = confirm(site_admin, "badging_issuance", "send_again", issuance.pk)
+    issuance.refresh_from_db()
+    assert issuance.state == State.QUEUED
+    assert "1 queued, 0 left alone" in said(done)
+    entry = AuditEntry.objects.get(action="sent_again")
+    assert entry.actor is not None
+    assert entry.actor.get_username() == "site-admin"
+
+
+def test_issued_badges_are_never_sent_again(site_admin: Client) -> None:
+    issuance = make_issuance(state=State.ISSUED, next_attempt_at=None, assertion_id="9", issued_at=NOW)
+    done = confirm(site_admin, "badging_issuance", "send_again", issuance.pk)
+    issuance.refresh_from_db()
+    assert issuance.state == State.ISSUED
+    assert "0 queued, 1 left alone" in said(done)
+
+
+def test_cancelling_asks_first(site_admin: Client) -> None:
+    issuance = make_issuance()
+    assert "What will happen" in run(site_admin, "badging_issuance", "cancel", issuance.pk).content.decode()
+    issuance.refresh_from_db()
+    assert issuance.state == State.QUEUED
+    confirm(site_admin, "badging_issuance", "cancel", issuance.pk)
+    issuance.refresh_from_db()
+    assert (issuance.state, issuance.reason) == (State.CANCELLED, Outcome.BY_HAND)
+
+
+def test_a_button_on_the_issuances_page_leads_back_to_it(site_admin: Client) -> None:
+    issuance = make_issuance()
+    page = site_admin.get(page_of("badging_issuance", issuance.pk)).content.decode()
+    assert 'name="action" value="cancel"' in page
+    asked = run(site_admin, "badging_issuance", "cancel", issuance.pk, back=str(issuance.pk)).content.decode()
+    assert page_of("badging_issuance", issuance.pk) in asked
+    done = run(site_admin, "badging_issuance", "cancel", issuance.pk, back=str(issuance.pk), confirmed="yes")
+    assert done.redirect_chain == [(page_of("badging_issuance", issuance.pk), 302)]
+
+
+def test_too_many_chosen_rows_are_refused_and_nothing_is_done(site_admin: Client) -> None:
+    mapping = many_issuances(MOST_CHOSEN + 1)
+    more = {"select_across": "1", "index": "0"}
+    first = Issuance.objects.filter(mapping=mapping).values_list("pk", flat=True)[0]
+    for action in ("send_again", "cancel"):
+        done = run(site_admin, "badging_issuance", action, first, confirmed="yes", **more)
+        assert f"at most {MOST_CHOSEN}" in said(done)
+    assert set(Issuance.objects.values_list("state", flat=True)) == {State.FAILED}
+
+
+def test_an_implausible_date_is_shown_and_released_by_sending_again(site_admin: Client) -> None:
+    completion = make_completion(completed_at=IN_2028, implausible=True)
+    issuance = make_issuance(None, completion, state=State.HELD, reason=Outcome.IMPLAUSIBLE_DATE)
+    for address in (listed("badging_issuance"), page_of("badging_issuance", issuance.pk)):
+        page = site_admin.get(address).content.decode()
+        assert date_format(IN_2028, "DATETIME_FORMAT") in page
+        assert escape(issuance.course.full_label) in page
+    asked = run(site_admin, "badging_issuance", "send_again", issuance.pk).content.decode()
+    assert "held for an implausible date are sent too" in asked
+    confirm(site_admin, "badging_issuance", "send_again", issuance.pk)
+    issuance.refresh_from_db()
+    assert (issuance.state, issuance.date_accepted) == (State.QUEUED, True)
+
+
+def test_what_waits_for_an_answer_about_its_site_says_so(site_admin: Client) -> None:
+    issuance = make_issuance(make_mapping(make_course(make_site(doubt="Is this still the same Moodle?"))))
+    assert "Question about the Moodle site" in site_admin.get(listed("badging_issuance")).content.decode()
+    page = site_admin.get(page_of("badging_issuance", issuance.pk)).content.decode()
+    assert "nothing is read from it and nothing is sent" in page
+    assert page_of("moodle_sync_moodlesite", issuance.course.site_id) in page
+
+
+def test_a_possible_double_is_told_with_a_link(site_admin: Client) -> None:
+    mapping = make_mapping()
+    one, other = (make_issuance(mapping) for _ in range(2))
+    for row, double in ((one, other), (other, one)):
+        page = site_admin.get(page_of("badging_issuance", row.pk)).content.decode()
+        assert f'<a href="{page_of("badging_issuance", double.pk)}">{double.learner.full_label}</a>' in page
+
+
+def test_a_course_number_that_no_column_holds_is_no_choice_of_the_filter(site_admin: Client) -> None:
+    make_issuance()
+    page = site_admin.get(listed("badging_issuance", course="9" * 23))
+    assert page.status_code == 200
+    assert "Course number 9" not in page.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("fields", "buttons"),
+    [
+        ({"state": State.QUEUED}, {"send_again", "cancel"}),
+        ({"state": State.FAILED, "reason": Outcome.FORBIDDEN}, {"send_again", "cancel"}),
+        ({"state": State.FAILED, "reason": Outcome.LOOKUP_REFUSED, "unanswered": "unknown"}, {"send_again", "cancel"}),
+        ({"state": State.HELD, "reason": Outcome.IMPLAUSIBLE_DATE}, {"send_again", "cancel"}),
+        ({"state": State.HELD, "reason": Outcome.LEARNER_SUSPENDED}, {"cancel"}),
+        ({"state": State.QUEUED, "unanswered": "unknown"}, {"send_again"}),
+        ({"state": State.CANCELLED}, {"send_again"}),
+        ({"state": State.ISSUED, "assertion_id": "9", "issued_at": NOW}, set()),
+        ({"state": State.SENDING, "claim": uuid4(), "leased_until": NOW}, set()),
+    ],
+)
+@pytest.mark.parametrize("action", ["send_again", "cancel"])
+def test_only_buttons_that_do_something_are_shown(
+    action: str, fields: dict[str, Any], buttons: set[str], site_admin: Client
+) -> None:
+    issuance = make_issuance(**fields)
+    page = site_admin.get(page_of("badging_issuance", issuance.pk)).content.decode()
+    assert (f'name="action" value="{action}"' in page) == (action in buttons)
+    assert (", 0 left alone" in said(confirm(site_admin, "badging_issuance", action, issuance.pk))) == (
+        action in buttons
+    )
+
+
+def test_what_has_no_mapping_any_more_cannot_be_sent_again(site_admin: Client) -> None:
+    issuance = make_issuance(state=State.CANCELLED, reason=Outcome.MAPPING_REMOVED)
+    Issuance.objects.update(mapping=None)
+    CourseBadgeMapping.objects.all().delete()
+    assert 'value="send_again"' not in site_admin.get(page_of("badging_issuance", issuance.pk)).content.decode()
+
+
+def test_times_of_attempts_are_shown_as_all_others_with_their_zone(site_admin: Client) -> None:
+    issuance = make_issuance(state=State.FAILED, reason=Outcome.FORBIDDEN, queued_at=NOW)
+    attempt_of(issuance, next_attempt_at=NOW)
+    for address in (page_of("badging_issuance", issuance.pk), listed("badging_issuanceattempt")):
+        page = site_admin.get(address).content.decode()
+        assert page.count("23 Nov 2026, 12:30 p.m. UTC") >= 2
+        assert "2026-11-23 12:30" not in page

@@ -1,0 +1,253 @@
+"""Every list and every page of the admin: they open, stay quick, and show no more than they may."""
+
+import re
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection as database
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from badging.admin.display import MOST_SHOWN
+from badging.meanings import Outcome
+from badging.models import AuditEntry, CourseBadgeMapping, CourseManager, Issuance, NavigatrConnection
+from badging.setup import DATA_PROTECTION_OFFICERS, SITE_ADMINS
+from config import celery_app
+from moodle_sync.models import MoodleSite
+from sandbox import Sandbox
+from tests.builders import (
+    make_completion,
+    make_connection,
+    make_course,
+    make_issuance,
+    make_mapping,
+    make_site,
+)
+
+from .browsing import (
+    MODELS,
+    READ_ONLY,
+    attempt_of,
+    confirm,
+    entered,
+    listed,
+    many_issuances,
+    one_of_each,
+    page_of,
+    rows_shown,
+    run,
+    said,
+    signed_in,
+)
+
+State = Issuance.State
+pytestmark = pytest.mark.django_db
+
+
+# Each list: session, user, the user's and the groups' permissions, the bounded count, the rows with what they show.
+# What stands behind the filters comes on top, and is named.
+LISTS = {
+    "badging_issuance": 8,  # connections, mapped courses
+    "badging_issuanceattempt": 6,
+    "badging_auditentry": 6,
+    "moodle_sync_learner": 7,  # sites
+    "moodle_sync_completion": 7,  # mapped courses
+}
+
+
+@pytest.mark.parametrize("group", [SITE_ADMINS, DATA_PROTECTION_OFFICERS])
+@pytest.mark.parametrize("name", MODELS)
+def test_every_list_and_page_opens(name: str, group: str) -> None:
+    pk = one_of_each()[name]
+    client = signed_in(group)
+    assert client.get(listed(name)).status_code == 200
+    assert client.get(page_of(name, pk)).status_code == 200
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_list_can_be_searched(name: str, site_admin: Client) -> None:
+    one_of_each()
+    for term in ("learner101@example.org", "Ana Lee", "101", "Course", "Zoë’s", "99999999999999999999999"):
+        assert site_admin.get(listed(name, q=term)).status_code == 200
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_looking_at_pages_changes_nothing(name: str, site_admin: Client) -> None:
+    pk = one_of_each()[name]
+    with CaptureQueriesContext(
+        database,
+    ) as seen:
+        site_admin.get(listed(name))
+        site_admin.get(page_of(name, pk))
+        site_admin.get(listed(name, action="send_again", confirmed="yes", _selected_action=pk))
+    assert not [row["sql"] for row in seen if re.match(r"INSERT|UPDATE|DELETE", row["sql"])]
+
+
+@pytest.mark.parametrize("name", READ_ONLY)
+def test_what_the_portal_writes_cannot_be_written_by_hand(name: str, site_admin: Client) -> None:
+    pk = one_of_each()[name]
+    assert site_admin.post(page_of(name, pk), {"state": "issued", "subject": "x", "email": "x"}).status_code == 403
+    assert site_admin.post(reverse(f"admin:{name}_delete", args=[pk]), {"post": "yes"}).status_code == 403
+    assert site_admin.get(reverse(f"admin:{name}_add")).status_code == 403
+    confirm(site_admin, name, "delete_selected", pk)
+    assert site_admin.get(page_of(name, pk)).status_code == 200
+
+
+def test_course_managers_and_strangers_do_not_come_in() -> None:
+    course_manager = Client()
+    manager = User.objects.create_user("manager")
+    CourseManager.objects.create(user=manager, course=make_course())
+    course_manager.force_login(manager)
+    for client in (course_manager, Client()):
+        for name in MODELS:
+            assert client.get(listed(name)).status_code == 302
+        assert client.post(listed("badging_issuance"), {"action": "cancel", "_selected_action": "1"}).status_code == 302
+
+
+def test_the_pages_carry_the_portals_name_and_the_schedule_stays_editable(site_admin: Client) -> None:
+    page = site_admin.get(reverse("admin:index")).content.decode()
+    assert "Navigatr badge portal" in page
+    assert reverse("admin:django_celery_beat_periodictask_changelist") in page
+
+
+@pytest.mark.parametrize(("name", "queries"), LISTS.items())
+def test_long_lists_take_few_queries_and_count_no_further_than_some_pages(
+    name: str, queries: int, site_admin: Client
+) -> None:
+    many_issuances(3100)
+    with CaptureQueriesContext(database) as seen:
+        response = site_admin.get(listed(name))
+    assert len(seen) == queries, [row["sql"] for row in seen]
+    counts = [row["sql"] for row in seen if "COUNT(" in row["sql"]]
+    assert counts
+    assert all("LIMIT" in sql for sql in counts)
+    assert len(rows_shown(response)) == 50
+    assert "More than 550" in response.content.decode()
+
+
+def test_a_short_list_is_counted_and_a_far_page_is_reached(site_admin: Client) -> None:
+    many_issuances(700)
+    assert len(rows_shown(site_admin.get(listed("badging_issuance", p=14)))) == 50
+    last = site_admin.get(listed("badging_issuance", p=14)).content.decode()
+    assert "700 issuances" in last
+    assert "More than" not in last
+    assert site_admin.get(listed("badging_issuance", p="x")).status_code in (200, 302)
+
+
+def test_a_page_about_one_thing_shows_a_bounded_number_of_rows(site_admin: Client) -> None:
+    issuance = make_issuance(state=State.FAILED, reason=Outcome.UNAVAILABLE)
+    for number in range(MOST_SHOWN + 10):
+        attempt_of(issuance, detail=f"words number {number}.")
+    page = site_admin.get(page_of("badging_issuance", issuance.pk)).content.decode()
+    assert page.count("words number") == MOST_SHOWN
+    assert page.index("number 59.") < page.index("number 58.")
+    assert "number 9." not in page
+    everything = re.search(r'href="([^"]*issuanceattempt/\?[^"]*)"', page)
+    assert everything
+    assert len(rows_shown(site_admin.get(everything[1]))) == 50
+
+
+def test_rows_of_one_name_are_told_apart_on_every_list(site_admin: Client) -> None:
+    site, connection = make_site(), make_connection()
+    courses = [make_course(site, moodle_id=n, shortname="GDPR", fullname="Data Protection") for n in (8, 9)]
+    rows = [make_issuance(make_mapping(course, connection)) for course in courses]
+    for row in rows:
+        attempt_of(row)
+        CourseManager.objects.create(user=User.objects.create_user(f"mo{row.pk}"), course=row.course)
+    labels = [f"Data Protection (GDPR · id {n} · {site})" for n in (8, 9)]
+    for name in ("issuance", "issuanceattempt", "coursebadgemapping", "coursemanager"):
+        page = site_admin.get(listed(f"badging_{name}")).content.decode()
+        assert all(label in page for label in labels), name
+    for address in (
+        listed("moodle_sync_completion"),
+        page_of("badging_navigatrconnection", connection.pk),
+        page_of("badging_coursebadgemapping", rows[0].mapping_id or 0),
+        page_of("moodle_sync_learner", rows[0].learner_id),
+    ):
+        assert labels[0] in site_admin.get(address).content.decode(), address
+    for name in ("badging_issuance", "badging_issuanceattempt", "moodle_sync_completion"):
+        page = site_admin.get(listed(name)).content.decode()
+        assert all(f"Ana Lee (id {row.learner.moodle_id})" in page for row in rows), name
+    asked = run(site_admin, "badging_issuance", "cancel", *[row.pk for row in rows]).content.decode()
+    assert all(label in asked for label in labels)
+    asked = run(site_admin, "badging_coursebadgemapping", "disable", *[row.mapping_id or 0 for row in rows])
+    assert all(label in asked.content.decode() for label in labels)
+
+
+@pytest.mark.parametrize("number", ["9" * 23, "9" * 5000])
+@pytest.mark.parametrize("model", MODELS)
+def test_a_number_that_no_column_holds_is_a_made_up_filter_and_no_server_error(
+    site_admin: Client, model: str, number: str
+) -> None:
+    make_issuance(make_mapping(), make_completion())
+    for name in (
+        *("id", "course", "connection", "site", "learner", "issuance__exact", "completion__in", "user", "actor"),
+        *("connection__id__exact", "site__id__exact", "course__site__id__exact", "at__gte", "p", "q", "reason"),
+    ):
+        for query in ({name: number}, {name: number, "e": "1"}):
+            done = site_admin.get(listed(model, **query))
+            assert done.status_code in (200, 302, 400), name
+            if done.status_code == 302:
+                assert done["Location"].endswith("?e=1")
+
+
+def test_no_page_ever_holds_a_token(site_admin: Client, sandbox: Sandbox) -> None:
+    ids = one_of_each()
+    pat, moodle_token = "navigatr-secret-5f2c9a", "moodle-secret-77d1e0"
+    NavigatrConnection.objects.update(pat="placeholder")
+    connection, site = NavigatrConnection.objects.get(), MoodleSite.objects.get()
+    connection.pat, site.token = pat, moodle_token
+    connection.save()
+    site.save()
+    pages = [site_admin.get(reverse("admin:index"))]
+    for name, pk in ids.items():
+        pages += [site_admin.get(listed(name)), site_admin.get(page_of(name, pk))]
+        pages.append(site_admin.get(reverse(f"admin:{name}_history", args=[pk])))
+    pages.append(site_admin.post(page_of("badging_navigatrconnection", connection.pk), entered(pat, timeout="999")))
+    pages.append(site_admin.post(page_of("moodle_sync_moodlesite", site.pk), {"new_token": moodle_token}))
+    pages.append(run(site_admin, "badging_navigatrconnection", "test_connection", connection.pk))
+    pages.append(run(site_admin, "badging_navigatrconnection", "remove_connection", connection.pk))
+    pages.append(confirm(site_admin, "moodle_sync_learner", "export", ids["moodle_sync_learner"]))
+    for page in pages:
+        assert page.status_code == 200
+        assert pat not in page.content.decode()
+        assert moodle_token not in page.content.decode()
+
+
+def test_who_may_only_look_has_no_buttons_and_no_actions(officer: Client) -> None:
+    issuance = make_issuance(state=State.FAILED, reason=Outcome.FORBIDDEN)
+    mapping_id, connection_id = issuance.mapping_id, issuance.connection_id
+    for name, action, pk in (
+        ("badging_issuance", "send_again", issuance.pk),
+        ("badging_issuance", "cancel", issuance.pk),
+        ("badging_coursebadgemapping", "disable", mapping_id),
+        ("badging_coursebadgemapping", "remove", mapping_id),
+        ("badging_navigatrconnection", "test_connection", connection_id),
+        ("badging_navigatrconnection", "remove_connection", connection_id),
+        ("moodle_sync_moodlesite", "check_now", issuance.course.site_id),
+        ("moodle_sync_moodlesite", "poll_now", issuance.course.site_id),
+    ):
+        assert f'value="{action}"' not in officer.get(page_of(name, pk)).content.decode()
+        confirm(officer, name, action, pk)
+    assert officer.post(page_of("badging_navigatrconnection", connection_id), {"name": "x"}).status_code == 403
+    issuance.refresh_from_db()
+    assert issuance.state == State.FAILED
+    assert CourseBadgeMapping.objects.get().active
+    assert NavigatrConnection.objects.get().state == "active"
+    assert not AuditEntry.objects.exists()
+
+
+def test_without_a_broker_the_page_says_when_it_will_be_sent(
+    site_admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issuance = make_issuance(state=State.FAILED, reason=Outcome.FORBIDDEN)
+    # Celery takes the address from the environment first; nothing listens on port 1.
+    monkeypatch.setenv("CELERY_BROKER_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setattr(celery_app.amqp, "_producer_pool", None)
+    done = confirm(site_admin, "badging_issuance", "send_again", issuance.pk)
+    assert "will be sent when the worker is back" in said(done)
+    issuance.refresh_from_db()
+    assert issuance.state == State.QUEUED
+    asked = run(site_admin, "moodle_sync_moodlesite", "poll_now", issuance.course.site_id)
+    assert "the worker cannot be reached" in said(asked)

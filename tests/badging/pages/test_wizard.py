@@ -1,0 +1,331 @@
+"""Choosing a badge in three steps, against a pretend Navigatr over HTTP."""
+
+import re
+from collections.abc import Iterator
+from html import unescape
+from typing import Any
+
+import kombu.pools
+import pytest
+from cryptography.fernet import Fernet
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+from badging.models import (
+    AuditEntry,
+    CourseBadgeMapping,
+    Environment,
+    Issuance,
+    NavigatrConnection,
+)
+from badging.pages import wizard
+from config.celery import app as celery_app
+from moodle_sync.models import Course
+from sandbox import DEMO_BADGE_ID, DEMO_PROVIDER_ID, NAVIGATR, Sandbox
+from tests.builders import (
+    NOW,
+    make_completion,
+    make_connection,
+    make_issuance,
+    make_mapping,
+)
+
+from .reading import choose_url, links, make_rows, review_url, text
+
+pytestmark = pytest.mark.django_db
+
+
+State = Issuance.State
+
+
+def test_the_wizard_by_its_links_from_the_course_to_a_saved_mapping(
+    web: Client, course: Course, staging: NavigatrConnection, manager: User
+) -> None:
+    page = web.get(reverse("course", args=[course.pk]))
+    page = web.get(links(page, "/badge/")[0])
+    assert "Trial Staging" in text(page)
+    assert "Northgate College" in text(page)
+    assert "Somebody Else" not in text(page)
+    page = web.get(page.request["PATH_INFO"], {"choice": f"{staging.pk}-{DEMO_PROVIDER_ID}", "go": "1"}, follow=True)
+    assert "Step 2 of 3" in text(page)
+    page = web.get(
+        page.request["PATH_INFO"] + f"?connection={staging.pk}&provider={DEMO_PROVIDER_ID}&q=safeguarding+ess"
+    )
+    (chosen,) = links(page, "/badge/review/")
+    page = web.get(chosen)
+    assert "Course First Aid at Work" in text(page)
+    assert "Badge Safeguarding Essentials" in text(page)
+    page = web.post(chosen, {"min_score": "60", "who": "past"}, follow=True)
+    assert page.redirect_chain[-1][0] == reverse("course", args=[course.pk])
+    assert "now awards the badge “Safeguarding Essentials”" in text(page)
+    assert "60 %" in text(page)
+    assert "Mina Okafor" in text(page)
+    mapping = CourseBadgeMapping.objects.get()
+    assert (mapping.course, mapping.connection, mapping.created_by) == (course, staging, manager)
+    assert (mapping.provider_id, mapping.badge_id) == (DEMO_PROVIDER_ID, DEMO_BADGE_ID)
+    assert (mapping.min_score, mapping.include_past) == (60, True)
+
+
+def test_every_badge_that_can_be_issued_is_reached_by_pages(
+    web: Client, course: Course, staging: NavigatrConnection, sandbox: Sandbox
+) -> None:
+    reached: set[int] = set()
+    address = choose_url(course, staging)
+    while address:
+        page = web.get(address)
+        reached |= {int(link.rpartition("badge=")[2]) for link in links(page, "/badge/review/")}
+        following = re.search(r'rel="next"\s+href="([^"]*)"', page.content.decode())
+        address = reverse("choose-badge", args=[course.pk]) + unescape(following[1]) if following else ""
+    offered = {
+        badge.id
+        for badge in sandbox.navigatr.badges.values()
+        if badge.provider_id == DEMO_PROVIDER_ID and (badge.status, badge.source) == ("Published", "Internal")
+    }
+    assert len(offered) > 120
+    assert reached == offered
+
+
+def test_only_badges_that_fit_the_search_are_offered(web: Client, course: Course, staging: NavigatrConnection) -> None:
+    found = web.get(choose_url(course, staging, q="hygiène"))
+    assert len(links(found, "/badge/review/")) == 5
+    assert "No badges found." in text(web.get(choose_url(course, staging, q="no such badge")))
+    # Not issuable through the API: neither offered nor saved.
+    assert links(web.get(choose_url(course, staging, q="Cloud Basics")), "/badge/review/") == []
+
+
+def test_connections_of_both_environments_are_offered_side_by_side_and_never_mixed(
+    web: Client, course: Course, staging: NavigatrConnection, sandbox: Sandbox
+) -> None:
+    production = make_connection(name="Live", environment=Environment.PRODUCTION, pat=sandbox.production_pat)
+    page = text(web.get(reverse("choose-provider", args=[course.pk])))
+    assert "Trial Staging" in page
+    assert "Live Production" in page
+    refused = web.post(review_url(course, production), {"who": "now"})
+    assert "may not issue for provider" in text(refused)
+    assert not CourseBadgeMapping.objects.exists()
+
+
+def test_the_button_without_a_choice_says_so(web: Client, course: Course, staging: NavigatrConnection) -> None:
+    address = reverse("choose-provider", args=[course.pk])
+    assert "Choose one of the providers." in text(web.get(address, {"go": "1"}))
+    assert "Choose one of the providers." in text(web.get(address, {"go": "1", "choice": "x-1"}))
+
+
+def test_steps_without_their_choice_start_at_the_first(web: Client, course: Course) -> None:
+    first = reverse("choose-provider", args=[course.pk])
+    for name, query in [
+        ("choose-badge", ""),
+        ("choose-badge", "?connection=1"),
+        ("choose-badge", "?connection=1&provider=99999999999999999999"),
+        ("review-badge", "?connection=1&provider=1"),
+        ("review-badge", "?connection=one&provider=1&badge=²"),
+    ]:
+        assert web.get(reverse(name, args=[course.pk]) + query)["Location"] == first
+
+
+def test_without_an_active_connection_the_page_says_who_must_act(web: Client, course: Course) -> None:
+    make_connection(state=NavigatrConnection.State.REMOVED)
+    assert "A site admin must connect Navigatr first." in text(web.get(reverse("choose-provider", args=[course.pk])))
+
+
+def test_an_account_without_providers_is_told_apart_from_trouble(
+    web: Client, course: Course, staging: NavigatrConnection, sandbox: Sandbox
+) -> None:
+    for provider in list(sandbox.navigatr.providers):
+        sandbox.navigatr.set_provider(provider, admin=False)
+    page = text(web.get(reverse("choose-provider", args=[course.pk])))
+    assert "not a provider administrator" in page
+    assert "Retry" in page
+
+
+def test_a_provider_without_issuable_badges_says_what_to_do(
+    web: Client, course: Course, staging: NavigatrConnection, sandbox: Sandbox
+) -> None:
+    empty = sandbox.navigatr.add_provider("Newcomers")
+    assert "Publish one in Navigatr" in text(web.get(choose_url(course, staging, provider=empty)))
+
+
+@pytest.mark.parametrize(
+    "kind", ["down", "refuse", "401", "429", "500_before", "502", "503", "html_before", "403", "404"]
+)
+def test_whatever_navigatr_answers_each_step_says_what_to_do_and_changes_nothing(
+    web: Client, course: Course, staging: NavigatrConnection, sandbox: Sandbox, kind: str
+) -> None:
+    sandbox.faults.on(kind, side=NAVIGATR, call="all")
+    first = web.get(reverse("choose-provider", args=[course.pk]))
+    second = web.get(choose_url(course, staging))
+    third = web.get(review_url(course, staging))
+    saved = web.post(review_url(course, staging), {"who": "now"})
+    for page in (first, second, third, saved):
+        assert page.status_code == 200
+        assert re.search("Navigatr (refused|could not be reached|has no badge)", text(page))
+        assert reverse("course", args=[course.pk]) in links(page)
+        assert "Retry" in text(page)
+        assert sandbox.pat not in page.content.decode()
+    assert "Nothing was changed." in text(saved)
+    assert not CourseBadgeMapping.objects.exists()
+    staging.refresh_from_db()
+    assert staging.state == NavigatrConnection.State.ACTIVE
+
+
+def test_no_page_waits_longer_than_a_person_does_whatever_the_connections_time_out(
+    web: Client, course: Course, staging: NavigatrConnection, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (wizard.LONGEST_WAIT, staging.timeout) == (10, 30)
+    monkeypatch.setattr(wizard, "LONGEST_WAIT", 1)
+    sandbox.faults.on("slow", side=NAVIGATR, call="all", seconds=1.4)
+    for address in (
+        reverse("choose-provider", args=[course.pk]),
+        choose_url(course, staging),
+        review_url(course, staging),
+    ):
+        assert "could not be reached" in text(web.get(address))
+
+
+def test_one_silent_connection_hides_no_other(
+    web: Client, course: Course, staging: NavigatrConnection, sandbox: Sandbox
+) -> None:
+    make_connection(name="Live", environment=Environment.PRODUCTION, pat=sandbox.production_pat)
+    sandbox.faults.on("down", side=NAVIGATR, call="all")
+    page = web.get(reverse("choose-provider", args=[course.pk]))
+    assert "could not be reached" in text(page)
+    assert len(re.findall('type="radio"', page.content.decode())) == 2
+
+
+def test_a_token_that_no_key_reads_is_told_and_not_a_server_error(
+    web: Client, course: Course, staging: NavigatrConnection, settings: Any
+) -> None:
+    settings.FIELD_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+    for address in (reverse("choose-provider", args=[course.pk]), choose_url(course, staging)):
+        page = web.get(address)
+        assert page.status_code == 200
+        assert "A stored token cannot be read" in text(page)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"status": "Draft"}, "its status is Draft"),
+        ({"source": "Credly"}, "its source Credly"),
+        ({"provider_id": DEMO_PROVIDER_ID + 1}, "does not belong to this provider"),
+    ],
+)
+def test_a_badge_that_became_unissuable_between_choice_and_save_is_not_saved(
+    web: Client,
+    course: Course,
+    staging: NavigatrConnection,
+    sandbox: Sandbox,
+    change: dict[str, Any],
+    words: str,
+) -> None:
+    assert "Your choice" in text(web.get(review_url(course, staging)))
+    sandbox.navigatr.set_badge(DEMO_BADGE_ID, **change)
+    assert words in text(web.post(review_url(course, staging), {"who": "now"}))
+    assert not CourseBadgeMapping.objects.exists()
+
+
+def test_foreign_providers_and_unknown_numbers_are_not_served(
+    web: Client, course: Course, staging: NavigatrConnection
+) -> None:
+    foreign = DEMO_PROVIDER_ID + 2
+    assert "may not issue" in text(web.get(choose_url(course, staging, provider=foreign)))
+    assert "may not issue" in text(web.post(review_url(course, staging, provider=foreign), {"who": "now"}))
+    assert "no badge with the number" in text(web.get(review_url(course, staging, badge=99999)))
+    assert web.get(choose_url(course, staging, connection=99999)).status_code == 404
+    assert not CourseBadgeMapping.objects.exists()
+
+
+def test_a_connection_paused_in_between_is_not_used(web: Client, course: Course, staging: NavigatrConnection) -> None:
+    NavigatrConnection.objects.update(state=NavigatrConnection.State.PAUSED)
+    page = text(web.post(review_url(course, staging), {"who": "now"}))
+    assert "“Trial” is not active: Paused: token refused. A site admin must reconnect it." in page
+    assert not CourseBadgeMapping.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"min_score": "101", "who": "now"}, {"min_score": "-1", "who": "now"}, {"min_score": "x", "who": "now"}, {}],
+)
+def test_a_wrong_entry_is_said_and_not_saved(
+    web: Client, course: Course, staging: NavigatrConnection, wrong: dict[str, str]
+) -> None:
+    page = web.post(review_url(course, staging), wrong)
+    assert 'class="errorlist"' in page.content.decode()
+    assert not CourseBadgeMapping.objects.exists()
+
+
+@pytest.fixture
+def without_broker() -> Iterator[None]:
+    """Celery pointed at a broker that nobody runs."""
+    was = celery_app.conf.broker_url
+    use_broker("redis+socket:///nonexistent/broker.sock")
+    yield
+    use_broker(was)
+
+
+def use_broker(address: str) -> None:
+    celery_app.conf.broker_url = celery_app.conf.broker_write_url = celery_app.conf.broker_read_url = address
+    # Celery keeps open connections for the address it had.
+    kombu.pools.reset()
+    celery_app._pool = celery_app.amqp._producer_pool = None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_a_worker_the_mapping_is_saved_and_the_person_told_that_it_waits(
+    web: Client, course: Course, staging: NavigatrConnection, without_broker: None
+) -> None:
+    page = web.post(review_url(course, staging), {"who": "now"}, follow=True)
+    assert "badges are sent when it is back" in text(page)
+    assert CourseBadgeMapping.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_with_a_broker_nothing_is_said_about_waiting(web: Client, course: Course, staging: NavigatrConnection) -> None:
+    page = web.post(review_url(course, staging), {"who": "now"}, follow=True)
+    assert "now awards" in text(page)
+    assert "when it is back" not in text(page)
+
+
+def test_a_change_shows_what_it_does_and_does_it(web: Client, course: Course, staging: NavigatrConnection) -> None:
+    mapping = make_mapping(course, staging, badge_id=DEMO_BADGE_ID + 1, badge_name="Old badge", min_score=50)
+    make_rows(mapping, {State.ISSUED: 3, State.QUEUED: 2, State.FAILED: 1, State.NOT_MET: 1})
+    unclear = make_issuance(mapping, make_completion(course), unanswered="unknown")
+    page = web.get(review_url(course, staging))
+    for words in ("now awards “Old badge”", "Issued already: 3.", "Waiting: 2.", "not met: 2.", "unknown: 1."):
+        assert words in text(page)
+    assert "Only completions since" in text(page)
+    assert 'value="50"' in page.content.decode()
+    web.post(review_url(course, staging), {"who": "now", "min_score": "50"})
+    mapping.refresh_from_db()
+    assert mapping.badge_id == DEMO_BADGE_ID
+    moved = Issuance.objects.filter(badge_id=DEMO_BADGE_ID)
+    assert moved.filter(state=State.QUEUED).count() == 4
+    unclear.refresh_from_db()
+    assert unclear.badge_id == DEMO_BADGE_ID + 1
+    assert Issuance.objects.filter(state=State.ISSUED, badge_id=DEMO_BADGE_ID + 1).count() == 3
+    assert AuditEntry.objects.filter(action=AuditEntry.Action.MAPPING_CHANGED).count() == 1
+
+
+def test_a_change_of_environment_is_said_clearly(
+    web: Client, course: Course, staging: NavigatrConnection, sandbox: Sandbox
+) -> None:
+    live = make_connection(environment=Environment.PRODUCTION, pat="other")
+    make_mapping(course, live, provider_id=7011, badge_id=7111)
+    assert "The environment changes from Production to Staging." in text(web.get(review_url(course, staging)))
+
+
+def test_past_completions_once_included_stay_included(web: Client, course: Course, staging: NavigatrConnection) -> None:
+    mapping = make_mapping(course, staging, badge_id=DEMO_BADGE_ID, past_wanted_at=NOW)
+    assert "Past completions are included already" in text(web.get(review_url(course, staging)))
+    web.post(review_url(course, staging), {"who": "now"})
+    mapping.refresh_from_db()
+    assert mapping.include_past
+
+
+def test_counts_stop_where_nobody_reads_on(
+    web: Client, course: Course, staging: NavigatrConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("badging.pages.course_badge.COUNTED_UP_TO", 2)
+    make_rows(make_mapping(course, staging), {State.QUEUED: 4})
+    assert "Waiting: more than 2." in text(web.get(review_url(course, staging)))
