@@ -86,15 +86,8 @@ def save_mapping(
         raise NotMapped(
             _("This Moodle site looks like another one than before. A site admin must first say if it is the same.")
         )
-    mapping = _locked(course)
-    if mapping is None:
-        # Two people who map it at the same time come one after the other. Never both locks from the start: a poll
-        # takes the mapping first and the course second.
-        Course.objects.select_for_update().get(pk=course.pk)
-        mapping = _locked(course)
-    action = Action.MAPPING_CHANGED if mapping else Action.MAPPING_SAVED
-    if mapping is None:
-        mapping = CourseBadgeMapping(course=course, since=now, created_by=actor)
+    mapping = _locked_to_change(course) or CourseBadgeMapping(course=course, since=now, created_by=actor)
+    action = Action.MAPPING_SAVED if mapping.pk is None else Action.MAPPING_CHANGED
     score_changed = mapping.min_score != min_score
     mapping.connection = connection
     mapping.provider_id, mapping.provider_name = provider.id, provider.name[:255]
@@ -137,6 +130,16 @@ def _requeue_for(mapping: CourseBadgeMapping, *, is_new: bool, score_changed: bo
 def _wait_for_workers(rows: IssuanceQuerySet) -> None:
     """Wait until answers that are just being written down are written; those that come later find the change made."""
     list(rows.filter(state=State.SENDING).order_by("pk").select_for_update().values_list("pk", flat=True))
+
+
+def _locked_to_change(course: Course) -> CourseBadgeMapping | None:
+    """The course's mapping, locked; where it has none, the course is, so that only one is made."""
+    mapping = _locked(course)
+    if mapping is None:
+        # Never both locks from the start: a poll takes the mapping first and the course second.
+        Course.objects.select_for_update().get(pk=course.pk)
+        mapping = _locked(course)
+    return mapping
 
 
 def _locked(course: Course) -> CourseBadgeMapping | None:

@@ -2,18 +2,20 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef
 
 from moodle_sync.models import Completion, Course, Learner
 from moodle_sync.reading import Stored
 
 from . import transitions
 from .meanings import HELD_BY_MOODLE, WITHOUT_SCORE, Outcome
-from .models import CourseBadgeMapping, Issuance, IssuanceQuerySet, recipient_key
+from .models import CourseBadgeMapping, Issuance, IssuanceAttempt, IssuanceQuerySet, recipient_key
 
 State = Issuance.State
+
+TRIED_AGAIN_EVERY = timedelta(days=1)
 
 # A better profile in Moodle lets these go on.
 MENDED_BY_PROFILE = [
@@ -22,12 +24,15 @@ MENDED_BY_PROFILE = [
     Outcome.NAMES_HIDDEN,
     Outcome.DUPLICATE_RECIPIENT,
 ]
+# Of these only another attempt shows whether they are mended.
+SHOWN_BY_AN_ATTEMPT = [Outcome.PROFILE_REFUSED, Outcome.DUPLICATE_RECIPIENT]
 
 
 def queue_stored(stored: Stored, *, now: datetime) -> int:
     """Queue what a batch of a poll brought, inside its transaction; returns how many issuances are newly queued."""
     move_dates(stored.again)
     requeue_changed_learners(stored.changed_learners, now=now)
+    requeue_asked_learners(stored.asked_learners, now=now)
     let_go(Issuance.objects.filter(completion__in=stored.changed_completions), now=now)
     return queue_completions(stored.wanted, now=now)
 
@@ -172,10 +177,26 @@ def _numbers(rows: IssuanceQuerySet) -> list[int]:
 
 
 def requeue_changed_learners(learners: Sequence[int], *, now: datetime) -> int:
-    """What waited for a learner's profile or account goes on once Moodle has it; returns how many."""
+    """Queue what waited for these learners' profiles or accounts and need not wait any more; returns how many."""
     if not learners:
         return 0
+    return requeue(_mended(learners), now=now) + let_go(Issuance.objects.filter(learner__in=learners), now=now)
+
+
+def requeue_asked_learners(learners: Sequence[int], *, now: datetime) -> int:
+    """The same for learners whose profiles seem unchanged; returns how many.
+
+    A change may have been stored while the badge was on its way. Where only an attempt shows whether something is
+    different now, there is one a day.
+    """
+    if not learners:
+        return 0
+    recently = IssuanceAttempt.objects.filter(issuance=OuterRef("pk"), at__gt=now - TRIED_AGAIN_EVERY)
+    return requeue(_mended(learners).exclude(Exists(recently), reason__in=SHOWN_BY_AN_ATTEMPT), now=now)
+
+
+def _mended(learners: Sequence[int]) -> IssuanceQuerySet:
+    """What failed for the profiles of those of these learners who have complete ones now."""
     people = Learner.objects.filter(pk__in=learners)
     complete = [person.pk for person in people if person.profile_complete and not person.deleted]
-    failed = Issuance.objects.filter(learner__in=complete, state=State.FAILED, reason__in=MENDED_BY_PROFILE)
-    return requeue(failed, now=now) + let_go(Issuance.objects.filter(learner__in=learners), now=now)
+    return Issuance.objects.filter(learner__in=complete, state=State.FAILED, reason__in=MENDED_BY_PROFILE)

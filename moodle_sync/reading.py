@@ -215,7 +215,8 @@ class Stored:
     - `wanted`: all completions of the batch that count, new or known, so that missed ones are caught up.
     - `new`: how many completions are new.
     - `changed_learners`, `changed_completions`: primary keys of rows with a change that may hold a badge or release
-      it, and of all rows that Moodle was asked about because a badge waits.
+      it. Completions that Moodle was asked about because a badge waits are among them, changed or not.
+    - `asked_learners`: primary keys of the learners of those completions, changed or not.
     - `again`: primary keys of completions with a new time in `completed_again_at`.
     """
 
@@ -224,8 +225,9 @@ class Stored:
     changed_learners: list[int]
     changed_completions: list[int] = field(default_factory=list)
     again: list[int] = field(default_factory=list)
+    asked_learners: list[int] = field(default_factory=list)
 
     @property
     def needs_action(self) -> bool:
         """Whether there is anything to act on."""
-        return bool(self.wanted or self.changed_learners or self.changed_completions)
+        return bool(self.wanted or self.changed_learners or self.changed_completions or self.asked_learners)

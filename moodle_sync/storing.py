@@ -106,7 +106,7 @@ def _store_completions(poll: Poll, batch: Batch, completed: Completed, learners:
     asked_learners = [row.learner_id for row in known.values()] if batch.ask_all else []
     Completion.objects.bulk_create(new)
     Completion.objects.bulk_update([row for row in updated if _values(row) != before[row.pk][0]], COMPLETION_FIELDS)
-    return Stored(wanted, len(new), asked_learners, changed, again)
+    return Stored(wanted, len(new), [], changed, again, asked_learners)
 
 
 def _values(row: Completion) -> dict[str, object]:

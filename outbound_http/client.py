@@ -56,11 +56,10 @@ class HttpClient:
         connect_timeout: float,
         largest_answer: int,
         pool_size: int = 1,
-        version: str = VERSION,  # Until the rewrite is merged: MoodleClient passes it.
     ) -> None:
         # Prepared once: parsing the URL and checking the headers takes as long as the rest of a call.
         self._template = requests.Request(
-            "GET", base_url, headers={**headers, "User-Agent": f"navigatr-badge-portal/{version}"}
+            "GET", base_url, headers={**headers, "User-Agent": f"navigatr-badge-portal/{VERSION}"}
         ).prepare()
         self._base_url = str(self._template.url).rstrip("/")
         self._timeout = (min(connect_timeout, timeout), timeout)

@@ -101,7 +101,7 @@ class PortalAdmin(_ModelAdmin):
         allowed = {name: label for _run, name, label in filter(None, self.get_actions(request).values())}
         return [Button(name, str(allowed[name])) for name in self.buttons_for(obj) if name in allowed]
 
-    def render_change_form(
+    def render_change_form(  # noqa: PLR0917 - the arguments are Django's
         self,
         request: HttpRequest,
         context: dict[str, Any],

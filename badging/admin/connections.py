@@ -175,7 +175,7 @@ class ConnectionAdmin(TokenAdmin):
 
     @admin.action(description=gettext_lazy("Remove Connection"), permissions=["change"])
     def remove_connection(self, request: HttpRequest, queryset: QuerySet[NavigatrConnection]) -> HttpResponse | None:
-        """Ask, then forget the tokens, disable the mappings and hold what is queued."""
+        """Ask, then forget the tokens, so that what is queued is held."""
         rows = self._with_token(request, self.chosen(request, queryset) or [])
         if not rows:
             return None
@@ -183,7 +183,7 @@ class ConnectionAdmin(TokenAdmin):
         waiting = sum(connections.count_waiting(row) for row in rows)
         effects = [
             _("The token is forgotten. Reconnecting needs a new one."),
-            _("%(count)s mapping(s) are disabled until it is reconnected.") % {"count": counted(active)},
+            _("%(count)s course(s) award no badge until it is reconnected.") % {"count": counted(active)},
             _("%(count)s queued badge(s) are held, not lost: reconnecting sends them.") % {"count": waiting},
             _("Issued badges stay as they are."),
         ]

@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from ..meanings import Outcome
-from ..models import CourseBadgeMapping, Environment, Issuance, NavigatrConnection
+from ..models import CourseBadgeMapping, Environment, Issuance, IssuanceQuerySet, NavigatrConnection
 from .search import is_key
 
 # How many courses are offered as choices.
@@ -28,12 +28,12 @@ class StandingFilter(admin.SimpleListFilter):
         """All states."""
         return list(Issuance.State.choices)
 
-    def queryset(self, request: HttpRequest, queryset: Any) -> QuerySet[Any]:
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """The issuances in the state."""
         state = self.value()
         if state not in Issuance.State.values:
             return queryset
-        return cast(QuerySet[Any], queryset.standing_as(Issuance.State(state)))
+        return cast(IssuanceQuerySet, queryset).standing_as(Issuance.State(state))
 
 
 class CourseFilter(admin.SimpleListFilter):

@@ -196,7 +196,7 @@ def review_badge(request: HttpRequest, course: Course) -> HttpResponse:
     mapping = mapping_of(course)
     form = MappingForm(request.POST if request.method == "POST" else None, mapping=mapping)
     if form.is_valid():
-        return _save(request, course, connection, provider, badge, form.cleaned_data)
+        return _save(request, course, connection=connection, provider=provider, badge=badge, settings=form.cleaned_data)
     return render(
         request,
         "courses/review.html",
@@ -217,6 +217,7 @@ def review_badge(request: HttpRequest, course: Course) -> HttpResponse:
 def _save(
     request: HttpRequest,
     course: Course,
+    *,
     connection: NavigatrConnection,
     provider: Provider,
     badge: Badge,

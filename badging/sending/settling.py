@@ -114,7 +114,7 @@ def after_sending(result: Sent, now: datetime, *, spread: float) -> tuple[Outcom
         return outcome, Change(Event.FAIL, outcome, tried)
     if outcome is Outcome.UNCLEAR:
         tried["unanswered"] = Unanswered(row.unanswered).after_another
-    return outcome, _later(row, outcome, now, error.retry_after, spread, tried)
+    return outcome, _later(row, outcome, error, now, spread=spread, **tried)
 
 
 def after_look_up(
@@ -135,7 +135,7 @@ def after_look_up(
     if isinstance(error, NavigatrTokenRefused):
         return Change(Event.TRY_AGAIN, "", at_once)
     if isinstance(error, NavigatrError):
-        return _later(row, outcome, now, error.retry_after, spread, {})
+        return _later(row, outcome, error, now, spread=spread)
     return Change(Event.FAIL, Outcome.OUR_BUG)
 
 
@@ -150,12 +150,12 @@ def _issued(assertion: Assertion, how: Outcome, now: datetime, values: dict[str,
 
 
 def _later(
-    row: Issuance, reason: Outcome, now: datetime, retry_after: timedelta | None, spread: float, values: dict[str, Any]
+    row: Issuance, reason: Outcome, error: NavigatrError, now: datetime, *, spread: float, **values: Any
 ) -> Change:
     """Try again later, or give up after RETRY_GIVE_UP."""
     failures = row.failures + 1
-    at = next_attempt_at(failures, now, spread=spread, retry_after=retry_after)
-    values = values | {"failures": failures}
+    at = next_attempt_at(failures, now, spread=spread, retry_after=error.retry_after)
+    values["failures"] = failures
     if given_up(_trying_since(row), at):
         return Change(Event.FAIL, Outcome.GAVE_UP, values)
     return Change(Event.TRY_AGAIN, reason, values | {"next_attempt_at": at})

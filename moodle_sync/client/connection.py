@@ -8,11 +8,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import lru_cache
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote_plus, urlencode, urlsplit
 
-from outbound_http import Answer, AnswerTooLarge, HttpClient, NotJson, WireFailure, decode_json, parse_http_date
+from outbound_http import (
+    Answer,
+    AnswerTooLarge,
+    ApiClient,
+    HttpClient,
+    NotJson,
+    WireFailure,
+    decode_json,
+    parse_http_date,
+)
 
 from .errors import MoodleUnavailable, MoodleUnexpected, from_answer, from_status
 from .records import as_list, as_object
@@ -111,7 +119,7 @@ def _fields(name: str, value: Any) -> Iterator[tuple[str, str]]:
         yield name, str(int(value) if isinstance(value, bool) else value)
 
 
-class MoodleConnection:
+class MoodleConnection(ApiClient):
     """Calls functions of one Moodle site with one token. For one thread at a time.
 
     An answer may take `timeout` seconds (1 to 300), counted from the end of the request to the last byte. Redirects
@@ -142,7 +150,7 @@ class MoodleConnection:
         self._token = token.strip()
         self._while_waiting = while_waiting
         try:
-            self._http = HttpClient(
+            http = HttpClient(
                 self.base_url,
                 # Reports and lists of courses are large and repeat themselves.
                 {"Accept": "application/json", "Accept-Encoding": "gzip"},
@@ -152,21 +160,10 @@ class MoodleConnection:
             )
         except ValueError:
             raise ValueError(_NO_ADDRESS) from None
+        super().__init__(http)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.base_url}>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the idle connections. The client may still be used, and opens new ones."""
-        self._http.close()
 
     def ask(
         self,

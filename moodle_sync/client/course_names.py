@@ -102,8 +102,10 @@ class ParsedHtml(HTMLParser):
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep the address of a link."""
         if tag == "a":
             self.hrefs.append(dict(attrs).get("href") or "")
 
     def handle_data(self, data: str) -> None:
+        """Keep the text."""
         self.text += data

@@ -9,7 +9,7 @@ from badging import mapping as mappings
 from badging import queueing
 from badging.mapping import wanted_courses
 from badging.meanings import Outcome
-from badging.models import Issuance
+from badging.models import Issuance, IssuanceAttempt
 from badging.polling import poll
 from moodle_sync.models import Completion, Learner, MoodleSite
 from moodle_sync.reading import Poll
@@ -200,6 +200,24 @@ def test_a_profile_that_is_still_incomplete_goes_on_waiting(fields: dict[str, An
 def test_another_failure_is_not_mended_by_a_changed_profile() -> None:
     row = make_issuance(state="failed", reason="forbidden")
     assert queueing.requeue_changed_learners([row.learner_id], now=LATER) == 0
+
+
+@pytest.mark.parametrize("reason", queueing.SHOWN_BY_AN_ATTEMPT)
+def test_a_profile_that_seems_unchanged_is_tried_again_once_a_day(reason: str) -> None:
+    row = make_issuance(state="failed", reason=reason)
+    IssuanceAttempt.objects.create(
+        issuance=row, kind="send", at=NOW, outcome=reason, environment="staging", provider_id=1, badge_id=1
+    )
+
+    def ask(at: datetime) -> int:
+        return queueing.requeue_asked_learners([row.learner_id], now=at)
+
+    assert [ask(NOW + timedelta(hours=hours)) for hours in (1, 23, 25)] == [0, 0, 1]
+
+
+def test_a_profile_that_was_completed_while_nobody_looked_goes_on_at_once() -> None:
+    row = make_issuance(state="failed", reason="profile_incomplete")
+    assert queueing.requeue_asked_learners([row.learner_id], now=LATER) == 1
 
 
 # Queueing anew

@@ -54,7 +54,7 @@ def one_of_each() -> dict[str, int]:
     manager = User.objects.create_user("manager")
     return {
         "badging_navigatrconnection": issuance.connection_id,
-        "badging_coursebadgemapping": issuance.mapping_id,
+        "badging_coursebadgemapping": issuance.course.mapping.pk,
         "badging_coursemanager": CourseManager.objects.create(user=manager, course=issuance.course).pk,
         "badging_issuance": issuance.pk,
         "badging_issuanceattempt": attempt_of(issuance).pk,
@@ -120,7 +120,7 @@ def many_issuances(number: int) -> CourseBadgeMapping:
     )
     issuances = Issuance.objects.bulk_create(
         Issuance(
-            course=mapping.course, learner=row.learner, completion=row, mapping=mapping, connection=mapping.connection,
+            course=mapping.course, learner=row.learner, completion=row, connection=mapping.connection,
             environment="staging", provider_id=11, badge_id=111, badge_name="Safeguarding", state=State.FAILED,
             reason=Outcome.FORBIDDEN, queued_at=NOW,
         )

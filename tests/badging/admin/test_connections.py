@@ -103,7 +103,7 @@ def test_removing_a_connection_holds_what_waits_and_a_new_token_takes_it_up_agai
     issuance = make_issuance(make_mapping(connection=connection))
     name, pk = "badging_navigatrconnection", connection.pk
     asked = run(site_admin, name, "remove_connection", pk).content.decode()
-    assert "1 mapping(s) are disabled" in asked
+    assert "1 course(s) award no badge" in asked
     assert "1 queued badge(s) are held" in asked
     connection.refresh_from_db()
     assert connection.pat == sandbox.pat
@@ -111,11 +111,11 @@ def test_removing_a_connection_holds_what_waits_and_a_new_token_takes_it_up_agai
     connection.refresh_from_db()
     issuance.refresh_from_db()
     assert (connection.pat, connection.state) == ("", "removed")
-    assert (issuance.state, issuance.reason) == (State.HELD, Outcome.CONNECTION_REMOVED)
+    assert (issuance.standing, issuance.standing_reason) == (State.HELD, Outcome.CONNECTION_REMOVED)
     assert "Reconnect it" in site_admin.get(page_of(name, pk)).content.decode()
     done = site_admin.post(page_of(name, pk), entered(sandbox.pat, enable_mappings="on"), follow=True)
     issuance.refresh_from_db()
-    assert issuance.state == State.QUEUED
+    assert issuance.standing == State.QUEUED
     assert "1 badge that waited goes on" in said(done)
     assert CourseBadgeMapping.objects.get().active
 
@@ -128,7 +128,7 @@ def test_reconnecting_can_leave_the_mappings_disabled(site_admin: Client, sandbo
     issuance.refresh_from_db()
     assert NavigatrConnection.objects.get().state == "active"
     assert not CourseBadgeMapping.objects.get().active
-    assert issuance.state == State.HELD
+    assert issuance.standing == State.HELD
 
 
 def test_test_connection_resumes_a_paused_one(site_admin: Client, sandbox: Sandbox) -> None:
