@@ -204,6 +204,10 @@ class IssuanceQuerySet(models.QuerySet["Issuance"]):
         doubted = Course.objects.exclude(site__state__doubt="")
         return self.filter(state=Issuance.State.QUEUED, next_attempt_at__lte=now).exclude(course__in=doubted)
 
+    def with_standing(self) -> "IssuanceQuerySet":
+        """With the rows that `standing` and `award` ask."""
+        return self.select_related("course__site__state", "course__mapping__connection", "connection")
+
     def in_turn(self) -> "IssuanceQuerySet":
         """In the order in which they are sent: today's completions before past ones. The index `due_first` has it."""
         return self.order_by("past", "next_attempt_at")

@@ -67,7 +67,7 @@ class CompletionAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("issuances"))
     def issuances(self, obj: Completion) -> Any:
         """The issuances for it."""
-        rows = obj.issuances.select_related("course__site__state").order_by("-pk")[:MOST_SHOWN]
+        rows = obj.issuances.with_standing().order_by("-pk")[:MOST_SHOWN]
         headers = (gettext_lazy("badge"), gettext_lazy("environment"), gettext_lazy("state"), gettext_lazy("why"))
         lines = [
             (link_to(row, badge_of(row)), row.get_environment_display(), state_of(row), reason_of(row)) for row in rows

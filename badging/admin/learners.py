@@ -51,7 +51,7 @@ class LearnerAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("issuances"))
     def issuances(self, obj: Learner) -> str:
         """The newest issuances."""
-        rows = obj.issuances.select_related("course__site__state").order_by("-pk")[:MOST_SHOWN]
+        rows = obj.issuances.with_standing().order_by("-pk")[:MOST_SHOWN]
         headers = (gettext_lazy("badge"), gettext_lazy("course"), gettext_lazy("state"), gettext_lazy("why"))
         lines = [(link_to(row, badge_of(row)), row.course.full_label, state_of(row), reason_of(row)) for row in rows]
         return rows_table(Issuance, headers, lines, learner__id__exact=obj.pk)

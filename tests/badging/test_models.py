@@ -153,7 +153,7 @@ def test_every_row_has_a_name_for_lists() -> None:
     assert str(row) == "Safeguarding – Ana Lee"
     assert str(mapping_of(row)) == f"{row.course} → Safeguarding"
     assert str(row.connection) == "Navigatr 1 (Staging)"
-    assert str(attempt) == "2026-11-23 12:30:00 Issued"
+    assert str(attempt) == "23 Nov 2026, 12:30 p.m. UTC Issued"
     assert str(CourseManager(user=user, course=row.course)) == f"mina – {row.course} (C2 · id 2 · Moodle 1)"
     assert row.learner.full_label == "Ana Lee (id 101)"
     assert Learner(moodle_id=7).full_label == "learner 7"

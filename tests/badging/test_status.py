@@ -84,13 +84,13 @@ def test_states_and_health_are_counted() -> None:
         ({"not_before": NOW - timedelta(seconds=1), "last_outcome": "rate_limited"}, ""),
         (
             {"not_before": NOW + timedelta(minutes=1), "last_outcome": "rate_limited"},
-            "Too many requests; waits until 2026-11-23 12:31:00 UTC",
+            "Too many requests; waits until 23 Nov 2026, 12:31 p.m. UTC",
         ),
         (
             {"not_before": NOW + timedelta(minutes=1), "last_outcome": "unclear"},
-            "Navigatr does not answer; waits until 2026-11-23 12:31:00 UTC",
+            "Navigatr does not answer; waits until 23 Nov 2026, 12:31 p.m. UTC",
         ),
-        ({"not_before": NOW + timedelta(minutes=1)}, "waits until 2026-11-23 12:31:00 UTC"),
+        ({"not_before": NOW + timedelta(minutes=1)}, "waits until 23 Nov 2026, 12:31 p.m. UTC"),
     ],
 )
 def test_a_connection_says_why_nothing_is_sent(fields: dict[str, Any], reason: str) -> None:

@@ -162,7 +162,7 @@ def test_rows_of_one_name_are_told_apart_on_every_list(site_admin: Client) -> No
     for address in (
         listed("moodle_sync_completion"),
         page_of("badging_navigatrconnection", connection.pk),
-        page_of("badging_coursebadgemapping", rows[0].mapping_id or 0),
+        page_of("badging_coursebadgemapping", rows[0].course.mapping.pk or 0),
         page_of("moodle_sync_learner", rows[0].learner_id),
     ):
         assert labels[0] in site_admin.get(address).content.decode(), address
@@ -171,7 +171,7 @@ def test_rows_of_one_name_are_told_apart_on_every_list(site_admin: Client) -> No
         assert all(f"Ana Lee (id {row.learner.moodle_id})" in page for row in rows), name
     asked = run(site_admin, "badging_issuance", "cancel", *[row.pk for row in rows]).content.decode()
     assert all(label in asked for label in labels)
-    asked = run(site_admin, "badging_coursebadgemapping", "disable", *[row.mapping_id or 0 for row in rows])
+    asked = run(site_admin, "badging_coursebadgemapping", "disable", *[row.course.mapping.pk or 0 for row in rows])
     assert all(label in asked.content.decode() for label in labels)
 
 
@@ -217,7 +217,7 @@ def test_no_page_ever_holds_a_token(site_admin: Client, sandbox: Sandbox) -> Non
 
 def test_who_may_only_look_has_no_buttons_and_no_actions(officer: Client) -> None:
     issuance = make_issuance(state=State.FAILED, reason=Outcome.FORBIDDEN)
-    mapping_id, connection_id = issuance.mapping_id, issuance.connection_id
+    mapping_id, connection_id = issuance.course.mapping.pk, issuance.connection_id
     for name, action, pk in (
         ("badging_issuance", "send_again", issuance.pk),
         ("badging_issuance", "cancel", issuance.pk),

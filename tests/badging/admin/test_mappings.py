@@ -22,13 +22,13 @@ pytestmark = pytest.mark.django_db
 
 def test_a_mapping_is_disabled_and_enabled_after_asking(site_admin: Client) -> None:
     issuance = make_issuance()
-    name, pk = "badging_coursebadgemapping", issuance.mapping_id
+    name, pk = "badging_coursebadgemapping", issuance.course.mapping.pk
     assert pk
     assert "1 queued badge(s) are held" in run(site_admin, name, "disable", pk).content.decode()
     assert CourseBadgeMapping.objects.get().active
     confirm(site_admin, name, "disable", pk)
     issuance.refresh_from_db()
-    assert (issuance.state, issuance.reason) == (State.HELD, Outcome.MAPPING_DISABLED)
+    assert (issuance.standing, issuance.standing_reason) == (State.HELD, Outcome.MAPPING_DISABLED)
     assert "What will happen" in run(site_admin, name, "enable", pk).content.decode()
     assert "1 badge(s) that waited go on" in said(confirm(site_admin, name, "enable", pk))
     issuance.refresh_from_db()
@@ -37,7 +37,7 @@ def test_a_mapping_is_disabled_and_enabled_after_asking(site_admin: Client) -> N
 
 def test_removing_a_mapping_cancels_what_waits_and_is_recorded(site_admin: Client) -> None:
     issuance = make_issuance()
-    name, pk = "badging_coursebadgemapping", issuance.mapping_id
+    name, pk = "badging_coursebadgemapping", issuance.course.mapping.pk
     assert pk
     assert "1 badge(s) that were not sent yet" in run(site_admin, name, "remove", pk).content.decode()
     assert CourseBadgeMapping.objects.exists()

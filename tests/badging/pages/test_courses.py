@@ -104,7 +104,7 @@ def test_a_course_shows_its_mapping_and_every_trouble_with_what_to_do(web: Clien
     resting = make_connection(not_before=soon, last_outcome=Outcome.UNAVAILABLE)
     make_mapping(course, resting, badge_problem="The badge is Draft.", min_score=40)
     Course.objects.update(completion_enabled=False, error="Give the role the capability.")
-    told = "core_webservice_get_site_info: invalidtoken. Create a new token."
+    told = "Create a new token. (core_webservice_get_site_info: invalidtoken)"
     MoodleSiteState.objects.update(failures=3, error=told)
     page = text(web.get(reverse("course", args=[course.pk])))
     for words in (

@@ -299,8 +299,8 @@ def test_a_change_shows_what_it_does_and_does_it(web: Client, course: Course, st
     web.post(review_url(course, staging), {"who": "now", "min_score": "50"})
     mapping.refresh_from_db()
     assert mapping.badge_id == DEMO_BADGE_ID
-    moved = Issuance.objects.filter(badge_id=DEMO_BADGE_ID)
-    assert moved.filter(state=State.QUEUED).count() == 4
+    moved = Issuance.objects.filter(state=State.QUEUED, unanswered="")
+    assert [row.award == mapping for row in moved] == [True] * 4
     unclear.refresh_from_db()
     assert unclear.badge_id == DEMO_BADGE_ID + 1
     assert Issuance.objects.filter(state=State.ISSUED, badge_id=DEMO_BADGE_ID + 1).count() == 3
