@@ -76,6 +76,8 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["DATABASE_URL"] = stage.enter_context(services.postgres())
     os.environ.update(_SETTINGS)
     os.environ["PORTAL_DATA_DIR"] = folder
+    # Where `collectstatic` would put its files: WhiteNoise complains when it is missing.
+    (Path(folder) / "static").mkdir()
     os.environ["CELERY_BROKER_URL"] = "memory://"
     os.environ["FIELD_ENCRYPTION_KEYS"] = Fernet.generate_key().decode()
     os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"

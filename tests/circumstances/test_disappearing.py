@@ -13,6 +13,9 @@ from tests.builders import make_completion, make_course, make_issuance, make_sit
 
 from .college import DAY, HOUR, MINUTE, College
 
+# Days pass in each of these, poll by poll.
+pytestmark = pytest.mark.slow
+
 
 def owed_while_navigatr_is_down(college: College) -> int:
     """A learner whose badge waits for two hours."""

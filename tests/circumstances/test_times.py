@@ -12,6 +12,9 @@ from sandbox import MOODLE
 
 from .college import DAY, HOUR, MINUTE, REPORT, START, College
 
+# Days pass in each of these, poll by poll.
+pytestmark = pytest.mark.slow
+
 CONFIG = "tool_mobile_get_config"
 SELF, DATE, GRADE, ACTIVITY = 1, 2, 6, 4
 

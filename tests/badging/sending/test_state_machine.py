@@ -501,12 +501,16 @@ class Story(RuleBasedStateMachine):
                 self.story_of(other) for other in (row, *rows)
             ]
         have = {(row.course_id, row.learner.moodle_id, row.environment) for row in rows}
+        in_any_environment = {(course, person) for course, person, _environment in have}
         erased = set(Learner.objects.filter(erased_at__isnull=False).values_list("moodle_id", flat=True))
         for course in self.courses:
             current = mappings.get(course.pk)
             for person in self.people.values():
                 completion = self.sandbox.moodle.completion(course.moodle_id, person)
                 if completion is None or current is None or person in erased:
+                    continue
+                # Moodle tells nothing more of a deleted account: it gets no row in an environment that came later.
+                if self.sandbox.moodle.users[person].deleted and (course.pk, person) in in_any_environment:
                     continue
                 if (
                     current.include_past
