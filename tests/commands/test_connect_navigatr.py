@@ -4,6 +4,7 @@ import pytest
 from pytest_django.fixtures import Settings
 
 from badging import connections
+from badging.meanings import Outcome
 from badging.models import AuditEntry, CourseBadgeMapping, Issuance, NavigatrConnection
 from sandbox import Sandbox
 
@@ -105,7 +106,7 @@ def test_reconnecting_takes_up_what_is_held(connected: Connected) -> None:
     connected.sandbox.navigatr.pat = "renewed"
     succeed("poll")
     assert succeed("issue")["held"] == 3
-    assert Issuance.objects.filter(state=Issuance.State.HELD).count() == 3
+    assert Issuance.objects.switched_off().count() == 3
     answer = succeed("connect_navigatr", *CONNECT_NAVIGATR, "--timeout", 7, stdin="renewed")
     assert answer["released"] == 3
     assert NavigatrConnection.objects.get().timeout == 7
@@ -125,13 +126,13 @@ def test_a_reconnection_that_fails_changes_nothing(connected: Connected) -> None
     assert (saved.pat, saved.timeout, saved.state) == (connected.sandbox.pat, 30, NavigatrConnection.State.ACTIVE)
 
 
-def test_reconnecting_a_removed_connection_enables_its_mappings(connected: Connected) -> None:
+def test_reconnecting_a_removed_connection_lets_its_mappings_award_again(connected: Connected) -> None:
     connected.map()
     connections.remove(NavigatrConnection.objects.get(), actor=None)
-    assert not CourseBadgeMapping.objects.get().active
+    assert CourseBadgeMapping.objects.get().hold_reason == Outcome.CONNECTION_REMOVED
     done = manage("connect_navigatr", *CONNECT_NAVIGATR, stdin=connected.sandbox.pat)
     assert done.code == 0
-    assert CourseBadgeMapping.objects.get().active
+    assert CourseBadgeMapping.objects.get().hold_reason is None
 
 
 def test_an_account_without_providers_is_saved_and_told(sandbox: Sandbox) -> None:

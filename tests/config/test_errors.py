@@ -15,9 +15,9 @@ pytestmark = pytest.mark.django_db
 @pytest.mark.parametrize(
     ("error", "status", "says"),
     [
-        (OperationalError, 503, "database cannot be used just now"),
-        (InterfaceError, 503, "database cannot be used just now"),
-        (ZeroDivisionError, 500, "Something went wrong in the portal"),
+        (OperationalError, 503, "The database is not available"),
+        (InterfaceError, 503, "The database is not available"),
+        (ZeroDivisionError, 500, "Something went wrong"),
     ],
 )
 @pytest.mark.parametrize("page", ["admin:badging_issuance_changelist", "home"])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from badging.models import CourseBadgeMapping, Issuance, NavigatrConnection
+from badging.models import Issuance, NavigatrConnection
 from badging.sending.calls import payload
 from moodle_sync.client.records import Report, ReportPage
 from moodle_sync.client.report_cells import AGREED_HEADERS, AGREED_NAME, AGREED_SOURCE, ReportRow, parse_page
@@ -144,7 +144,6 @@ def sent(completion: Completion) -> Person:
         completion=completion,
         course=completion.course,
         learner=completion.learner,
-        mapping=CourseBadgeMapping(),
         connection=NavigatrConnection(),
     )
     fields = payload(owed, now=completion.seen_at)
