@@ -14,7 +14,7 @@ from moodle_sync.models import Feed, MoodleSite
 from moodle_sync.site_check import feed_reason
 
 from .meanings import Outcome
-from .models import Issuance, NavigatrConnection, Unanswered
+from .models import CourseBadgeMapping, Issuance, IssuanceQuerySet, NavigatrConnection, Unanswered
 
 State = Issuance.State
 
@@ -58,18 +58,28 @@ def status(now: datetime) -> dict[str, Any]:
 def _states_and_held() -> tuple[dict[str, int], Counter[int]]:
     """How many issuances there are in each state, and how many are held under each connection."""
     # Answered by the index `issuance_counts` alone.
-    by_state = Issuance.objects.order_by().values_list("state").annotate(number=Count("*"))
-    states = dict.fromkeys(State.values, 0) | dict(by_state)
-    held: Counter[int] = Counter()
-    switched_off = Issuance.objects.switched_off()
-    of_mapping = [Issuance.objects.filter(state=State.HELD), switched_off.filter(unanswered=Unanswered.NOTHING)]
-    unknown = switched_off.exclude(unanswered=Unanswered.NOTHING)
-    for rows, connection in [*((rows, "course__mapping__connection") for rows in of_mapping), (unknown, "connection")]:
-        held.update(dict(rows.order_by().values_list(connection).annotate(number=Count("*"))))
-    off = switched_off.count()
-    states[State.QUEUED] -= off
-    states[State.HELD] += off
+    states = dict.fromkeys(State.values, 0) | _counts(Issuance.objects.all(), "state")
+    own = Issuance.objects.filter(state=State.HELD)
+    held = Counter(_counts(own, "course__mapping__connection"))
+    if _something_is_off():
+        off = Issuance.objects.switched_off()
+        held.update(_counts(off.filter(unanswered=Unanswered.NOTHING), "course__mapping__connection"))
+        held.update(_counts(off.exclude(unanswered=Unanswered.NOTHING), "connection"))
+        count = off.count()
+        states[State.QUEUED] -= count
+        states[State.HELD] += count
     return states, held
+
+
+def _counts(rows: IssuanceQuerySet, by: str) -> dict[Any, int]:
+    """How many of these rows there are for each value of a column."""
+    return dict(rows.order_by().values_list(by).annotate(number=Count("*")))
+
+
+def _something_is_off() -> bool:
+    """Whether any mapping is disabled, or any connection paused or removed."""
+    off = NavigatrConnection.objects.exclude(state=NavigatrConnection.State.ACTIVE)
+    return CourseBadgeMapping.objects.filter(active=False).exists() or off.exists()
 
 
 def _site(site: MoodleSite, now: datetime) -> dict[str, Any]:

@@ -91,6 +91,9 @@ def _is_possible_label(label: str) -> bool:
 
 
 def _is_visible(character: str) -> bool:
+    if character.isascii():
+        # The quick way for most names and addresses.
+        return "!" <= character <= "~"
     category = unicodedata.category(character)
     if category == "Cn":
         # A character that this Python does not know yet may be part of a name.

@@ -132,6 +132,9 @@ def _claim(connection: NavigatrConnection, claim_id: uuid.UUID, limit: int, now:
     decisions = {row.pk: change for row in candidates if (change := decide(row))}
     decisions |= _elsewhere([row for row in candidates if row.pk not in decisions], as_read)
     undecided = [row for row in candidates if row.pk not in decisions]
+    for row in undecided:
+        if not row.is_unknown:
+            row.recipient_key = recipient_key(row.learner.email)
     decisions |= _has_it_already(connection, undecided, now)
     claimed = Claimed(more=len(rows) >= limit)
     claimed.send = [row for row in undecided if row.pk not in decisions]
@@ -187,7 +190,7 @@ def _same_look_up(connection: NavigatrConnection, rows: Sequence[Issuance], now:
 
 
 def _takes_award(row: Issuance, connection: NavigatrConnection) -> bool:
-    """Let a row that has not been sent take what its course awards now (in memory), and its learner's address.
+    """Let a row that has not been sent take what its course awards now (in memory).
 
     False where the mapping was switched off, removed, or moved to another connection since the row was chosen: it is
     left in the queue.
@@ -198,8 +201,6 @@ def _takes_award(row: Issuance, connection: NavigatrConnection) -> bool:
     if mapping is None or not mapping.active or mapping.connection_id != connection.pk:
         return False
     row.take_award(mapping)
-    if row.learner.profile_complete:
-        row.recipient_key = recipient_key(row.learner.email)
     return True
 
 

@@ -100,9 +100,9 @@ def test_a_connection_says_why_nothing_is_sent(fields: dict[str, Any], reason: s
 def test_the_number_of_queries_does_not_grow(django_assert_num_queries: Any) -> None:
     for _ in range(3):
         make_issuance()
-    # Nine: states; what each connection holds for Moodle, of unsent ones, and of unknown ones; all that is held by a
-    # switch; the oldest, due, connections, sites.
-    with django_assert_num_queries(9):
+    # Eight: states; what each connection holds for Moodle; disabled mappings, connections that are off; the oldest,
+    # due, connections, sites.
+    with django_assert_num_queries(8):
         status(NOW)
 
 
