@@ -70,9 +70,12 @@ def queue(count: int) -> None:
             for number in range(first, min(first + 1000, count))
         )  # fmt: skip
         completions = Completion.objects.bulk_create(
-            Completion(course=course, learner=row, completed_at=now, time_source="report", score=80, seen_at=now)
+            Completion(
+                course=course, learner=row, completed_at=now, time_source="report", score=80, seen_at=now,
+                confirmed_at=now + timedelta(days=1),
+            )
             for row in learners
-        )
+        )  # fmt: skip
         with transaction.atomic():
             queueing.queue_completions(completions, now=now)
 
