@@ -250,7 +250,7 @@ MEANINGS: dict[str, Meaning] = {
     ),
     Outcome.CONNECTION_REMOVED: Meaning(
         _("The Navigatr connection was removed."),
-        _("Reconnect it, and enable its mappings again; what waits then goes on by itself."),
+        _("Reconnect it with a new token; what waits then goes on by itself."),
     ),
     Outcome.MAPPING_DISABLED: Meaning(
         _("The course's mapping is disabled."), _("Enable the mapping again; what waits then goes on by itself.")

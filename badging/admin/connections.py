@@ -34,10 +34,13 @@ class ConnectionForm(_ModelForm):
 
     new_token = token_field(gettext_lazy("Personal Access Token"))
     enable_mappings = forms.BooleanField(
-        label=gettext_lazy("Enable its mappings again"),
+        label=gettext_lazy("Award its courses' badges again"),
         required=False,
         initial=True,
-        help_text=gettext_lazy("With a new token: also enable the mappings that “Remove Connection” disabled."),
+        help_text=gettext_lazy(
+            "For a removed connection that gets a new token. Without the tick its mappings are disabled, so that their "
+            "badges stay held."
+        ),
     )
 
     class Meta:

@@ -29,7 +29,7 @@ _ADVICE_FOR_MANAGERS: dict[str, Promise] = {
     ),
     Outcome.CONNECTION_PAUSED: _("A site admin must reconnect it with a new token; what waits then goes on by itself."),
     Outcome.CONNECTION_REMOVED: _(
-        "A site admin must reconnect it, and enable its mappings again; what waits then goes on by itself."
+        "A site admin must reconnect it with a new token; what waits then goes on by itself."
     ),
     Outcome.MAPPING_DISABLED: _("A site admin must enable the mapping again; what waits then goes on by itself."),
     Outcome.OUR_BUG: _("Tell a site admin: the server's log says more."),
