@@ -24,7 +24,7 @@ from vault.keys import WrongKey
 
 from . import connections, mapping
 from .models import NavigatrConnection
-from .polling.rounds import Poller
+from .polling.poller import Poller
 from .sending import rounds, sweeping
 
 log = logging.getLogger(__name__)

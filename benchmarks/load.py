@@ -191,7 +191,7 @@ def _engine() -> Iterator[tuple[str, Callable[[], Any]]]:
 
     from badging import queueing
     from badging.models import NavigatrConnection
-    from badging.polling import poll
+    from badging.polling import site_poll
     from badging.sending import claiming, rounds, sweeping
     from badging.status import status
     from moodle_sync.models import Completion, MoodleSite
@@ -203,7 +203,7 @@ def _engine() -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "sweep", lambda: sweeping.sweep(now=now)
     yield "due connections", lambda: rounds.due_connections(now)
     yield "claim of 500", lambda: claiming.claim(connection, uuid.uuid4(), limit=500, now=now)
-    yield "poll, before Moodle is called", lambda: poll.poll_and_queue(site, now=now)
+    yield "poll, before Moodle is called", lambda: site_poll.poll_and_queue(site, now=now)
     yield "poll, 500 known completions", lambda: queueing.queue_completions(newest, now=now)
 
 

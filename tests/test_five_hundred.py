@@ -12,7 +12,7 @@ from pytest_django.fixtures import Settings
 
 from badging.meanings import Outcome
 from badging.models import Issuance, IssuanceAttempt, NavigatrConnection
-from badging.polling.poll import poll_and_queue
+from badging.polling.site_poll import poll_and_queue
 from badging.sending import rounds
 from moodle_sync.models import MoodleSite
 from sandbox import Sandbox

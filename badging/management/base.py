@@ -23,7 +23,7 @@ from vault.keys import WrongKey
 
 from .. import privacy, sites
 from ..models import NavigatrConnection
-from ..polling import poll
+from ..polling import site_poll
 
 # The parts of argparse's messages that repeat what was typed, which may be a token.
 _REPEATED = re.compile(
@@ -198,7 +198,7 @@ def check_when_free(site: MoodleSite, *, same_moodle: bool) -> sites.SiteCheck:
 def poll_when_free(site: MoodleSite) -> PollResult:
     """Poll the site here, after waiting while a worker polls it."""
     until = time.monotonic() + LONGEST_WAIT
-    while (result := poll.poll_and_queue(site, now=timezone.now())).busy and time.monotonic() < until:
+    while (result := site_poll.poll_and_queue(site, now=timezone.now())).busy and time.monotonic() < until:
         if not MoodleSiteState.objects.filter(site=site, polling_until__gt=timezone.now()).exists():
             break
         time.sleep(0.2)

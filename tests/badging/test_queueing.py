@@ -10,7 +10,7 @@ from badging import queueing
 from badging.mapping import wanted_courses
 from badging.meanings import Outcome
 from badging.models import Issuance, IssuanceAttempt
-from badging.polling import poll
+from badging.polling import site_poll
 from moodle_sync.models import Completion, Learner, MoodleSite
 from moodle_sync.reading import Poll
 from moodle_sync.site_check import moodle_client_for
@@ -131,7 +131,7 @@ def test_moodle_is_asked_about_those_who_wait_for_it_the_longest_first() -> None
         make_issuance(mapping, make_completion(mapping.course, confirmed_at=NOW - timedelta(minutes=number)), **fields)
         for number, fields in enumerate(told)
     ]
-    waiting = poll.waiting_for_moodle(poll_of(site, NOW))
+    waiting = site_poll.waiting_for_moodle(poll_of(site, NOW))
     # The newest one was asked about within the poll interval.
     assert [row.pk for row in waiting] == [rows[number].completion_id for number in (3, 2, 1)]
 
@@ -142,7 +142,7 @@ def test_a_full_reading_is_followed_by_questions_about_those_it_did_not_show() -
     shown, missing = (make_completion(mapping.course, confirmed_at=at) for at in (NOW, NOW - timedelta(hours=2)))
     for completion in (shown, missing):
         make_issuance(mapping, completion, state="failed", reason="rejected")
-    assert poll.waiting_for_moodle(poll_of(site, NOW + timedelta(minutes=5))) == [missing]
+    assert site_poll.waiting_for_moodle(poll_of(site, NOW + timedelta(minutes=5))) == [missing]
 
 
 @pytest.mark.parametrize(("score", "again"), [(70, 1), (60, 0), (None, 1)])

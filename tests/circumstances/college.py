@@ -7,7 +7,7 @@ import time_machine
 from django.utils import timezone
 
 from badging.models import CourseBadgeMapping, Issuance, NavigatrConnection
-from badging.polling import poll
+from badging.polling import site_poll
 from badging.sending import rounds
 from moodle_sync.models import Completion, Course, Learner, MoodleSite
 from moodle_sync.polling import PollResult
@@ -58,7 +58,7 @@ class College:
         self.clock.shift(after)
         self.moodle.ledger.clear()
         site = MoodleSite.objects.select_related("state").get(pk=self.site.pk)
-        result = poll.poll_and_queue(site, now=timezone.now())
+        result = site_poll.poll_and_queue(site, now=timezone.now())
         self.site = MoodleSite.objects.select_related("state").get(pk=self.site.pk)
         return result
 

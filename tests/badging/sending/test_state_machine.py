@@ -33,7 +33,7 @@ from badging.models import (
     NavigatrConnection,
     recipient_key,
 )
-from badging.polling import poll
+from badging.polling import site_poll
 from badging.sending import rounds, sweeping
 from badging.status import status
 from badging.transitions import TABLE
@@ -225,7 +225,7 @@ class Story(RuleBasedStateMachine):
 
     @rule()
     def poll(self) -> None:
-        result = poll.poll_and_queue(self.site, now=timezone.now())
+        result = site_poll.poll_and_queue(self.site, now=timezone.now())
         assert (result.error, result.problems, result.busy) == ("", [], False)
 
     @rule(which=st.integers(0, 2))

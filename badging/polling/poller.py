@@ -21,8 +21,8 @@ from django.utils import timezone
 
 from moodle_sync.models import MoodleSite, MoodleSiteState
 
-from .poll import poll_and_queue
 from .shared_connections import SharedConnections
+from .site_poll import poll_and_queue
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from django.db import connections as databases
 from django.utils import timezone
 
 from badging.models import Issuance
-from badging.polling import rounds
-from badging.polling.rounds import Poller
+from badging.polling import poller as polling
+from badging.polling.poller import Poller
 from badging.polling.shared_connections import SharedConnections
 from moodle_sync.models import MoodleSite, MoodleSiteState
 from sandbox import Sandbox
@@ -38,7 +38,7 @@ def slow() -> Iterator[Sandbox]:
 def polled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the sites that were really polled, in the order in which their polls ended."""
     names: list[str] = []
-    really = rounds.poll_and_queue
+    really = polling.poll_and_queue
 
     def poll_and_queue(site: MoodleSite, **options: Any) -> Any:
         result = really(site, **options)
@@ -46,7 +46,7 @@ def polled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             names.append(site.name)
         return result
 
-    monkeypatch.setattr(rounds, "poll_and_queue", poll_and_queue)
+    monkeypatch.setattr(polling, "poll_and_queue", poll_and_queue)
     return names
 
 
@@ -117,7 +117,7 @@ def test_a_round_ends_when_nothing_is_due_before_the_next_tick(sandbox: Sandbox,
 def test_a_round_that_sleeps_looks_at_once_when_it_is_woken(
     sandbox: Sandbox, polled: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rounds, "LOOK_EVERY_SECONDS", 60)
+    monkeypatch.setattr(polling, "LOOK_EVERY_SECONDS", 60)
     [site] = make_sites(sandbox, 1, next_poll_at=timezone.now() + timedelta(seconds=4))
     ours = poller()
     looked = threading.Event()
@@ -147,15 +147,15 @@ def test_two_rounds_at_the_same_time_poll_no_site_twice(sandbox: Sandbox, polled
 
 def test_a_site_that_was_polled_meanwhile_is_left_alone(sandbox: Sandbox) -> None:
     [site] = make_sites(sandbox, 1, next_poll_at=timezone.now() + timedelta(minutes=1))
-    assert rounds.poll_and_queue(site, now=timezone.now(), if_due=True).busy
-    assert not rounds.poll_and_queue(site, now=timezone.now()).busy
+    assert polling.poll_and_queue(site, now=timezone.now(), if_due=True).busy
+    assert not polling.poll_and_queue(site, now=timezone.now()).busy
 
 
 @pytest.mark.parametrize("known", [True, False])
 def test_slow_sites_do_not_hold_up_quick_ones(
     sandbox: Sandbox, slow: Sandbox, polled: list[str], monkeypatch: pytest.MonkeyPatch, *, known: bool
 ) -> None:
-    monkeypatch.setattr(rounds, "PATIENCE", timedelta(seconds=0.2))
+    monkeypatch.setattr(polling, "PATIENCE", timedelta(seconds=0.2))
     before = timezone.now() - timedelta(minutes=1)
     make_sites(slow, 2, "Slow", failures=int(known), next_poll_at=before)
     make_sites(sandbox, 10, "Quick")
@@ -184,7 +184,7 @@ def test_slow_sites_begin_only_where_slow_ones_may(sandbox: Sandbox, slow: Sandb
 
 def test_more_slow_polls_than_may_wait_count_among_the_quick_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = poller(at_once=4, waiting=2)
-    ours._begun = {number: rounds.Begun(slow=False, since=monotonic() - 60) for number in range(5)}
+    ours._begun = {number: polling.Begun(slow=False, since=monotonic() - 60) for number in range(5)}
     assert ours._room() == (1, -3)
 
 
@@ -217,7 +217,7 @@ def test_the_senders_are_woken_at_once_and_then_once_for_all_that_was_queued(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # However slow this machine is.
-    monkeypatch.setattr(rounds, "TELL_EVERY_SECONDS", 3600)
+    monkeypatch.setattr(polling, "TELL_EVERY_SECONDS", 3600)
     told: list[int] = []
     for site in make_sites(sandbox, 3):
         moodle_id = sandbox.moodle.add_course(site.name, site.name)
@@ -234,7 +234,7 @@ def test_a_poll_that_fails_in_the_portal_itself_is_logged_and_rests(
     def fails(*_arguments: Any, **_options: Any) -> Any:
         raise RuntimeError
 
-    monkeypatch.setattr(rounds, "poll_and_queue", fails)
+    monkeypatch.setattr(polling, "poll_and_queue", fails)
     [site] = make_sites(sandbox, 1)
     ours = poller()
     run(ours)
