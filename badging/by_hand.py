@@ -12,7 +12,7 @@ from moodle_sync.models import Completion
 from . import audit, transitions
 from .meanings import Outcome
 from .models import AuditEntry, Issuance, IssuanceQuerySet, Unanswered
-from .queueing import requeue
+from .queueing import numbers_of, requeue
 
 State = Issuance.State
 Action = AuditEntry.Action
@@ -43,7 +43,7 @@ def send_again(rows: IssuanceQuerySet, *, actor: Any = None, now: datetime) -> i
     accepted by this, and Moodle need not confirm the completion before it is sent.
     """
     chosen = rows.filter(can_send_again())
-    numbers = _numbers(chosen)
+    numbers = numbers_of(chosen)
     _take_their_word(chosen)
     chosen.filter(reason=Outcome.IMPLAUSIBLE_DATE).update(date_accepted=True)
     Completion.objects.filter(pk__in=chosen.order_by().values("completion")).update(confirmed_at=now)
@@ -55,7 +55,7 @@ def send_again(rows: IssuanceQuerySet, *, actor: Any = None, now: datetime) -> i
 @transaction.atomic
 def cancel(rows: IssuanceQuerySet, *, actor: Any = None) -> int:
     """Cancel what waits or has failed, and cannot have been sent or looked up; returns how many."""
-    numbers = _numbers(rows)
+    numbers = numbers_of(rows.filter(can_cancel()))
     count = transitions.change(numbers, transitions.Event.CANCEL, where=can_cancel(), reason=Outcome.BY_HAND)
     _record(Action.CANCELLED, numbers, count, actor)
     return count
@@ -70,10 +70,6 @@ def _take_their_word(rows: IssuanceQuerySet) -> None:
     stuck = rows.filter(COULD_NOT_LOOK, ~Q(unanswered=Unanswered.NOTHING))
     unsent = [row.pk for row in stuck.select_related("learner", "course__mapping") if not row.is_as_sent]
     Issuance.objects.filter(COULD_NOT_LOOK, pk__in=unsent).update(unanswered=Unanswered.NOTHING)
-
-
-def _numbers(rows: IssuanceQuerySet) -> list[int]:
-    return list(rows.order_by("pk").values_list("pk", flat=True))
 
 
 def _record(action: AuditEntry.Action, numbers: list[int], count: int, actor: Any) -> None:

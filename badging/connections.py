@@ -128,6 +128,8 @@ def save_tested(
     if before is None or before.state == State.ACTIVE:
         return 0
     if before.state == State.REMOVED and not enable_mappings:
+        for mapping in connection.mappings.filter(active=True).select_related("course"):
+            audit.record(AuditEntry.Action.MAPPING_DISABLED, mapping.course, actor=actor)
         connection.mappings.update(active=False)
     return count_waiting(connection)
 

@@ -20,7 +20,7 @@ from .queueing import cancel_unmapped, requeue
 State = Issuance.State
 Action = AuditEntry.Action
 
-# What a badge that can be issued again mends: where it was seen not to be, and where nobody had looked meanwhile.
+# Failures to retry once the badge can be issued: after a noted problem, and without one.
 MENDED_BY_BADGE = [Outcome.UNPUBLISHED, Outcome.NOT_FOUND, Outcome.FORBIDDEN]
 MENDED_UNSEEN = [Outcome.UNPUBLISHED]
 
@@ -116,7 +116,6 @@ def save_mapping(
 def _requeue_for(mapping: CourseBadgeMapping, *, is_new: bool, score_changed: bool, now: datetime) -> int:
     """Queue what goes on under a mapping that was made or changed; returns how many."""
     rows = Issuance.objects.filter(course=mapping.course_id)
-    _wait_for_workers(rows)
     goes_on = Q(state__in=[State.QUEUED, State.FAILED])
     if is_new:
         # What was tried under a mapping that has been removed since goes on. What was only queued stays cancelled.
@@ -124,12 +123,23 @@ def _requeue_for(mapping: CourseBadgeMapping, *, is_new: bool, score_changed: bo
         goes_on |= Q(tried, state=State.CANCELLED, reason=Outcome.MAPPING_REMOVED)
     same_badge = Q(connection=mapping.connection, provider_id=mapping.provider_id, badge_id=mapping.badge_id)
     goes_on |= Q(state=State.NOT_MET) if score_changed else Q(~same_badge, state=State.NOT_MET)
-    return requeue(rows.filter(goes_on), now=now)
+    moved = requeue(rows.filter(goes_on), now=now)
+    _note_award(mapping, rows)
+    return moved
 
 
-def _wait_for_workers(rows: IssuanceQuerySet) -> None:
-    """Wait until answers that are just being written down are written; those that come later find the change made."""
-    list(rows.filter(state=State.SENDING).order_by("pk").select_for_update().values_list("pk", flat=True))
+def _note_award(mapping: CourseBadgeMapping, rows: IssuanceQuerySet) -> None:
+    """Let lists and filters find what was not sent under what it will be sent as. A claim asks the mapping itself."""
+    environment = mapping.connection.environment
+    others = rows.filter(environment=environment).order_by()
+    unsent = rows.unsent().exclude(~Q(environment=environment) & Q(learner__in=others.values("learner")))
+    noted = Issuance.objects.filter(transitions.NOTHING_OPEN, state__in=transitions.UNSENT)
+    numbers = list(unsent.order_by("pk").values_list("pk", flat=True))
+    for start in range(0, len(numbers), transitions.CHANGED_AT_ONCE):
+        noted.filter(pk__in=numbers[start : start + transitions.CHANGED_AT_ONCE]).update(
+            connection=mapping.connection, environment=environment, provider_id=mapping.provider_id,
+            badge_id=mapping.badge_id, badge_name=mapping.badge_name,
+        )  # fmt: skip
 
 
 def _locked_to_change(course: Course) -> CourseBadgeMapping | None:
@@ -172,7 +182,6 @@ def remove_mapping(mapping: CourseBadgeMapping, *, actor: Any = None) -> int:
     """
     mapping = CourseBadgeMapping.objects.select_for_update().get(pk=mapping.pk)
     rows = Issuance.objects.filter(course=mapping.course_id)
-    _wait_for_workers(rows)
     course, connection, badge = mapping.course, mapping.connection, mapping.badge_id
     mapping.delete()
     cancelled = cancel_unmapped(rows)
@@ -192,11 +201,11 @@ def disable_mapping(mapping: CourseBadgeMapping, *, actor: Any = None) -> int:
 
 @transaction.atomic
 def enable_mapping(mapping: CourseBadgeMapping, *, actor: Any = None, now: datetime) -> int:
-    """Let what waited under the mapping go on; returns how many wait."""
+    """Let what waited under the mapping go on; returns how many do, none where its connection is off."""
     mapping.active, mapping.resumed_at = True, now
     mapping.save(update_fields=["active", "resumed_at"])
     audit.record(Action.MAPPING_ENABLED, mapping.course, actor=actor)
-    return _waiting(mapping)
+    return _waiting(mapping) if mapping.hold_reason is None else 0
 
 
 def _waiting(mapping: CourseBadgeMapping) -> int:

@@ -235,7 +235,7 @@ class IssuanceQuerySet(models.QuerySet["Issuance"]):
         return self.filter(_switched_off(), state=Issuance.State.QUEUED)
 
     def switched_on(self) -> "IssuanceQuerySet":
-        """The others."""
+        """All that are not switched off."""
         return self.exclude(_switched_off(), state=Issuance.State.QUEUED)
 
     def standing_as(self, state: "Issuance.State") -> "IssuanceQuerySet":
@@ -276,7 +276,7 @@ class IssuanceQuerySet(models.QuerySet["Issuance"]):
 
 
 def _switched_off() -> Q:
-    """Which queued issuances are held by their mapping or connection. Each query is a list that is soon read."""
+    """Which queued issuances are held by their mapping or connection. Each subquery is a small table."""
     off = NavigatrConnection.objects.exclude(state=NavigatrConnection.State.ACTIVE).order_by().values("pk")
     disabled = CourseBadgeMapping.objects.filter(active=False).order_by().values("course")
     under_off = CourseBadgeMapping.objects.filter(connection__in=off).order_by().values("course")
@@ -407,9 +407,14 @@ class Issuance(models.Model):
 
     @property
     def award(self) -> CourseBadgeMapping | None:
-        """The mapping whose badge it will be sent as, or None where its own columns tell what it was sent as."""
+        """The mapping whose badge it will be sent as, or None where its own columns tell as what it was sent."""
         ended = self.state in (self.State.SENDING, self.State.ISSUED, self.State.CANCELLED)
         return None if ended or self.is_unknown else self.mapping
+
+    @property
+    def sent_as(self) -> "CourseBadgeMapping | Issuance":
+        """What tells with which connection and as which badge it was sent, or will be: the mapping, or the row."""
+        return self.award or self
 
     def take_award(self, mapping: CourseBadgeMapping) -> None:
         """Note in memory what the mapping awards: it is sent as that."""
@@ -439,7 +444,7 @@ class Issuance(models.Model):
         return self.state == self.State.QUEUED and bool(self.course.site.state.doubt)
 
     @property
-    def switch(self) -> Outcome | None:
+    def switched_off_by(self) -> Outcome | None:
         """Why a queued one is held: its mapping is disabled, or its connection paused or removed. Else None."""
         if self.state != self.State.QUEUED:
             return None
@@ -451,12 +456,12 @@ class Issuance(models.Model):
     @property
     def standing(self) -> "Issuance.State":
         """The state as people know it: queued ones under a mapping or connection that is off are held."""
-        return self.State.HELD if self.switch else self.State(self.state)
+        return self.State.HELD if self.switched_off_by else self.State(self.state)
 
     @property
     def standing_reason(self) -> str:
         """Why it has this standing."""
-        return self.switch or self.reason
+        return self.switched_off_by or self.reason
 
     @property
     def meaning(self) -> Meaning | None:

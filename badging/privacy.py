@@ -1,7 +1,8 @@
 """Everything held about a person: shown to them, and erased for good.
 
-`PERSONAL_RELATIONS` is the one list of where a learner is pointed to; export and erasure both walk it, and a test fails
-when a model gains a relation to Learner that is not in it.
+`PERSONAL_RELATIONS` lists the tables that point to a learner. The export walks it, and a test fails when a model gains
+a relation to Learner that is not in it. Erasure blanks the learner, and in issuances the digest of the address; the
+other rows name nobody.
 """
 
 from collections.abc import Callable, Iterable
@@ -59,7 +60,7 @@ def erase_learner(learner: Learner, *, actor: Any = None, now: datetime) -> int:
     learner.save(update_fields=["firstname", "lastname", "email", "email_key", "erased_at"])
     own = Issuance.objects.filter(learner=learner)
     # Locked, so that none of them comes back from a worker between the changes made here.
-    list(own.select_for_update().values_list("pk", flat=True))
+    list(own.order_by("pk").select_for_update().values_list("pk", flat=True))
     cancelled = end_erased(own)
     audit.record(
         AuditEntry.Action.LEARNER_ERASED, f"learner {learner.pk}", actor=actor, moodle_id=learner.moodle_id,

@@ -1,12 +1,12 @@
-"""From a completion to a queued issuance, and what news from Moodle do to those that wait."""
+"""From a completion to a queued issuance, and what changes in Moodle do to those that wait."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from django.db.models import Exists, F, OuterRef
 
-from moodle_sync.models import Completion, Course, Learner
+from moodle_sync.models import Completion, Course, Learner, MoodleSite
 from moodle_sync.reading import Stored
 
 from . import transitions
@@ -38,7 +38,7 @@ def queue_stored(stored: Stored, *, now: datetime) -> int:
 
 
 def move_dates(completed_again: Sequence[int]) -> None:
-    """Date those of these completions anew whose date no badge says, or may say, yet."""
+    """Give those of these completions their new date whose badges have not been sent."""
     if not completed_again:
         return
     dated = Issuance.objects.perhaps_sent().filter(completion__in=completed_again)
@@ -89,11 +89,11 @@ def _row_for(mapping: CourseBadgeMapping, rows: Sequence[Issuance]) -> Issuance 
 def _goes_on(row: Issuance, completion: Completion) -> bool:
     """Whether this news of the completion takes the issuance back into the queue."""
     if row.state == State.NOT_MET:
-        return row.score_tried != completion.score or _is_told_wrongly(row, completion)
+        return row.score_tried != completion.score or _has_another_reason(row, completion)
     return row.state == State.CANCELLED and row.reason == Outcome.MAPPING_REMOVED
 
 
-def _is_told_wrongly(row: Issuance, completion: Completion) -> bool:
+def _has_another_reason(row: Issuance, completion: Completion) -> bool:
     """Whether a missing score has another reason now: the course total was hidden, or shown, since."""
     return row.reason in WITHOUT_SCORE and (row.reason == Outcome.SCORE_HIDDEN) != completion.score_hidden
 
@@ -161,18 +161,35 @@ def requeue(rows: IssuanceQuerySet, *, now: datetime) -> int:
     What may have been sent is looked up first. Rows of a course without a mapping, or of an erased learner, are left
     alone.
     """
-    return transitions.requeue(_numbers(rows.filter(learner__erased_at=None, course__mapping__isnull=False)), now=now)
+    return transitions.requeue(numbers_of(rows.filter(learner__erased_at=None, course__mapping__isnull=False)), now=now)
+
+
+def lock_mappings(courses: Collection[int]) -> dict[int, CourseBadgeMapping]:
+    """The mappings of these courses, by course, locked until the end of the transaction.
+
+    Whoever writes an issuance that may go on under its mapping locks the mapping first and the issuance second, as
+    those do who change or remove a mapping. Then none of them misses the other's change.
+    """
+    mappings = CourseBadgeMapping.objects.filter(course__in=courses).order_by("pk")
+    return {mapping.course_id: mapping for mapping in mappings.select_for_update(no_key=True, of=["self"])}
+
+
+def requeue_suspended(site: MoodleSite, *, now: datetime) -> int:
+    """Queue what was held for suspended accounts of a site that issues to them now; returns how many."""
+    held = Issuance.objects.filter(learner__site=site, state=State.HELD, reason=Outcome.LEARNER_SUSPENDED)
+    return requeue(held, now=now)
 
 
 def cancel_unmapped(rows: IssuanceQuerySet) -> int:
     """Cancel those of these that have not been sent and whose course awards no badge any more; returns how many."""
-    unmapped = _numbers(rows.unsent().filter(course__mapping=None))
+    unmapped = numbers_of(rows.unsent().filter(course__mapping=None))
     return transitions.change(
         unmapped, transitions.Event.CANCEL, where=transitions.NOTHING_OPEN, reason=Outcome.MAPPING_REMOVED
     )
 
 
-def _numbers(rows: IssuanceQuerySet) -> list[int]:
+def numbers_of(rows: IssuanceQuerySet) -> list[int]:
+    """The primary keys, in their order."""
     return list(rows.order_by("pk").values_list("pk", flat=True))
 
 

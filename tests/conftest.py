@@ -49,9 +49,7 @@ _ONE_DATABASE = (
     "tests/e2e/",
     "tests/launcher/",
     "tests/badging/pages/",
-    "tests/badging/test_access.py",
     "tests/badging/test_trial.py",
-    "tests/badging/test_wizard.py",
     "tests/moodle_sync/test_inspection.py",
     "tests/moodle_sync/test_site_check.py",
 )

@@ -86,7 +86,7 @@ def rows_table(model: type[Model], headers: Sequence[Text], rows: Iterable[Seque
 
 def badge_of(row: Issuance) -> str:
     """The badge's name as last seen, or its id."""
-    badge = row.award or row
+    badge = row.sent_as
     return badge.badge_name or str(badge.badge_id)
 
 

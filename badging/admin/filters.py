@@ -15,6 +15,8 @@ from .search import is_key
 MOST_COURSES = 50
 # The reasons of issued badges. The list of attempts filters by them.
 ISSUED = (Outcome.ISSUED, Outcome.PERHAPS_TWICE, Outcome.FOUND)
+# Facts of a connection or mapping, which no issuance keeps. The state "held" finds what they hold.
+SWITCHED_OFF = (Outcome.CONNECTION_PAUSED, Outcome.CONNECTION_REMOVED, Outcome.MAPPING_DISABLED)
 
 
 class StandingFilter(admin.SimpleListFilter):
@@ -104,8 +106,8 @@ class ReasonFilter(admin.SimpleListFilter):
     parameter_name = "reason"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        """All reasons but those of issued badges."""
-        return [choice for choice in Outcome.choices if choice[0] not in ISSUED]
+        """All reasons that a row keeps, but those of issued badges."""
+        return [choice for choice in Outcome.choices if choice[0] not in (*ISSUED, *SWITCHED_OFF)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """The rows with this reason."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from moodle_sync.models import Course, Feed, MoodleSite
 
 from ..meanings import MEANINGS, NOTHING, Outcome
-from ..models import CourseBadgeMapping, Issuance, NavigatrConnection
+from ..models import CourseBadgeMapping, Issuance, NavigatrConnection, Unanswered
 from ..status import OVERDUE, OVERDUE_AFTER, connection_reason, is_overdue, slow_feed
 from ..successors import Successor, deletion_advice, likely_successors
 from .display import list_url
@@ -36,7 +36,7 @@ class Problem:
 
 
 def what_needs_a_person(user: Any) -> list[Problem] | None:
-    """The present problems, those that concern most people first; None for who may not see them. Eight queries."""
+    """The present problems, those that concern most people first; None for who may not see them. Nine queries."""
     if not user.has_perms(["badging.view_issuance", "badging.view_navigatrconnection", "moodle_sync.view_moodlesite"]):
         return None
     now = timezone.now()
@@ -46,6 +46,7 @@ def what_needs_a_person(user: Any) -> list[Problem] | None:
         *_sites(now),
         *_gone_courses(),
         *_badges(),
+        *_disabled(),
         *_issuances(Issuance.State.FAILED, Issuance.State.HELD),
     ]
 
@@ -104,6 +105,22 @@ def _gone_courses() -> list[Problem]:
         advice = deletion_advice(successor)
         problems.append(Problem(what, advice.todo, url, advice.link, advice.url))
     return problems
+
+
+def _disabled() -> list[Problem]:
+    """Disabled mappings under which badges wait: nobody may remember that they are disabled."""
+    waits = Issuance.objects.filter(
+        course=OuterRef("course"), state=Issuance.State.QUEUED, unanswered=Unanswered.NOTHING
+    )
+    mappings = CourseBadgeMapping.objects.filter(Exists(waits), active=False).select_related("course__site")
+    return [
+        Problem(
+            _("Badges wait under the disabled mapping of %(course)s") % {"course": mapping.course.full_label},
+            str(MEANINGS[Outcome.MAPPING_DISABLED].todo),
+            reverse("admin:badging_coursebadgemapping_change", args=[mapping.pk]),
+        )
+        for mapping in mappings[:MOST_LISTED]
+    ]
 
 
 def _badges() -> list[Problem]:

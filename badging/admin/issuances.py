@@ -47,7 +47,7 @@ class IssuanceAdmin(ReadOnlyAdmin):
             {
                 "fields": (
                     "learner_link", "doubles", "course_link", "completed", "completed_again", "completion",
-                    "badge_name", "badge_id", "provider_id", "connection", "environment", "mapping_link",
+                    "badge", "badge_number", "provider_number", "connection_link", "environment_shown", "mapping_link",
                 ),
             },
         ),
@@ -64,6 +64,7 @@ class IssuanceAdmin(ReadOnlyAdmin):
     readonly_fields = (
         "state_shown", "why", "what", "todo", "next_try", "assertion", "attempts", "answer_unknown", "past_completion",
         "learner_link", "doubles", "course_link", "completed", "completed_again", "mapping_link",
+        "badge", "badge_number", "provider_number", "connection_link", "environment_shown",
     )  # fmt: skip
 
     def get_search_results(
@@ -83,7 +84,22 @@ class IssuanceAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("environment"))
     def environment_shown(self, obj: Issuance) -> str:
         """The environment that it was sent to, or will be."""
-        return (obj.award.connection if obj.award else obj).get_environment_display()
+        return obj.sent_as.connection.get_environment_display()
+
+    @admin.display(description=gettext_lazy("badge id"))
+    def badge_number(self, obj: Issuance) -> int:
+        """The badge's id in Navigatr."""
+        return obj.sent_as.badge_id
+
+    @admin.display(description=gettext_lazy("provider id"))
+    def provider_number(self, obj: Issuance) -> int:
+        """The provider's id in Navigatr."""
+        return obj.sent_as.provider_id
+
+    @admin.display(description=gettext_lazy("connection"))
+    def connection_link(self, obj: Issuance) -> str:
+        """The connection, with a link."""
+        return link(obj.sent_as.connection)
 
     @admin.display(description=gettext_lazy("mapping"))
     def mapping_link(self, obj: Issuance) -> str:

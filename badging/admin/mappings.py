@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy
 
 from .. import mapping
 from ..models import CourseBadgeMapping, Issuance
+from ..transitions import NOTHING_OPEN
 from .base import ReadOnlyAdmin
 from .display import counted, list_link
 
@@ -112,7 +113,7 @@ class MappingAdmin(ReadOnlyAdmin):
         rows = self.chosen(request, queryset.select_related("course__site", "connection"))
         if rows is None:
             return None
-        queued = Issuance.objects.filter(course__mapping__in=rows, state=Issuance.State.QUEUED)
+        queued = Issuance.objects.filter(NOTHING_OPEN, course__mapping__in=rows, state=Issuance.State.QUEUED)
         effects = [
             _("%(count)s queued badge(s) are held until the mapping is enabled again.") % {"count": counted(queued)},
             _("Completions are still read, and their badges are held too."),

@@ -19,8 +19,7 @@ from moodle_sync.site_check import feed_reason, finding_text
 from vault.keys import WrongKey
 
 from .. import audit, queueing, sites, tasks
-from ..meanings import Outcome
-from ..models import AuditEntry, Issuance
+from ..models import AuditEntry
 from ..status import slow_feed
 from .display import list_link, moment, seconds
 from .tokens import TokenAdmin, require_token_of_new, token_field
@@ -245,12 +244,9 @@ class SiteAdmin(TokenAdmin):
             # The next poll was set by the old interval, which may be a day.
             MoodleSiteState.objects.filter(site=obj).update(next_poll_at=None, pace=None)
         audit.record(AuditEntry.Action.SITE_SAVED, obj, actor=request.user, feed=obj.state.feed)
-        if "send_suspended" in changed and obj.send_suspended:
-            held = Issuance.objects.filter(
-                learner__site=obj, state=Issuance.State.HELD, reason=Outcome.LEARNER_SUSPENDED
-            )
-            if queueing.requeue(held, now=timezone.now()):
-                self.nudge(request)
+        let_suspended_go = "send_suspended" in changed and obj.send_suspended
+        if let_suspended_go and queueing.requeue_suspended(obj, now=timezone.now()):
+            self.nudge(request)
 
     def has_delete_permission(self, request: HttpRequest, obj: MoodleSite | None = None) -> bool:
         """Only a single site that nothing was read from."""

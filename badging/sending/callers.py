@@ -67,8 +67,9 @@ class Callers:
 
     def __init__(self, connection: NavigatrConnection, may_begin: Callable[[datetime], bool]) -> None:
         self._connection, self._may_begin = connection, may_begin
-        # Calls whose time has not come; calls for the threads, None to end one; and what came back.
+        # Calls delayed by the connection's limit.
         self._scheduled: deque[Call] = deque()
+        # The threads' work; None ends one of them.
         self._calls: SimpleQueue[Call | None] = SimpleQueue()
         self._results: SimpleQueue[Result] = SimpleQueue()
         self._pool = ThreadPoolExecutor(settings.SEND_THREADS, thread_name_prefix="send")

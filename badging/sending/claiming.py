@@ -105,7 +105,7 @@ def claim(connection: NavigatrConnection, claim_id: uuid.UUID, *, limit: int, no
         except IntegrityError:
             # Another worker took the same badge for the same address in this very moment: look again.
             continue
-    log.warning("%s: others took the same issuance each time; it steps aside for the next one", connection.name)
+    log.warning("%s: others took the same badges each time; the first issuance steps aside", connection.name)
     with transaction.atomic():
         for row in _due(connection, 1, now):
             Issuance.objects.filter(pk=row.pk).update(next_attempt_at=now + STEP_ASIDE)
@@ -129,8 +129,8 @@ def _claim(connection: NavigatrConnection, claim_id: uuid.UUID, limit: int, now:
     to_look_up = [row for row in rows if row.is_looked_up_first and row.learner.erased_at is None]
     chosen = {row.pk for row in to_look_up}
     candidates = [row for row in rows if row.pk not in chosen and _takes_award(row, connection)]
-    decisions = {row.pk: change for row in candidates if (change := decide(row))}
-    decisions |= _elsewhere([row for row in candidates if row.pk not in decisions], as_read)
+    elsewhere = _goes_on_elsewhere(candidates, as_read)
+    decisions = {row.pk: change for row in candidates if (change := decide(row, elsewhere=row.pk in elsewhere))}
     undecided = [row for row in candidates if row.pk not in decisions]
     for row in undecided:
         if not row.is_unknown:
@@ -157,15 +157,23 @@ def _take(rows: Sequence[Issuance], claim_id: uuid.UUID, leased_until: datetime,
 
 
 def _due(connection: NavigatrConnection, limit: int, now: datetime) -> list[Issuance]:
-    """What may be taken now, first what may have been sent, locked for this transaction, without what others hold."""
-    unknown = list(_unknown(connection, now)[:limit])
-    for row in unknown:
+    """What may be taken now, in turn, locked for this transaction, without what others hold.
+
+    Sent and unsent ones take turns together: a probe that only looks up says nothing about issuing.
+    """
+    unknown = _read(_lock(Issuance.objects.unknown_for(connection), now)[:limit], connection)
+    unsent = list(_lock(Issuance.objects.unsent_for(connection), now)[:limit])
+    if not unknown:
+        return unsent
+    return sorted(unknown + unsent, key=lambda row: (row.past, row.next_attempt_at))[:limit]
+
+
+def _read(unknown: IssuanceQuerySet, connection: NavigatrConnection) -> list[Issuance]:
+    """Read rows of this connection, so that the threads that look them up need no database."""
+    rows = list(unknown)
+    for row in rows:
         row.connection = connection
-    return unknown + list(_lock(Issuance.objects.unsent_for(connection), now)[: limit - len(unknown)])
-
-
-def _unknown(connection: NavigatrConnection, now: datetime) -> IssuanceQuerySet:
-    return _lock(Issuance.objects.unknown_for(connection), now)
+    return rows
 
 
 def _lock(rows: IssuanceQuerySet, now: datetime) -> IssuanceQuerySet:
@@ -185,8 +193,9 @@ def _same_look_up(connection: NavigatrConnection, rows: Sequence[Issuance], now:
     badges = {row.badge_id for row in rows if row.is_looked_up_first}
     if not badges:
         return []
-    others = _unknown(connection, now).filter(LOOKED_UP_FIRST, badge_id__in=badges, learner__erased_at=None)
-    return list(others.exclude(pk__in=[row.pk for row in rows])[: settings.SEND_BATCH])
+    unknown = _lock(Issuance.objects.unknown_for(connection), now)
+    others = unknown.filter(LOOKED_UP_FIRST, badge_id__in=badges, learner__erased_at=None)
+    return _read(others.exclude(pk__in=[row.pk for row in rows])[: settings.SEND_BATCH], connection)
 
 
 def _takes_award(row: Issuance, connection: NavigatrConnection) -> bool:
@@ -209,10 +218,15 @@ def lease_of(connection: NavigatrConnection) -> timedelta:
     return settings.LEASE + timedelta(seconds=connection.timeout) + CONNECTING
 
 
-def decide(row: Issuance) -> Change | None:
-    """What can be said of a due issuance without asking Navigatr; None: send it. Changes nothing."""
+def decide(row: Issuance, *, elsewhere: bool = False) -> Change | None:
+    """What can be said of a due issuance without asking Navigatr; None: send it. Changes nothing.
+
+    `elsewhere`: see `_goes_on_elsewhere`.
+    """
     if row.learner.erased_at is not None:
         return Change(Event.ERASE, Outcome.ERASED)
+    if elsewhere:
+        return Change(Event.CANCEL, Outcome.MAPPING_REMOVED)
     if row.is_unknown and not row.is_as_sent:
         # Its look-up was refused, and it is not what may have been sent that would be sent now: a person must look.
         return Change(Event.FAIL, Outcome.LOOKUP_REFUSED)
@@ -242,21 +256,21 @@ def _decide_by_score(row: Issuance) -> Change | None:
     return Change(Event.NOT_MET, reason, {"score_tried": score})
 
 
-def _elsewhere(rows: Sequence[Issuance], as_read: dict[int, SentAs]) -> dict[int, Change]:
-    """Those whose learner has another issuance for the course, in the environment that they would be sent in now.
+def _goes_on_elsewhere(rows: Sequence[Issuance], as_read: dict[int, SentAs]) -> set[int]:
+    """The numbers of those whose learner has another issuance for the course in the environment of its mapping.
 
-    They stay in the environment that they had: there is one issuance for each.
+    There is one issuance for each environment, so these stay in the one that they had.
     """
     moved = [row for row in rows if row.environment != as_read[row.pk].environment]
     if not moved:
-        return {}
+        return set()
     learners = {row.learner_id for row in moved}
     others = Issuance.objects.filter(course__in={row.course_id for row in moved}, learner__in=learners)
     known = set(others.values_list("course_id", "learner_id", "environment"))
     elsewhere = [row for row in moved if (row.course_id, row.learner_id, row.environment) in known]
     for row in elsewhere:
         as_read[row.pk].put_back(row)
-    return {row.pk: Change(Event.CANCEL, Outcome.MAPPING_REMOVED) for row in elsewhere}
+    return {row.pk for row in elsewhere}
 
 
 def _has_it_already(connection: NavigatrConnection, rows: Sequence[Issuance], now: datetime) -> dict[int, Change]:

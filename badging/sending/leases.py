@@ -10,7 +10,8 @@ from django.utils import timezone
 
 from .. import transitions
 from ..models import Issuance, NavigatrConnection
-from ..queueing import cancel_unmapped
+from ..privacy import end_erased
+from ..queueing import cancel_unmapped, lock_mappings
 from ..transitions import NOTHING_OPEN, Event
 from .claiming import lease_of
 
@@ -46,9 +47,11 @@ class Leases:
     @transaction.atomic
     def hand_back(self, pks: Sequence[int]) -> None:
         """Let others take these, which were never begun; those that others have taken already stay theirs."""
-        mine = Issuance.objects.filter(pk__in=pks, claim=self.claim_id, state=State.SENDING)
-        own = list(mine.order_by("pk").select_for_update().values_list("pk", flat=True))
+        mine = Issuance.objects.filter(pk__in=pks, claim=self.claim_id, state=State.SENDING).order_by("pk")
+        lock_mappings(set(mine.values_list("course_id", flat=True)))
+        own = list(mine.select_for_update().values_list("pk", flat=True))
         # What was never begun has not begun its week of tries.
         Issuance.objects.filter(NOTHING_OPEN, pk__in=own, failures=0).update(first_attempt_at=None)
         transitions.change(own, Event.HAND_BACK)
         cancel_unmapped(Issuance.objects.filter(pk__in=own))
+        end_erased(Issuance.objects.filter(pk__in=own))

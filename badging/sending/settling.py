@@ -25,11 +25,12 @@ from ..mapping import web_address
 from ..meanings import Outcome
 from ..models import CourseBadgeMapping, Issuance, IssuanceAttempt, Unanswered
 from ..privacy import end_erased
-from ..queueing import cancel_unmapped
+from ..queueing import cancel_unmapped, lock_mappings
 from ..scrubbing import storable
 from ..transitions import Change, Event
 from .backoff import given_up, next_attempt_at
 from .calls import LookedUp, Sent, log_fault
+from .claiming import SentAs
 from .lookup import LookUpAnswer
 
 log = logging.getLogger(__name__)
@@ -162,7 +163,7 @@ def _later(
 
 
 def _trying_since(row: Issuance) -> datetime:
-    """Since when it has been tried. It has the whole time again once it is queued anew, or its hold is over."""
+    """When RETRY_GIVE_UP starts: at the first attempt, the last queueing, or the end of the last hold."""
     mapping = row.mapping
     moments = [row.first_attempt_at, row.connection.resumed_at, mapping and mapping.resumed_at]
     return max(row.queued_at, *(moment for moment in moments if moment))
@@ -177,33 +178,36 @@ def write_settled(settled: Sequence[Settled], claim_id: uuid.UUID, now: datetime
     rows = [one.row for one in settled]
     pks = [row.pk for row in rows]
     with transaction.atomic():
-        # In one order, as whoever changes a mapping waits for these rows as well (mapping.py).
+        mappings = lock_mappings({row.course_id for row in rows if _may_go_on(row)})
         own = Issuance.objects.filter(pk__in=pks, claim=claim_id).order_by("pk").select_for_update()
         ours = set(own.values_list("pk", flat=True))
         transitions.write_rows([row for row in rows if row.pk in ours], SETTLED)
         for row in rows:
             if row.pk not in ours and row.state == State.ISSUED:
-                written = {name: getattr(row, name) for name in SETTLED if name not in ("state", "reason")}
+                columns = [name for name in (*SETTLED, *SentAs._fields) if name not in ("state", "reason")]
+                written = {name: getattr(row, name) for name in columns}
                 transitions.change([row.pk], Event.ISSUE_LATE, reason=Outcome(row.reason), **written)
         for one in settled:
             # A try before this one may have been rolled back after it got its number.
             one.attempt.pk = None
         IssuanceAttempt.objects.bulk_create([one.attempt for one in settled])
-        _follow_mappings([row for row in rows if row.pk in ours], now)
+        _follow_mappings([row for row in rows if row.pk in ours and _may_go_on(row)], mappings, now)
         # Who was erased while a badge was on its way does not come back with the answer.
         end_erased(Issuance.objects.filter(pk__in=pks))
 
 
-def _follow_mappings(rows: Sequence[Issuance], now: datetime) -> None:
-    """Cancel what was not sent and has no mapping any more; queue what was refused as a badge awarded no more."""
-    unsent = [row for row in rows if row.state in transitions.UNSENT and not row.is_unknown]
-    if not unsent:
+def _may_go_on(row: Issuance) -> bool:
+    """Whether it was not sent, so that its course's mapping says what becomes of it."""
+    return row.state in transitions.UNSENT and not row.is_unknown
+
+
+def _follow_mappings(rows: Sequence[Issuance], mappings: dict[int, CourseBadgeMapping], now: datetime) -> None:
+    """Cancel what has no mapping any more, and queue what was refused as a badge that is not awarded any more."""
+    if not rows:
         return
-    cancel_unmapped(Issuance.objects.filter(pk__in=[row.pk for row in unsent]))
-    mappings = CourseBadgeMapping.objects.filter(course__in={row.course_id for row in unsent}).order_by()
-    current = {mapping.course_id: mapping for mapping in mappings}
-    refused = [row for row in unsent if row.state in (State.FAILED, State.NOT_MET) and row.course_id in current]
-    transitions.requeue([row.pk for row in refused if not current[row.course_id].awards(row)], now=now)
+    cancel_unmapped(Issuance.objects.filter(pk__in=[row.pk for row in rows]))
+    refused = [row for row in rows if row.state in (State.FAILED, State.NOT_MET) and row.course_id in mappings]
+    transitions.requeue([row.pk for row in refused if not mappings[row.course_id].awards(row)], now=now)
 
 
 def write_down(settled: Sequence[Settled], claim_id: uuid.UUID, now: datetime) -> list[Settled]:

@@ -340,3 +340,16 @@ def test_a_badge_seen_for_a_mapping_that_was_changed_meanwhile_changes_nothing(s
 )
 def test_only_web_addresses_are_kept(url: str, kept: str) -> None:
     assert mappings.web_address(url) == kept
+
+
+def test_enabling_under_a_paused_connection_lets_nothing_go_on() -> None:
+    row = make_issuance(make_mapping(connection=make_connection(state="paused"), active=False))
+    assert mappings.enable_mapping(mapping_of(row), now=LATER) == 0
+
+
+def test_cancelling_names_only_what_it_cancelled() -> None:
+    mapping = make_mapping()
+    waiting = make_issuance(mapping)
+    make_issuance(mapping, state="issued", assertion_id="1")
+    assert by_hand.cancel(Issuance.objects.all()) == 1
+    assert AuditEntry.objects.get().details["issuances"] == [waiting.pk]

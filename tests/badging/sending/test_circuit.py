@@ -143,3 +143,18 @@ def test_calls_that_time_out_at_the_end_of_a_turn_count_as_failures_too(sandbox:
     connection = NavigatrConnection.objects.get()
     assert connection.failures == 3
     assert not circuit.may_send(connection, timezone.now())
+
+
+def test_look_ups_that_work_do_not_let_an_outage_of_issuing_use_up_tries(sandbox: Sandbox, settings: Any) -> None:
+    settings.CIRCUIT_THRESHOLD = 5
+    mapping = map_course(sandbox)
+    for _number in range(60):
+        owe(mapping)
+        owe(mapping, unanswered="unknown", next_attempt_at=timezone.now())
+    NavigatrConnection.objects.update(failures=settings.CIRCUIT_THRESHOLD)
+    sandbox.faults.on("500_before", call="issue")
+    for _probe in range(6):
+        rounds.send_due(NavigatrConnection.objects.get())
+        NavigatrConnection.objects.update(not_before=None)
+    # One call for each probe.
+    assert len(sandbox.navigatr.puts) == 6

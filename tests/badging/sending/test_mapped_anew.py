@@ -1,13 +1,15 @@
 """A course that is mapped anew while something is on its way."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
 
 from badging import mapping
 from badging.meanings import Outcome
-from badging.models import Issuance
+from badging.models import CourseBadgeMapping, Issuance
+from moodle_sync.models import Learner
 from navigatr_client import Provider
 from sandbox import Sandbox
 from tests.builders import (
@@ -103,3 +105,35 @@ def test_who_has_an_issuance_in_the_other_environment_goes_on_with_that_one(sand
     send(other)
     assert (other.state, other.reason, other.environment) == (State.CANCELLED, Outcome.MAPPING_REMOVED, "production")
     assert len(sandbox.navigatr.puts) == 1
+
+
+@pytest.mark.parametrize(("fields", "person"), [({"min_score": 90}, {}), ({}, {"lastname": ""})])
+def test_what_is_decided_without_a_call_stays_in_its_environment_beside_another(
+    sandbox: Sandbox, fields: dict[str, Any], person: dict[str, Any]
+) -> None:
+    issued = owe(map_course(sandbox))
+    send(issued)
+    other = make_issuance(mapping_of(issued), issued.completion, environment="production")
+    Learner.objects.filter(pk=other.learner_id).update(**person)
+    CourseBadgeMapping.objects.update(**fields)
+    send(other)
+    assert (other.state, other.reason, other.environment) == (State.CANCELLED, Outcome.MAPPING_REMOVED, "production")
+
+
+@pytest.mark.parametrize("fault", ["429", "401", "403"])
+def test_an_answer_that_comes_while_its_mapping_is_removed_leaves_nothing_waiting(sandbox: Sandbox, fault: str) -> None:
+    row = owe(map_course(sandbox))
+    worker = take(row)
+    sandbox.faults.on(fault, count=1)
+    worker.ask()
+    mapping.remove_mapping(mapping_of(row))
+    worker.write()
+    row.refresh_from_db()
+    assert (row.state, row.reason) == (State.CANCELLED, Outcome.MAPPING_REMOVED)
+
+
+def test_lists_find_what_waits_under_what_it_will_be_sent_as(sandbox: Sandbox) -> None:
+    row = owe(map_course(sandbox))
+    current = map_anew(row, OTHER_BADGE)
+    row.refresh_from_db()
+    assert (row.badge_id, row.badge_name, row.award) == (OTHER_BADGE, current.badge_name, current)

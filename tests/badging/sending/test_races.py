@@ -11,13 +11,14 @@ from django.db import transaction
 from django.utils import timezone
 
 from badging import by_hand, connections
+from badging import mapping as mappings
 from badging.meanings import Outcome
 from badging.models import AuditEntry, Issuance, NavigatrConnection
 from badging.queueing import requeue
 from badging.sending import circuit, rounds
 from moodle_sync import polling
 from sandbox import Sandbox
-from tests.builders import connect, make_course, make_site, map_course, owe
+from tests.builders import connect, make_course, make_site, map_course, mapping_of, owe
 from tests.services import wait_until
 from tests.worker import send, take
 from vault.fields import Sealed
@@ -174,3 +175,15 @@ def test_a_refusal_told_late_does_not_pause_what_has_passed_a_test_since(sandbox
     connections.pause(connection, asked_at=timezone.now())
     connection.refresh_from_db()
     assert connection.state == NavigatrConnection.State.PAUSED
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("fault", ["429", "403"])
+def test_an_answer_waits_for_the_removal_of_its_mapping_and_finds_it_removed(sandbox: Sandbox, fault: str) -> None:
+    row = owe(map_course(sandbox))
+    worker = take(row)
+    sandbox.faults.on(fault, count=1)
+    worker.ask()
+    while_another_transaction(lambda: mappings.remove_mapping(mapping_of(row)), worker.write)
+    row.refresh_from_db()
+    assert (row.state, row.reason) == (State.CANCELLED, Outcome.MAPPING_REMOVED)
