@@ -15,6 +15,8 @@ exclude_patterns = ["_build"]
 myst_heading_anchors = 3
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["docs.css"]
 html_title = f"{project} {release}"
 html_favicon = "../badging/pages/static/badging/mark.svg"
 html_show_sphinx = False
