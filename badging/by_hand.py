@@ -12,7 +12,7 @@ from moodle_sync.models import Completion
 from . import audit, transitions
 from .meanings import Outcome
 from .models import AuditEntry, Issuance, IssuanceQuerySet, Unanswered
-from .queueing import numbers_of, requeue
+from .queueing import lock_mappings, numbers_of, requeue
 
 State = Issuance.State
 Action = AuditEntry.Action
@@ -44,9 +44,13 @@ def send_again(rows: IssuanceQuerySet, *, actor: Any = None, now: datetime) -> i
     """
     chosen = rows.filter(can_send_again())
     numbers = numbers_of(chosen)
+    # Completions, mappings, issuances: a poll locks them in this order as well.
+    Completion.objects.filter(pk__in=list(chosen.order_by().values_list("completion", flat=True))).update(
+        confirmed_at=now
+    )
+    lock_mappings(set(chosen.order_by().values_list("course", flat=True)))
     _take_their_word(chosen)
     chosen.filter(reason=Outcome.IMPLAUSIBLE_DATE).update(date_accepted=True)
-    Completion.objects.filter(pk__in=chosen.order_by().values("completion")).update(confirmed_at=now)
     count = requeue(chosen, now=now)
     _record(Action.SENT_AGAIN, numbers, count, actor)
     return count

@@ -146,7 +146,7 @@ def _locked_to_change(course: Course) -> CourseBadgeMapping | None:
     """The course's mapping, locked; where it has none, the course is, so that only one is made."""
     mapping = _locked(course)
     if mapping is None:
-        # Never both locks from the start: a poll takes the mapping first and the course second.
+        # Two people who map it at the same time come one after the other.
         Course.objects.select_for_update().get(pk=course.pk)
         mapping = _locked(course)
     return mapping

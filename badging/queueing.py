@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
-from django.db.models import Exists, F, OuterRef
+from django.db.models import Exists, F, OuterRef, Q
 
 from moodle_sync.models import Completion, Course, Learner, MoodleSite
 from moodle_sync.reading import Stored
@@ -30,11 +30,20 @@ SHOWN_BY_AN_ATTEMPT = [Outcome.PROFILE_REFUSED, Outcome.DUPLICATE_RECIPIENT]
 
 def queue_stored(stored: Stored, *, now: datetime) -> int:
     """Queue what a batch of a poll brought, inside its transaction; returns how many issuances are newly queued."""
+    lock_mappings(_courses_of(stored))
     move_dates(stored.again)
     requeue_changed_learners(stored.changed_learners, now=now)
     requeue_asked_learners(stored.asked_learners, now=now)
     let_go(Issuance.objects.filter(completion__in=stored.changed_completions), now=now)
     return queue_completions(stored.wanted, now=now)
+
+
+def _courses_of(stored: Stored) -> set[int]:
+    """The courses whose issuances the batch may change."""
+    people = [*stored.changed_learners, *stored.asked_learners]
+    rows = Issuance.objects.filter(Q(learner__in=people) | Q(completion__in=stored.changed_completions)).order_by()
+    changed = set(rows.values_list("course", flat=True)) if people or stored.changed_completions else set()
+    return changed | {row.course_id for row in stored.wanted}
 
 
 def move_dates(completed_again: Sequence[int]) -> None:

@@ -1,7 +1,6 @@
-"""Celery's doors: each tick or message becomes one call of a verb. The rows say what became of it.
+"""Celery's tasks: each calls one function, and the database's rows tell what became of it.
 
-Every task may be lost, doubled or late without harm: the database is the queue's truth, and each verb takes its work
-with a lease.
+Every task may be lost, doubled or late without harm: the database is the queue, and work is taken with a lease.
 """
 
 import logging

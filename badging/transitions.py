@@ -3,7 +3,7 @@
 `TABLE` names each event, the states in which it may happen, and the state that it leads to. Whoever changes a state
 calls `change` for rows in the database, or `change_row` for a row in a worker's hands, which is written later. What a
 state demands of the other columns (a lease, a time for the next try) is set here as well. docs/architecture.md shows
-the table, and the state machine of the tests compares every change with it.
+the table.
 """
 
 from collections.abc import Iterable, Sequence
@@ -69,7 +69,7 @@ TABLE: dict[Event, Transition] = {
     Event.ISSUE_LATE: Transition(
         frozenset(State) - {State.ISSUED},
         State.ISSUED,
-        "Navigatr has issued it, and says so after the lease of the worker had run out.",
+        "Navigatr has issued it; the answer came after the worker's lease had run out.",
     ),
     Event.NOT_MET: Transition(
         frozenset({State.QUEUED, State.SENDING}),
