@@ -1,4 +1,4 @@
-"""Writes down what people do, and how each attempt ended, in the transaction of the change itself."""
+"""The audit trail: what people do, and how each attempt ended, in the transaction of the change itself."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -28,7 +28,7 @@ def attempt(
     looked_up: str = "",
     next_at: datetime | None = None,
 ) -> IssuanceAttempt:
-    """The row of one attempt (not saved), with Navigatr's own words scrubbed of the learner's data."""
+    """The row of one attempt, not saved. The learner's data is taken out of Navigatr's message."""
     detail = error.detail if isinstance(error, NavigatrError) else type(error).__name__ if error else ""
     return IssuanceAttempt(
         issuance=row,

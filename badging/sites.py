@@ -27,16 +27,16 @@ _CONNECTED_AGAIN = gettext_noop(
 
 
 class ConnectedAgain(ValueError):
-    """The Moodle is connected as another site by now, and its people must not be known twice; a text for people."""
+    """The Moodle is connected as another site, and its learners must not be known twice. The text is for people."""
 
 
 class BeingPolled(Exception):
-    """The site is being polled right now, and its report's filters belong to the poll; nothing was changed."""
+    """The site is being polled right now, and a check would change its report's filters. Nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class SiteCheck:
-    """What a check came to. Not `saved`: nothing was, because the site cannot be read or is connected already."""
+    """The result of a check. If not `saved`, the site cannot be read or is connected already, and nothing was saved."""
 
     saved: bool
     findings: list[dict[str, Any]]

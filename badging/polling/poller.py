@@ -1,7 +1,7 @@
-"""The polling round: polls each Moodle site as soon as it is due, many at once; slow sites never hold up quick ones.
+"""The poller: polls each Moodle site as soon as it is due, many at once, so that slow sites never hold up quick ones.
 
-Each worker process runs one round at a time, and any number of processes may do so at the same time: a poll begins
-with the site's lease, and finds there that another process has polled it already.
+Each worker process runs one round at a time. Any number of processes may do so at the same time, as each poll takes the
+site's lease first.
 """
 
 import logging
@@ -26,22 +26,22 @@ from .site_poll import poll_and_queue
 
 log = logging.getLogger(__name__)
 
-# A poll that takes longer than this waits for a slow Moodle.
+# A site whose poll takes longer than this counts as slow.
 PATIENCE = timedelta(seconds=3)
-# How often the database is asked which sites become due, and how far ahead: a tick comes as often as that.
+# How often the database is asked which sites become due, and how far ahead. The beat tick comes as often.
 LOOK_EVERY_SECONDS = 1.0
 LOOK_AHEAD = timedelta(seconds=5)
-# How often senders are woken.
+# Senders are woken no more often than this.
 TELL_EVERY_SECONDS = 0.5
-# How long a site is left alone after its poll failed in the portal itself, and so has set no time for the next one.
+# How long a site is left alone after its poll failed in the portal itself, without setting its next poll.
 REST_SECONDS = 5.0
-# Polls compute little and wait much: a few connections serve all threads. SQLite has one writer anyway.
+# Polls mostly wait for Moodle, so a few database connections serve all threads. SQLite has one writer anyway.
 DATABASE_CONNECTIONS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class DueSite:
-    """A site that is due, or will be before the next look. `slow`: its last poll failed or took long."""
+    """A site that is due now, or at `due_at`. `slow`: its last poll failed or took long."""
 
     pk: int
     due_at: datetime
@@ -50,28 +50,28 @@ class DueSite:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A poll under way, and when it began."""
+    """A poll under way; `since` is when it began, on the monotonic clock."""
 
     slow: bool
     since: float
 
     @property
     def waits(self) -> bool:
-        """Whether it counts among those that wait for slow sites."""
+        """Whether it counts as the poll of a slow site."""
         return self.slow or monotonic() >= self.slow_from
 
     @property
     def slow_from(self) -> float:
-        """When it will have taken long."""
+        """When it begins to count as slow."""
         return self.since + PATIENCE.total_seconds()
 
 
 class Poller:
     """The polls of one process, and their threads. `run` is called by one thread at a time.
 
-    At most `at_once` polls of quick sites run at the same time, and besides them `waiting` of slow ones: those known to
-    be slow or to fail, and those that have taken longer than PATIENCE. Where more than that turn out to be slow, they
-    count among the quick ones. `on_queued` is called when polls have queued something, at most twice a second.
+    At most `at_once` polls of quick sites run at the same time, and `waiting` of slow ones besides: sites known to be
+    slow or to fail, and those whose poll has taken longer than PATIENCE. Slow polls beyond `waiting` count as quick
+    ones. `on_queued` is called when polls have queued something, at most twice a second.
     """
 
     def __init__(self, *, at_once: int, waiting: int, on_queued: Callable[[], object]) -> None:
@@ -79,7 +79,7 @@ class Poller:
         self._on_queued = on_queued
         self._threads = ThreadPoolExecutor(at_once + waiting, thread_name_prefix="poll")
         self._database = SharedConnections(DATABASE_CONNECTIONS if connection.vendor == "postgresql" else 1)
-        # What other threads have to tell, as calls for the thread of `run`.
+        # Calls that other threads leave for the thread of `run`.
         self._news: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._begun: dict[int, Begun] = {}
         self._quick: deque[DueSite] = deque()
@@ -93,9 +93,9 @@ class Poller:
         self._news.put(self._woken)
 
     def run(self, *, until: float, should_stop: Callable[[], bool]) -> None:
-        """Poll what is due until nothing will be before the next tick, until `until` (monotonic), or `should_stop`.
+        """Poll what is due, until nothing becomes due before the next tick, `until` (monotonic) or `should_stop`.
 
-        Polls under way at `until` go on, and the next run finds them; told to stop, all end after their call.
+        Polls under way at `until` go on, and the next run finds them. After `should_stop` all end after their call.
         """
         self._look_at = 0.0
         while not should_stop() and monotonic() < until:
@@ -112,7 +112,7 @@ class Poller:
             self._database.close_idle()
 
     def _look(self) -> None:
-        """See which sites are due, or will be soon, the one that waits longest first."""
+        """Read which sites are due, or become due soon, the one that waits longest first."""
         now = timezone.now()
         soon = Q(next_poll_at=None) | Q(next_poll_at__lte=now + LOOK_AHEAD)
         with self._database.lent():
@@ -149,7 +149,7 @@ class Poller:
                 self._threads.submit(self._poll, site.pk, should_stop)
 
     def _poll(self, pk: int, should_stop: Callable[[], bool]) -> None:
-        """Poll one site, in a thread. The connection to the database is others' while Moodle is waited for."""
+        """Poll one site, in a thread. While it waits for Moodle, other threads use its database connection."""
         failed = False
         try:
             with self._database.lent():
@@ -171,7 +171,7 @@ class Poller:
             self._news.put(partial(self._ended, pk, failed=failed))
 
     def _wait(self, until: float) -> None:
-        """Until a poll is over, the next one may begin, or it is time to look."""
+        """Wait until a poll is over, the next one may begin, or it is time to look."""
         timeout = min(until, self._look_at, self._next_beginning(), *self._telling()) - monotonic()
         with suppress(Empty):
             self._news.get(timeout=max(timeout, 0))()

@@ -1,7 +1,7 @@
-"""A few database connections for many threads, each of which mostly waits for something else.
+"""A few database connections for many threads, which mostly wait for Moodle.
 
-A thread of Django's keeps a connection of its own, and a hundred threads that wait for slow sites would keep all that
-PostgreSQL has. Opening one anew after each wait costs 6 ms, and three of these would be a third of a poll.
+In Django each thread keeps a connection of its own, so a hundred threads would take all that PostgreSQL has. Opening
+one after each wait would cost 6 ms each time, a third of a poll's own time.
 """
 
 from collections.abc import Iterator
@@ -14,10 +14,10 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 
 class SharedConnections:
-    """At most so many connections, which threads use one after the other."""
+    """At most `most` connections, which threads use one after the other."""
 
     def __init__(self, most: int) -> None:
-        # Last in, first out: what is not needed grows old and is closed. None: not made yet.
+        # Last in, first out, so that those not needed grow old and are closed. None: not opened yet.
         self._idle: LifoQueue[BaseDatabaseWrapper | None] = LifoQueue()
         for _number in range(most):
             self._idle.put(None)

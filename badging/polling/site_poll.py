@@ -20,9 +20,11 @@ from ..queueing import MENDED_BY_PROFILE, queue_stored
 
 State = Issuance.State
 
-# How many that wait for a word of Moodle's one poll asks about: 25 take a call.
+# How many waiting completions one poll asks Moodle about. One call asks about 25.
 ASKED_IN_A_POLL = 100
+# Completions that were first seen within this time are asked about first.
 NEW_FOR = timedelta(days=2)
+# How often deleted accounts and courses are asked about.
 ASK_OF_DELETED_EVERY = timedelta(days=1)
 
 
@@ -65,7 +67,7 @@ def poll_and_queue(
 
 
 def _note_change_of_feed(site: MoodleSite, before: str) -> None:
-    """A site that falls back to the slower feed, or comes back from it, is news for the audit."""
+    """Add an audit entry when a site falls back to the slower feed, or comes back from it."""
     state = MoodleSiteState.objects.get(site=site)
     audit.record(AuditEntry.Action.FEED_CHANGED, site, feed=state.feed, before=before, reason=feed_reason(state))
 
