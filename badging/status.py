@@ -105,12 +105,12 @@ def slow_feed(site: MoodleSite) -> str:
     state = site.state
     if state.feed != Feed.PER_LEARNER:
         return ""
-    told = feed_reason(state) or _("The report cannot be used; the findings on the site's page say more.")
+    text = feed_reason(state) or _("The report cannot be used; the findings on the site's page say more.")
     if state.last_poll_took is not None and state.last_poll_took > site.poll_interval:
-        told += " " + _(
+        text += " " + _(
             "A poll takes %(took)s, longer than the poll interval of %(interval)s, so badges come later."
         ) % {"took": _rounded(state.last_poll_took), "interval": _rounded(site.poll_interval)}
-    return told
+    return text
 
 
 def _rounded(duration: timedelta) -> timedelta:
