@@ -70,7 +70,7 @@ def dying_with_parent() -> Callable[[], None]:
     """A `preexec_fn` that lets the kernel kill the new process when this one dies, even by SIGKILL.
 
     Call Popen from the main thread, because for the kernel the parent is the thread that called it. Linux only: on
-    other systems the function does nothing, and children survive a killed supervisor.
+    other systems the function does nothing, and children survive a killed launcher.
     """
     parent = os.getpid()
 
@@ -91,11 +91,11 @@ def how_it_ended(returncode: int) -> str:
     return f"exit code {returncode}" if returncode >= 0 else signal.Signals(-returncode).name
 
 
-class Supervisor:
+class Launcher:
     """Runs programs until SIGINT, SIGTERM or SIGHUP, then stops them in reverse order.
 
     A program that ends is restarted after a growing pause. Each program has its own process group, so Ctrl-C on the
-    terminal reaches only the supervisor, and running work can finish. `run` must be called in the main thread, because
+    terminal reaches only the launcher, and running work can finish. `run` must be called in the main thread, because
     it handles signals and uses `dying_with_parent`.
     """
 

@@ -45,7 +45,7 @@ def test_pages_answer_and_sigterm_stops_everything_in_order(data: Path) -> None:
         assert none_left(data)
 
 
-def test_a_killed_supervisor_leaves_no_process(data: Path) -> None:
+def test_a_killed_launcher_leaves_no_process(data: Path) -> None:
     with running.portal(data, "--port", str(free_port())) as portal:
         portal.wait_for("Ctrl-C stops everything")
         assert len(running.processes_of(data)) >= 6

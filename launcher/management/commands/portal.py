@@ -61,7 +61,7 @@ class Command(BaseCommand):
         # From here on only the programs need the database.
         connections.close_all()
         with lock:
-            processes.Supervisor(portal_programs, environment=environment, out=sys.stdout).run()
+            processes.Launcher(portal_programs, environment=environment, out=sys.stdout).run()
 
     def _use_sandbox(self, sandbox_port: int) -> dict[str, str]:
         """Bind the data folder to the sandbox and return the settings for that."""
