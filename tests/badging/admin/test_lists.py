@@ -111,6 +111,7 @@ def test_the_pages_carry_the_portals_name_and_the_schedule_stays_editable(site_a
     assert reverse("admin:django_celery_beat_periodictask_changelist") in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "queries"), LISTS.items())
 def test_long_lists_take_few_queries_and_count_no_further_than_some_pages(
     name: str, queries: int, site_admin: Client
@@ -175,6 +176,7 @@ def test_rows_of_one_name_are_told_apart_on_every_list(site_admin: Client) -> No
     assert all(label in asked.content.decode() for label in labels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ["9" * 23, "9" * 5000])
 @pytest.mark.parametrize("model", MODELS)
 def test_a_number_that_no_column_holds_is_a_made_up_filter_and_no_server_error(
