@@ -79,8 +79,9 @@ def save_mapping(
 ) -> CourseBadgeMapping:
     """Map the course to the badge, or change its mapping. Raises NotMapped while its site may be another Moodle.
 
-    Learners who have the course's old badge keep it. What waits, and what failed under the old badge, is sent as the
-    new one. With `include_past` the next poll reads the whole course and queues whoever has completed it.
+    A disabled mapping stays disabled. Learners who have the course's old badge keep it. What waits, and what failed
+    under the old badge, is sent as the new one. With `include_past` the next poll reads the whole course and queues
+    whoever has completed it.
     """
     if course.site.state.doubt:
         raise NotMapped(
@@ -93,7 +94,6 @@ def save_mapping(
     mapping.provider_id, mapping.provider_name = provider.id, provider.name[:255]
     see_badge(mapping, badge)
     mapping.min_score = min_score
-    mapping.active = True
     if include_past:
         mapping.past_wanted_at = now
     mapping.save()

@@ -47,6 +47,7 @@ class Outcome(models.TextChoices):
     DUPLICATE_RECIPIENT = "duplicate", _("Another learner with this address already has this badge")
     MAY_HOLD = "may_hold", _("The learner may already have this badge")
     ALREADY_HOLDS = "already_holds", _("The learner already has this badge")
+    ELSEWHERE = "elsewhere", _("The learner has another issuance for this course")
     BELOW_MIN_SCORE = "below_min_score", _("Score below the mapping's minimum score")
     NO_SCORE = "no_score", _("No score in Moodle yet")
     SCORE_HIDDEN = "score_hidden", _("Course total hidden in Moodle")
@@ -213,6 +214,10 @@ MEANINGS: dict[str, Meaning] = {
     ),
     Outcome.ALREADY_HOLDS: Meaning(
         _("The learner already has this badge, through another course. Each learner gets each badge once."), NOTHING
+    ),
+    Outcome.ELSEWHERE: Meaning(
+        _("The course awards badges in another environment now, and the learner has an issuance there already."),
+        NOTHING,
     ),
     Outcome.BELOW_MIN_SCORE: Meaning(
         _("The learner's score in Moodle is below the mapping's minimum score."),

@@ -275,14 +275,27 @@ class IssuanceQuerySet(models.QuerySet["Issuance"]):
         return self.filter(PERHAPS_SENT)
 
 
+def switched_off_by(reason: Outcome) -> Q:
+    """Which queued issuances MAPPING_DISABLED, CONNECTION_PAUSED or CONNECTION_REMOVED holds.
+
+    Each subquery is a small table.
+    """
+    mappings = CourseBadgeMapping.objects.order_by()
+    if reason == Outcome.MAPPING_DISABLED:
+        courses = mappings.filter(active=False).values("course")
+        return Q(unanswered__in=[Unanswered.NOTHING, Unanswered.REPEAT], course__in=courses)
+    paused = reason == Outcome.CONNECTION_PAUSED
+    state = NavigatrConnection.State.PAUSED if paused else NavigatrConnection.State.REMOVED
+    off = NavigatrConnection.objects.filter(state=state).order_by().values("pk")
+    courses = mappings.filter(connection__in=off, active=True).values("course")
+    unsent = Q(unanswered=Unanswered.NOTHING, course__in=courses)
+    return unsent | (~Q(unanswered=Unanswered.NOTHING) & Q(connection__in=off))
+
+
 def _switched_off() -> Q:
-    """Which queued issuances are held by their mapping or connection. Each subquery is a small table."""
-    off = NavigatrConnection.objects.exclude(state=NavigatrConnection.State.ACTIVE).order_by().values("pk")
-    disabled = CourseBadgeMapping.objects.filter(active=False).order_by().values("course")
-    under_off = CourseBadgeMapping.objects.filter(connection__in=off).order_by().values("course")
-    unsent = Q(unanswered=Unanswered.NOTHING) & (Q(course__in=disabled) | Q(course__in=under_off))
-    to_repeat = Q(unanswered=Unanswered.REPEAT, course__in=disabled)
-    return unsent | to_repeat | (~Q(unanswered=Unanswered.NOTHING) & Q(connection__in=off))
+    """Which queued issuances are held by their mapping or connection."""
+    by_connection = switched_off_by(Outcome.CONNECTION_PAUSED) | switched_off_by(Outcome.CONNECTION_REMOVED)
+    return by_connection | switched_off_by(Outcome.MAPPING_DISABLED)
 
 
 class Issuance(models.Model):

@@ -89,17 +89,25 @@ def queue_completions(completions: Sequence[Completion], *, now: datetime) -> in
 
 
 def _row_for(mapping: CourseBadgeMapping, rows: Sequence[Issuance]) -> Issuance | None:
-    """The one of a learner's issuances for a course that the mapping awards, or would as soon as it is sent."""
+    """The one of a learner's issuances for a course that the mapping awards, or would as soon as it is sent.
+
+    What a person has cancelled stays cancelled in every environment.
+    """
     environment = mapping.connection.environment
     same = next((row for row in rows if row.environment == environment), None)
-    return same or next((row for row in rows if row.state in transitions.UNSENT and not row.is_unknown), None)
+    return same or next((row for row in rows if _is_unsent(row)), None)
+
+
+def _is_unsent(row: Issuance) -> bool:
+    by_hand = row.state == State.CANCELLED and row.reason == Outcome.BY_HAND
+    return by_hand or (row.state in transitions.UNSENT and not row.is_unknown)
 
 
 def _goes_on(row: Issuance, completion: Completion) -> bool:
     """Whether this news of the completion takes the issuance back into the queue."""
     if row.state == State.NOT_MET:
         return row.score_tried != completion.score or _has_another_reason(row, completion)
-    return row.state == State.CANCELLED and row.reason == Outcome.MAPPING_REMOVED
+    return row.state == State.CANCELLED and row.reason in (Outcome.MAPPING_REMOVED, Outcome.ELSEWHERE)
 
 
 def _has_another_reason(row: Issuance, completion: Completion) -> bool:

@@ -72,7 +72,8 @@ class ConnectionAdmin(TokenAdmin):
         writes = self.has_change_permission(request, obj) if obj else self.has_add_permission(request)
         fields = list(SETTINGS)
         if writes:
-            fields[2:2] = ["new_token", "enable_mappings"] if obj else ["new_token"]
+            removed = obj is not None and obj.state == NavigatrConnection.State.REMOVED
+            fields[2:2] = ["new_token", "enable_mappings"] if removed else ["new_token"]
         status = (
             "state", "what_to_do", "pat_hint", "account", "tested_at", "test_ok", "test_message", "not_before",
             "failures", "last_outcome",

@@ -8,14 +8,14 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from ..meanings import Outcome
-from ..models import CourseBadgeMapping, Environment, Issuance, IssuanceQuerySet, NavigatrConnection
+from ..models import CourseBadgeMapping, Environment, Issuance, IssuanceQuerySet, NavigatrConnection, switched_off_by
 from .search import is_key
 
 # How many courses are offered as choices.
 MOST_COURSES = 50
 # The reasons of issued badges. The list of attempts filters by them.
 ISSUED = (Outcome.ISSUED, Outcome.PERHAPS_TWICE, Outcome.FOUND)
-# Facts of a connection or mapping, which no issuance keeps. The state "held" finds what they hold.
+# Facts of a connection or mapping, which no issuance keeps.
 SWITCHED_OFF = (Outcome.CONNECTION_PAUSED, Outcome.CONNECTION_REMOVED, Outcome.MAPPING_DISABLED)
 
 
@@ -106,12 +106,14 @@ class ReasonFilter(admin.SimpleListFilter):
     parameter_name = "reason"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        """All reasons that a row keeps, but those of issued badges."""
-        return [choice for choice in Outcome.choices if choice[0] not in (*ISSUED, *SWITCHED_OFF)]
+        """All reasons but those of issued badges, and of a refused token, which pauses the connection."""
+        return [choice for choice in Outcome.choices if choice[0] not in (*ISSUED, Outcome.TOKEN_REFUSED)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """The rows with this reason."""
         if not self.value():
             return queryset
+        if (reason := self.value()) and reason in SWITCHED_OFF:
+            return queryset.filter(switched_off_by(Outcome(reason)), state=Issuance.State.QUEUED)
         unissued = [state for state in Issuance.State.values if state != Issuance.State.ISSUED]
         return queryset.filter(reason=self.value(), state__in=unissued)

@@ -226,7 +226,7 @@ def decide(row: Issuance, *, elsewhere: bool = False) -> Change | None:
     if row.learner.erased_at is not None:
         return Change(Event.ERASE, Outcome.ERASED)
     if elsewhere:
-        return Change(Event.CANCEL, Outcome.MAPPING_REMOVED)
+        return Change(Event.CANCEL, Outcome.ELSEWHERE)
     if row.is_unknown and not row.is_as_sent:
         # Its look-up was refused, and it is not what may have been sent that would be sent now: a person must look.
         return Change(Event.FAIL, Outcome.LOOKUP_REFUSED)

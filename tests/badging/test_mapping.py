@@ -353,3 +353,10 @@ def test_cancelling_names_only_what_it_cancelled() -> None:
     make_issuance(mapping, state="issued", assertion_id="1")
     assert by_hand.cancel(Issuance.objects.all()) == 1
     assert AuditEntry.objects.get().details["issuances"] == [waiting.pk]
+
+
+def test_changing_the_badge_of_a_disabled_mapping_leaves_it_disabled() -> None:
+    row = make_issuance(make_mapping(active=False))
+    assert not change(mapping_of(row)).active
+    row.refresh_from_db()
+    assert (row.standing, row.standing_reason) == (State.HELD, Outcome.MAPPING_DISABLED)

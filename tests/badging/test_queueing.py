@@ -264,3 +264,12 @@ def test_disabled_courses_are_read_too_and_past_ones_where_they_count() -> None:
     wanted = {row.course: row.since for row in wanted_courses(site)}
     # A clock behind ours stamps a completion of this minute with an earlier time.
     assert wanted == {only_new.course: NOW - timedelta(minutes=3), all_of_it.course: None}
+
+
+def test_what_a_person_cancelled_stays_cancelled_in_the_other_environment() -> None:
+    row = make_issuance(state="cancelled", reason="by_hand")
+    mapping = mapping_of(row)
+    mapping.connection = make_connection(environment="production")
+    mapping.save()
+    assert queue(row.completion) == 0
+    assert Issuance.objects.get().state == "cancelled"

@@ -249,3 +249,9 @@ def test_times_of_attempts_are_shown_as_all_others_with_their_zone(site_admin: C
         page = site_admin.get(address).content.decode()
         assert page.count("23 Nov 2026, 12:30 p.m. UTC") >= 2
         assert "2026-11-23 12:30" not in page
+
+
+def test_what_a_disabled_mapping_holds_is_found_by_its_reason(site_admin: Client) -> None:
+    held = make_issuance(make_mapping(active=False))
+    make_issuance()
+    assert rows_shown(site_admin.get(listed("badging_issuance", reason=Outcome.MAPPING_DISABLED))) == [held.pk]

@@ -103,7 +103,7 @@ def test_who_has_an_issuance_in_the_other_environment_goes_on_with_that_one(sand
     send(issued)
     other = make_issuance(mapping_of(issued), issued.completion, environment="production")
     send(other)
-    assert (other.state, other.reason, other.environment) == (State.CANCELLED, Outcome.MAPPING_REMOVED, "production")
+    assert (other.state, other.reason, other.environment) == (State.CANCELLED, Outcome.ELSEWHERE, "production")
     assert len(sandbox.navigatr.puts) == 1
 
 
@@ -117,7 +117,7 @@ def test_what_is_decided_without_a_call_stays_in_its_environment_beside_another(
     Learner.objects.filter(pk=other.learner_id).update(**person)
     CourseBadgeMapping.objects.update(**fields)
     send(other)
-    assert (other.state, other.reason, other.environment) == (State.CANCELLED, Outcome.MAPPING_REMOVED, "production")
+    assert (other.state, other.reason, other.environment) == (State.CANCELLED, Outcome.ELSEWHERE, "production")
 
 
 @pytest.mark.parametrize("fault", ["429", "401", "403"])

@@ -502,6 +502,7 @@ class Story(RuleBasedStateMachine):
             ]
         have = {(row.course_id, row.learner.moodle_id, row.environment) for row in rows}
         in_any_environment = {(course, person) for course, person, _environment in have}
+        by_hand = {(row.course_id, row.learner.moodle_id) for row in rows if row.reason == Outcome.BY_HAND}
         erased = set(Learner.objects.filter(erased_at__isnull=False).values_list("moodle_id", flat=True))
         for course in self.courses:
             current = mappings.get(course.pk)
@@ -512,6 +513,9 @@ class Story(RuleBasedStateMachine):
                 # Moodle tells nothing more of a deleted account: it gets no row in an environment that came later.
                 if self.sandbox.moodle.users[person].deleted and (course.pk, person) in in_any_environment:
                     continue
+                # What a person cancelled stays cancelled in every environment.
+                if (course.pk, person) in by_hand:
+                    continue
                 if (
                     current.include_past
                     or completion.time >= current.since.replace(second=0, microsecond=0).timestamp()
@@ -519,7 +523,7 @@ class Story(RuleBasedStateMachine):
                     assert (course.pk, person, current.connection.environment) in have
 
     # One case for each reason, to be read as a table.
-    def explains(  # noqa: C901, PLR0911
+    def explains(  # noqa: C901, PLR0911, PLR0912
         self, row: Issuance, rows: list[Issuance], current: CourseBadgeMapping | None, helped: bool
     ) -> bool:
         """Whether the row's state is an end, and its reason is true."""
@@ -536,6 +540,8 @@ class Story(RuleBasedStateMachine):
                 return self.sandbox.moodle.completion(row.course.moodle_id, row.learner.moodle_id) is None
             case State.CANCELLED, Outcome.ALREADY_HOLDS:
                 return any(o.state == State.ISSUED and o.learner_id == row.learner_id for o in others)
+            case State.CANCELLED, Outcome.ELSEWHERE:
+                return any((o.course_id, o.learner_id) == (row.course_id, row.learner_id) for o in rows if o != row)
             case State.CANCELLED, Outcome.BY_HAND:
                 return not helped or current is None
             case State.CANCELLED, Outcome.MAPPING_REMOVED:
