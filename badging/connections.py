@@ -19,6 +19,7 @@ from navigatr_client import (
 from . import audit
 from .meanings import Outcome
 from .models import AuditEntry, Issuance, NavigatrConnection
+from .queueing import bring_forward
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ def save_tested(
         for mapping in connection.mappings.filter(active=True).select_related("course"):
             audit.record(AuditEntry.Action.MAPPING_DISABLED, mapping.course, actor=actor)
         connection.mappings.update(active=False)
-    return count_waiting(connection)
+    return _go_on(connection, now)
 
 
 def note_test(connection: NavigatrConnection, tested: ConnectionTest, now: datetime) -> None:
@@ -151,6 +152,7 @@ def retest(connection: NavigatrConnection, *, actor: Any, now: datetime) -> Conn
         if tested.ok:
             if standing.filter(state=State.PAUSED).update(state=State.ACTIVE, resumed_at=now):
                 audit.record(AuditEntry.Action.CONNECTION_RESUMED, connection, actor=actor)
+                _go_on(connection, now)
             standing.update(failures=0)
             # A pause that Navigatr asked for is kept.
             standing.exclude(last_outcome=Outcome.RATE_LIMITED).update(not_before=None, last_outcome="")
@@ -180,6 +182,13 @@ def remove(connection: NavigatrConnection, *, actor: Any) -> int:
     connection.pat, connection.pat_hint, connection.state = "", "", State.REMOVED
     connection.save(update_fields=["pat", "pat_hint", "state"])
     audit.record(AuditEntry.Action.CONNECTION_REMOVED, connection, actor=actor)
+    return count_waiting(connection)
+
+
+def _go_on(connection: NavigatrConnection, now: datetime) -> int:
+    """Let what waited for the connection be due now; returns how many wait."""
+    bring_forward(Issuance.objects.unsent_for(connection), now=now)
+    bring_forward(Issuance.objects.unknown_for(connection), now=now)
     return count_waiting(connection)
 
 

@@ -15,7 +15,7 @@ from navigatr_client import Badge, NavigatrError, Provider
 from . import audit, connections, transitions
 from .meanings import Outcome
 from .models import AuditEntry, CourseBadgeMapping, Issuance, IssuanceAttempt, IssuanceQuerySet, NavigatrConnection
-from .queueing import cancel_unmapped, requeue
+from .queueing import bring_forward, cancel_unmapped, requeue
 
 State = Issuance.State
 Action = AuditEntry.Action
@@ -205,7 +205,10 @@ def enable_mapping(mapping: CourseBadgeMapping, *, actor: Any = None, now: datet
     mapping.active, mapping.resumed_at = True, now
     mapping.save(update_fields=["active", "resumed_at"])
     audit.record(Action.MAPPING_ENABLED, mapping.course, actor=actor)
-    return _waiting(mapping) if mapping.hold_reason is None else 0
+    if mapping.hold_reason is not None:
+        return 0
+    bring_forward(Issuance.objects.filter(transitions.NOTHING_OPEN, course=mapping.course_id), now=now)
+    return _waiting(mapping)
 
 
 def _waiting(mapping: CourseBadgeMapping) -> int:

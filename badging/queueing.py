@@ -191,6 +191,14 @@ def lock_mappings(courses: Collection[int]) -> dict[int, CourseBadgeMapping]:
     return {mapping.course_id: mapping for mapping in mappings.select_for_update(no_key=True, of=["self"])}
 
 
+def bring_forward(rows: IssuanceQuerySet, *, now: datetime) -> None:
+    """Let those of these that wait for a later attempt be due now: whatever made them fail is mended, perhaps."""
+    later = numbers_of(rows.filter(state=State.QUEUED, next_attempt_at__gt=now))
+    for start in range(0, len(later), transitions.CHANGED_AT_ONCE):
+        waiting = Issuance.objects.filter(pk__in=later[start : start + transitions.CHANGED_AT_ONCE])
+        waiting.filter(state=State.QUEUED, next_attempt_at__gt=now).update(next_attempt_at=now)
+
+
 def requeue_suspended(site: MoodleSite, *, now: datetime) -> int:
     """Queue what was held for suspended accounts of a site that issues to them now; returns how many."""
     held = Issuance.objects.filter(learner__site=site, state=State.HELD, reason=Outcome.LEARNER_SUSPENDED)

@@ -61,7 +61,7 @@ def test_the_other_environments_token_fails_the_test(sandbox: Sandbox) -> None:
 
 def test_saving_trims_the_token_and_lets_what_was_held_go_on(sandbox: Sandbox) -> None:
     connection = connect(sandbox, state="paused", failures=12, not_before=LATER, last_outcome="token_refused")
-    row = make_issuance(make_mapping(connection=connection), failures=2)
+    row = make_issuance(make_mapping(connection=connection), failures=2, next_attempt_at=LATER + timedelta(hours=4))
     assert row.standing == State.HELD
     connection.pat = f" {sandbox.pat} "
     assert connections.save_tested(connection, connections.try_out(connection), actor=None, now=LATER) == 1
@@ -70,7 +70,7 @@ def test_saving_trims_the_token_and_lets_what_was_held_go_on(sandbox: Sandbox) -
     assert (saved.failures, saved.not_before, saved.last_outcome) == (0, None, "")
     assert (saved.account, saved.test_ok, saved.tested_at) == ("Priya Admin", True, LATER)
     row.refresh_from_db()
-    assert (row.standing, row.failures) == (State.QUEUED, 2)
+    assert (row.standing, row.failures, row.next_attempt_at) == (State.QUEUED, 2, LATER)
 
 
 def test_the_token_is_encrypted_at_rest(sandbox: Sandbox) -> None:

@@ -201,13 +201,13 @@ def test_removing_cancels_what_is_not_sent_and_keeps_the_rest() -> None:
 
 
 def test_disabling_holds_and_enabling_lets_go_on() -> None:
-    row = make_issuance(failures=2)
+    row = make_issuance(failures=2, next_attempt_at=LATER + timedelta(hours=4))
     assert mappings.disable_mapping(mapping_of(row)) == 1
     row.refresh_from_db()
     assert (row.standing, row.standing_reason) == (State.HELD, Outcome.MAPPING_DISABLED)
     assert mappings.enable_mapping(mapping_of(row), now=LATER) == 1
     row.refresh_from_db()
-    assert (row.standing, row.failures) == (State.QUEUED, 2)
+    assert (row.standing, row.failures, row.next_attempt_at) == (State.QUEUED, 2, LATER)
     assert list(AuditEntry.objects.values_list("action", flat=True)) == ["mapping_enabled", "mapping_disabled"]
 
 
