@@ -84,7 +84,12 @@ def test_a_program_that_runs_once_is_not_started_again_and_its_failure_is_told(o
 
 
 def test_a_line_without_an_end_and_odd_bytes_are_passed_on(tmp_path: Path) -> None:
-    code = "import os; os.write(1, b'caf\\xe9 ' + b'x' * 70000); os.write(1, b' tail'); import signal; signal.pause()"
+    # It can be stopped only after it has written everything.
+    code = (
+        "import os, signal; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}); "
+        "os.write(1, b'caf\\xe9 ' + b'x' * 70000); os.write(1, b' tail'); "
+        "signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM}); signal.pause()"
+    )
     with launch(tmp_path, ("loud", code, 5)) as launcher:
         launcher.wait_for("caf\ufffd x")
         assert launcher.stop() == 0
