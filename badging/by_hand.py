@@ -11,8 +11,8 @@ from moodle_sync.models import Completion
 
 from . import audit, transitions
 from .meanings import Outcome
-from .models import AuditEntry, Issuance, IssuanceQuerySet, Unanswered
-from .queueing import lock_mappings, numbers_of, requeue
+from .models import NOTHING_OPEN, UNSENT, AuditEntry, Issuance, IssuanceQuerySet, Unanswered, update_by_pk
+from .queueing import lock_mappings, pks_of, requeue
 
 State = Issuance.State
 Action = AuditEntry.Action
@@ -32,7 +32,7 @@ def can_send_again() -> Q:
 
 def can_cancel() -> Q:
     """Which issuances `cancel` cancels. Where Navigatr let nobody look, a person has looked."""
-    return Q(state__in=transitions.UNSENT) & (transitions.NOTHING_OPEN | COULD_NOT_LOOK)
+    return Q(state__in=UNSENT) & (NOTHING_OPEN | COULD_NOT_LOOK)
 
 
 @transaction.atomic
@@ -42,26 +42,25 @@ def send_again(rows: IssuanceQuerySet, *, actor: Any = None, now: datetime) -> i
     What may have been sent is looked up first. Rows whose course has no mapping are left alone. An implausible date is
     accepted by this, and Moodle need not confirm the completion before it is sent.
     """
-    chosen = rows.filter(can_send_again())
-    numbers = numbers_of(chosen)
+    keys = list(rows.filter(can_send_again()).order_by("pk").values_list("pk", "completion", "course"))
+    pks = [pk for pk, _completion, _course in keys]
     # Completions, mappings, issuances: a poll locks them in this order as well.
-    Completion.objects.filter(pk__in=list(chosen.order_by().values_list("completion", flat=True))).update(
-        confirmed_at=now
-    )
-    lock_mappings(set(chosen.order_by().values_list("course", flat=True)))
+    Completion.objects.filter(pk__in=[completion for _pk, completion, _course in keys]).update(confirmed_at=now)
+    lock_mappings({course for _pk, _completion, course in keys})
+    chosen = Issuance.objects.filter(can_send_again(), pk__in=pks)
     _take_their_word(chosen)
-    chosen.filter(reason=Outcome.IMPLAUSIBLE_DATE).update(date_accepted=True)
+    update_by_pk(pks, Q(reason=Outcome.IMPLAUSIBLE_DATE), date_accepted=True)
     count = requeue(chosen, now=now)
-    _record(Action.SENT_AGAIN, numbers, count, actor)
+    _record(Action.SENT_AGAIN, pks, count, actor)
     return count
 
 
 @transaction.atomic
 def cancel(rows: IssuanceQuerySet, *, actor: Any = None) -> int:
     """Cancel what waits or has failed, and cannot have been sent or looked up; returns how many."""
-    numbers = numbers_of(rows.filter(can_cancel()))
-    count = transitions.change(numbers, transitions.Event.CANCEL, where=can_cancel(), reason=Outcome.BY_HAND)
-    _record(Action.CANCELLED, numbers, count, actor)
+    pks = pks_of(rows.filter(can_cancel()))
+    count = transitions.change(pks, transitions.Event.CANCEL, where=can_cancel(), reason=Outcome.BY_HAND)
+    _record(Action.CANCELLED, pks, count, actor)
     return count
 
 
@@ -71,13 +70,13 @@ def _take_their_word(rows: IssuanceQuerySet) -> None:
     What can still be looked up is looked up all the same. Their word alone counts where another badge, or to another
     address, would be sent now than may have been sent before.
     """
-    stuck = rows.filter(COULD_NOT_LOOK, ~Q(unanswered=Unanswered.NOTHING))
+    stuck = rows.filter(COULD_NOT_LOOK, ~NOTHING_OPEN)
     unsent = [row.pk for row in stuck.select_related("learner", "course__mapping") if not row.is_as_sent]
-    Issuance.objects.filter(COULD_NOT_LOOK, pk__in=unsent).update(unanswered=Unanswered.NOTHING)
+    update_by_pk(unsent, COULD_NOT_LOOK, unanswered=Unanswered.NOTHING)
 
 
-def _record(action: AuditEntry.Action, numbers: list[int], count: int, actor: Any) -> None:
+def _record(action: AuditEntry.Action, pks: list[int], count: int, actor: Any) -> None:
     """Keep what was done to which issuances. Nothing is kept where nothing was changed."""
     if count:
         subject = _("%(count)d issuance(s)") % {"count": count}
-        audit.record(action, subject, actor=actor, count=count, issuances=numbers[:MOST_NAMED])
+        audit.record(action, subject, actor=actor, count=count, issuances=pks[:MOST_NAMED])

@@ -12,10 +12,20 @@ from moodle_sync.models import Course, MoodleSite
 from moodle_sync.reading import WantedCourse
 from navigatr_client import Badge, NavigatrError, Provider
 
-from . import audit, connections, transitions
+from . import audit, connections
 from .meanings import Outcome
-from .models import AuditEntry, CourseBadgeMapping, Issuance, IssuanceAttempt, IssuanceQuerySet, NavigatrConnection
-from .queueing import bring_forward, cancel_unmapped, requeue
+from .models import (
+    NOTHING_OPEN,
+    UNSENT,
+    AuditEntry,
+    CourseBadgeMapping,
+    Issuance,
+    IssuanceAttempt,
+    IssuanceQuerySet,
+    NavigatrConnection,
+    update_by_pk,
+)
+from .queueing import bring_forward, cancel_unmapped, lock_mappings, pks_of, requeue
 
 State = Issuance.State
 Action = AuditEntry.Action
@@ -133,28 +143,20 @@ def _note_award(mapping: CourseBadgeMapping, rows: IssuanceQuerySet) -> None:
     environment = mapping.connection.environment
     others = rows.filter(environment=environment).order_by()
     unsent = rows.unsent().exclude(~Q(environment=environment) & Q(learner__in=others.values("learner")))
-    noted = Issuance.objects.filter(transitions.NOTHING_OPEN, state__in=transitions.UNSENT)
-    numbers = list(unsent.order_by("pk").values_list("pk", flat=True))
-    for start in range(0, len(numbers), transitions.CHANGED_AT_ONCE):
-        noted.filter(pk__in=numbers[start : start + transitions.CHANGED_AT_ONCE]).update(
-            connection=mapping.connection, environment=environment, provider_id=mapping.provider_id,
-            badge_id=mapping.badge_id, badge_name=mapping.badge_name,
-        )  # fmt: skip
+    update_by_pk(
+        pks_of(unsent), Q(NOTHING_OPEN, state__in=UNSENT), connection=mapping.connection, environment=environment,
+        provider_id=mapping.provider_id, badge_id=mapping.badge_id, badge_name=mapping.badge_name,
+    )  # fmt: skip
 
 
 def _locked_to_change(course: Course) -> CourseBadgeMapping | None:
     """The course's mapping, locked; where it has none, the course is, so that only one is made."""
-    mapping = _locked(course)
+    mapping = lock_mappings([course.pk]).get(course.pk)
     if mapping is None:
         # Two people who map it at the same time come one after the other.
         Course.objects.select_for_update().get(pk=course.pk)
-        mapping = _locked(course)
+        mapping = lock_mappings([course.pk]).get(course.pk)
     return mapping
-
-
-def _locked(course: Course) -> CourseBadgeMapping | None:
-    """The course's mapping, locked; without its usual order, which would lock the course as well."""
-    return CourseBadgeMapping.objects.select_for_update(of=["self"]).filter(course=course).order_by("pk").first()
 
 
 def see_badge(mapping: CourseBadgeMapping, badge: Badge) -> None:
@@ -207,13 +209,13 @@ def enable_mapping(mapping: CourseBadgeMapping, *, actor: Any = None, now: datet
     audit.record(Action.MAPPING_ENABLED, mapping.course, actor=actor)
     if mapping.hold_reason is not None:
         return 0
-    bring_forward(Issuance.objects.filter(transitions.NOTHING_OPEN, course=mapping.course_id), now=now)
+    bring_forward(Issuance.objects.filter(NOTHING_OPEN, course=mapping.course_id), now=now)
     return _waiting(mapping)
 
 
 def _waiting(mapping: CourseBadgeMapping) -> int:
     """How many badges wait to be sent under the mapping."""
-    rows = Issuance.objects.filter(transitions.NOTHING_OPEN, course=mapping.course_id, state=State.QUEUED)
+    rows = Issuance.objects.filter(NOTHING_OPEN, course=mapping.course_id, state=State.QUEUED)
     return rows.count()
 
 

@@ -73,6 +73,9 @@ class Meaning(NamedTuple):
 NOTHING = _("Nothing to do.")
 WAITS = _("Nothing to do: it is tried again by itself.")
 
+# Navigatr did not answer, or not clearly. Every other outcome of a call is an answer.
+TROUBLE = frozenset({Outcome.UNAVAILABLE, Outcome.UNCLEAR})
+
 # Why an issuance is held by what Moodle says; it goes on by itself once Moodle says otherwise.
 HELD_BY_MOODLE = [
     Outcome.LEARNER_DELETED,
@@ -283,7 +286,6 @@ _BY_STATUS = {
     403: Outcome.FORBIDDEN,
     404: Outcome.NOT_FOUND,
     422: Outcome.UNPUBLISHED,
-    429: Outcome.RATE_LIMITED,
 }
 
 

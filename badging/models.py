@@ -1,6 +1,7 @@
 """Connections to Navigatr, which badge each course awards, the badges owed, and every attempt to issue them."""
 
 import hashlib
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -191,6 +192,9 @@ class Unanswered(models.TextChoices):
         return Unanswered.UNKNOWN if self in (Unanswered.NOTHING, Unanswered.UNKNOWN) else Unanswered.REPEATED
 
 
+NOTHING_OPEN = Q(unanswered=Unanswered.NOTHING)
+LOOKED_UP_FIRST = Q(unanswered__in=[Unanswered.UNKNOWN, Unanswered.REPEATED])
+
 # How long Moodle's word counts that a completion stands, and that an account is not suspended.
 CONFIRMED_FOR = timedelta(hours=1)
 CONFIRMED_FOR_ACCOUNTS = timedelta(minutes=2)
@@ -218,7 +222,7 @@ class IssuanceQuerySet(models.QuerySet["Issuance"]):
         The courses are named one by one: PostgreSQL then passes over all others in the index `due_first`.
         """
         courses = connection.mappings.filter(active=True).order_by().values_list("course", flat=True)
-        return self.filter(unanswered=Unanswered.NOTHING, course__in=list(courses))
+        return self.filter(NOTHING_OPEN, course__in=list(courses))
 
     def unknown_for(self, connection: NavigatrConnection) -> "IssuanceQuerySet":
         """Ones that may be in Navigatr although no answer says so, and that were sent with this connection.
@@ -227,7 +231,7 @@ class IssuanceQuerySet(models.QuerySet["Issuance"]):
         """
         disabled = CourseBadgeMapping.objects.filter(active=False).order_by().values("course")
         # The environment is asked for as well: what was sent to one is never looked up in the other.
-        rows = self.filter(~Q(unanswered=Unanswered.NOTHING), connection=connection, environment=connection.environment)
+        rows = self.filter(~NOTHING_OPEN, connection=connection, environment=connection.environment)
         return rows.exclude(unanswered=Unanswered.REPEAT, course__in=disabled)
 
     def switched_off(self) -> "IssuanceQuerySet":
@@ -267,15 +271,14 @@ class IssuanceQuerySet(models.QuerySet["Issuance"]):
 
     def unsent(self) -> "IssuanceQuerySet":
         """Ones that cannot be in Navigatr, that no worker has in hand, and that are neither issued nor cancelled."""
-        states = [Issuance.State.QUEUED, Issuance.State.HELD, Issuance.State.FAILED, Issuance.State.NOT_MET]
-        return self.filter(state__in=states, unanswered=Unanswered.NOTHING)
+        return self.filter(NOTHING_OPEN, state__in=UNSENT)
 
     def perhaps_sent(self) -> "IssuanceQuerySet":
         """Ones that are in Navigatr, or may be: never to be sent to the same person again without a look-up."""
         return self.filter(PERHAPS_SENT)
 
 
-def switched_off_by(reason: Outcome) -> Q:
+def held_by(reason: Outcome) -> Q:
     """Which queued issuances MAPPING_DISABLED, CONNECTION_PAUSED or CONNECTION_REMOVED holds.
 
     Each subquery is a small table.
@@ -288,14 +291,13 @@ def switched_off_by(reason: Outcome) -> Q:
     state = NavigatrConnection.State.PAUSED if paused else NavigatrConnection.State.REMOVED
     off = NavigatrConnection.objects.filter(state=state).order_by().values("pk")
     courses = mappings.filter(connection__in=off, active=True).values("course")
-    unsent = Q(unanswered=Unanswered.NOTHING, course__in=courses)
-    return unsent | (~Q(unanswered=Unanswered.NOTHING) & Q(connection__in=off))
+    return (NOTHING_OPEN & Q(course__in=courses)) | (~NOTHING_OPEN & Q(connection__in=off))
 
 
 def _switched_off() -> Q:
     """Which queued issuances are held by their mapping or connection."""
-    by_connection = switched_off_by(Outcome.CONNECTION_PAUSED) | switched_off_by(Outcome.CONNECTION_REMOVED)
-    return by_connection | switched_off_by(Outcome.MAPPING_DISABLED)
+    by_connection = held_by(Outcome.CONNECTION_PAUSED) | held_by(Outcome.CONNECTION_REMOVED)
+    return by_connection | held_by(Outcome.MAPPING_DISABLED)
 
 
 class Issuance(models.Model):
@@ -421,8 +423,7 @@ class Issuance(models.Model):
     @property
     def award(self) -> CourseBadgeMapping | None:
         """The mapping whose badge it will be sent as, or None where its own columns tell as what it was sent."""
-        ended = self.state in (self.State.SENDING, self.State.ISSUED, self.State.CANCELLED)
-        return None if ended or self.is_unknown else self.mapping
+        return self.mapping if self.is_unsent else None
 
     @property
     def sent_as(self) -> "CourseBadgeMapping | Issuance":
@@ -445,6 +446,11 @@ class Issuance(models.Model):
     def is_unknown(self) -> bool:
         """Whether it may be in Navigatr although no answer says so."""
         return self.unanswered != Unanswered.NOTHING
+
+    @property
+    def is_unsent(self) -> bool:
+        """Whether it was not sent and waits or has stopped, so that its course's mapping says what becomes of it."""
+        return self.state in UNSENT and not self.is_unknown
 
     @property
     def is_looked_up_first(self) -> bool:
@@ -482,8 +488,24 @@ class Issuance(models.Model):
         return MEANINGS.get(self.standing_reason)
 
 
-LOOKED_UP_FIRST = Q(unanswered__in=[Unanswered.UNKNOWN, Unanswered.REPEATED])
-PERHAPS_SENT = Q(state__in=[Issuance.State.SENDING, Issuance.State.ISSUED]) | ~Q(unanswered=Unanswered.NOTHING)
+# The states of one that waits or has stopped, and that no worker has in hand.
+UNSENT = frozenset({Issuance.State.QUEUED, Issuance.State.HELD, Issuance.State.FAILED, Issuance.State.NOT_MET})
+PERHAPS_SENT = Q(state__in=[Issuance.State.SENDING, Issuance.State.ISSUED]) | ~NOTHING_OPEN
+
+# How many issuances one UPDATE names.
+UPDATED_AT_ONCE = 500
+
+
+def update_by_pk(pks: Sequence[int], where: Q, **values: Any) -> int:
+    """Update those of the issuances with these primary keys that fit `where`; returns how many.
+
+    `where` asks for columns of the row itself. PostgreSQL then asks again if a worker has changed the row since the
+    statement began, which it does not for a query inside the UPDATE.
+    """
+    return sum(
+        Issuance.objects.filter(where, pk__in=pks[start : start + UPDATED_AT_ONCE]).update(**values)
+        for start in range(0, len(pks), UPDATED_AT_ONCE)
+    )
 
 
 def recipient_key(email: str) -> str:

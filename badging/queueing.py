@@ -11,10 +11,19 @@ from moodle_sync.reading import Stored
 
 from . import transitions
 from .meanings import HELD_BY_MOODLE, WITHOUT_SCORE, Outcome
-from .models import CourseBadgeMapping, Issuance, IssuanceAttempt, IssuanceQuerySet, recipient_key
+from .models import (
+    NOTHING_OPEN,
+    CourseBadgeMapping,
+    Issuance,
+    IssuanceAttempt,
+    IssuanceQuerySet,
+    recipient_key,
+    update_by_pk,
+)
 
 State = Issuance.State
 
+# How often a profile that seems unchanged is tried again.
 TRIED_AGAIN_EVERY = timedelta(days=1)
 
 # A better profile in Moodle lets these go on.
@@ -64,12 +73,7 @@ def queue_completions(completions: Sequence[Completion], *, now: datetime) -> in
     "requirement not met" back into the queue, and a new mapping takes back what was cancelled with the removed one.
     """
     # Locked, so that a mapping cannot be changed or removed between being read here and being used below.
-    mappings = {
-        mapping.course_id: mapping
-        for mapping in CourseBadgeMapping.objects.filter(course__in={row.course_id for row in completions})
-        .select_related("connection")
-        .select_for_update(of=["self"])
-    }
+    mappings = lock_mappings({row.course_id for row in completions})
     known: dict[tuple[int, int], list[Issuance]] = defaultdict(list)
     learners = [completion.learner_id for completion in completions]
     for known_row in Issuance.objects.filter(course__in=mappings, learner__in=learners):
@@ -95,12 +99,11 @@ def _row_for(mapping: CourseBadgeMapping, rows: Sequence[Issuance]) -> Issuance 
     """
     environment = mapping.connection.environment
     same = next((row for row in rows if row.environment == environment), None)
-    return same or next((row for row in rows if _is_unsent(row)), None)
+    return same or next((row for row in rows if row.is_unsent or _is_cancelled_by_hand(row)), None)
 
 
-def _is_unsent(row: Issuance) -> bool:
-    by_hand = row.state == State.CANCELLED and row.reason == Outcome.BY_HAND
-    return by_hand or (row.state in transitions.UNSENT and not row.is_unknown)
+def _is_cancelled_by_hand(row: Issuance) -> bool:
+    return row.state == State.CANCELLED and row.reason == Outcome.BY_HAND
 
 
 def _goes_on(row: Issuance, completion: Completion) -> bool:
@@ -178,25 +181,23 @@ def requeue(rows: IssuanceQuerySet, *, now: datetime) -> int:
     What may have been sent is looked up first. Rows of a course without a mapping, or of an erased learner, are left
     alone.
     """
-    return transitions.requeue(numbers_of(rows.filter(learner__erased_at=None, course__mapping__isnull=False)), now=now)
+    return transitions.requeue(pks_of(rows.filter(learner__erased_at=None, course__mapping__isnull=False)), now=now)
 
 
 def lock_mappings(courses: Collection[int]) -> dict[int, CourseBadgeMapping]:
-    """The mappings of these courses, by course, locked until the end of the transaction.
+    """The mappings of these courses with their connections, by course, locked until the end of the transaction.
 
     Whoever writes an issuance that may go on under its mapping locks the mapping first and the issuance second, as
     those do who change or remove a mapping. Then none of them misses the other's change.
     """
-    mappings = CourseBadgeMapping.objects.filter(course__in=courses).order_by("pk")
+    mappings = CourseBadgeMapping.objects.filter(course__in=courses).select_related("connection").order_by("pk")
     return {mapping.course_id: mapping for mapping in mappings.select_for_update(no_key=True, of=["self"])}
 
 
 def bring_forward(rows: IssuanceQuerySet, *, now: datetime) -> None:
-    """Let those of these that wait for a later attempt be due now: whatever made them fail is mended, perhaps."""
-    later = numbers_of(rows.filter(state=State.QUEUED, next_attempt_at__gt=now))
-    for start in range(0, len(later), transitions.CHANGED_AT_ONCE):
-        waiting = Issuance.objects.filter(pk__in=later[start : start + transitions.CHANGED_AT_ONCE])
-        waiting.filter(state=State.QUEUED, next_attempt_at__gt=now).update(next_attempt_at=now)
+    """Let those of these be due now that are queued for later: what made them fail may be mended."""
+    later = Q(state=State.QUEUED, next_attempt_at__gt=now)
+    update_by_pk(pks_of(rows.filter(later)), later, next_attempt_at=now)
 
 
 def requeue_suspended(site: MoodleSite, *, now: datetime) -> int:
@@ -207,13 +208,11 @@ def requeue_suspended(site: MoodleSite, *, now: datetime) -> int:
 
 def cancel_unmapped(rows: IssuanceQuerySet) -> int:
     """Cancel those of these that have not been sent and whose course awards no badge any more; returns how many."""
-    unmapped = numbers_of(rows.unsent().filter(course__mapping=None))
-    return transitions.change(
-        unmapped, transitions.Event.CANCEL, where=transitions.NOTHING_OPEN, reason=Outcome.MAPPING_REMOVED
-    )
+    unmapped = pks_of(rows.unsent().filter(course__mapping=None))
+    return transitions.change(unmapped, transitions.Event.CANCEL, where=NOTHING_OPEN, reason=Outcome.MAPPING_REMOVED)
 
 
-def numbers_of(rows: IssuanceQuerySet) -> list[int]:
+def pks_of(rows: IssuanceQuerySet) -> list[int]:
     """The primary keys, in their order."""
     return list(rows.order_by("pk").values_list("pk", flat=True))
 

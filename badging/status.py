@@ -13,8 +13,8 @@ from django.utils.translation import gettext_lazy
 from moodle_sync.models import Feed, MoodleSite
 from moodle_sync.site_check import feed_reason
 
-from .meanings import Outcome
-from .models import CourseBadgeMapping, Issuance, IssuanceQuerySet, NavigatrConnection, Unanswered
+from .meanings import TROUBLE
+from .models import NOTHING_OPEN, CourseBadgeMapping, Issuance, IssuanceQuerySet, NavigatrConnection
 
 State = Issuance.State
 
@@ -63,8 +63,8 @@ def _states_and_held() -> tuple[dict[str, int], Counter[int]]:
     held = Counter(_counts(own, "course__mapping__connection"))
     if _something_is_off():
         off = Issuance.objects.switched_off()
-        held.update(_counts(off.filter(unanswered=Unanswered.NOTHING), "course__mapping__connection"))
-        held.update(_counts(off.exclude(unanswered=Unanswered.NOTHING), "connection"))
+        held.update(_counts(off.filter(NOTHING_OPEN), "course__mapping__connection"))
+        held.update(_counts(off.exclude(NOTHING_OPEN), "connection"))
         count = off.count()
         states[State.QUEUED] -= count
         states[State.HELD] += count
@@ -124,7 +124,7 @@ def connection_reason(connection: NavigatrConnection, now: datetime) -> str:
         return str(connection.get_state_display())
     if connection.not_before and connection.not_before > now:
         until = _("waits until %s") % date_format(timezone.localtime(connection.not_before), "DATETIME_FORMAT")
-        if connection.last_outcome in (Outcome.UNAVAILABLE, Outcome.UNCLEAR):
+        if connection.last_outcome in TROUBLE:
             return _("Navigatr does not answer; %s") % until
         return f"{connection.get_last_outcome_display()}; {until}" if connection.last_outcome else until
     return ""

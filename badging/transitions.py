@@ -1,12 +1,11 @@
 """The one place where an issuance changes its state.
 
-`TABLE` names each event, the states in which it may happen, and the state that it leads to. Whoever changes a state
-calls `change` for rows in the database, or `change_row` for a row in a worker's hands, which is written later. What a
-state demands of the other columns (a lease, a time for the next try) is set here as well. docs/architecture.md shows
-the table.
+`TABLE` names each event, the states in which it may happen, and the state that it leads to. docs/architecture.md shows
+it. `change` lets an event happen to rows in the database, `change_row` to a row in a worker's hands, which is written
+later. Both set the other columns that a state needs as well: a lease, or a time for the next attempt.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
@@ -15,15 +14,11 @@ from django.db import connection
 from django.db.models import Q
 
 from .meanings import Outcome
-from .models import Issuance, Unanswered
+from .models import NOTHING_OPEN, UNSENT, Issuance, Unanswered, update_by_pk
 
 State = Issuance.State
 
-# How many rows one UPDATE names.
-CHANGED_AT_ONCE = 500
-
 EVERY = Q()
-NOTHING_OPEN = Q(unanswered=Unanswered.NOTHING)
 
 
 class Event(StrEnum):
@@ -51,8 +46,6 @@ class Transition(NamedTuple):
     target: State
     meaning: str
 
-
-UNSENT = frozenset({State.QUEUED, State.HELD, State.FAILED, State.NOT_MET})
 
 TABLE: dict[Event, Transition] = {
     Event.CLAIM: Transition(frozenset({State.QUEUED}), State.SENDING, "A worker takes it, with a lease."),
@@ -108,32 +101,20 @@ class Change(NamedTuple):
     reason: Outcome | Literal[""] | None = None
     values: dict[str, Any] = {}
 
-    @property
-    def state(self) -> State:
-        """The state that it leads to."""
-        return TABLE[self.event].target
-
 
 class NotAllowed(Exception):
     """The event may not happen to an issuance in this state; nothing was changed."""
 
 
 def change(
-    rows: Iterable[int], event: Event, *, where: Q = EVERY, reason: Outcome | Literal[""] | None = None, **values: Any
+    pks: Sequence[int], event: Event, *, where: Q = EVERY, reason: Outcome | Literal[""] | None = None, **values: Any
 ) -> int:
-    """Let an event happen to the issuances with these numbers; returns to how many it did.
+    """Let an event happen to the issuances with these primary keys; returns to how many it did.
 
-    Those in a state in which it may not happen are left alone, and those that `where` leaves out. Without a `reason`
-    the old one stays. `where` asks for columns of the row itself, as the state is asked for: PostgreSQL then asks again
-    if a worker has taken the row since the statement began, which it does not for a query inside the UPDATE.
+    Those in a state in which it may not happen are left alone, and those that do not fit `where` (see `update_by_pk`).
+    Without a `reason` the old one stays.
     """
-    pks = list(rows)
-    allowed = Q(state__in=TABLE[event].sources)
-    columns = _columns(event, reason) | values
-    return sum(
-        Issuance.objects.filter(allowed, where, pk__in=pks[start : start + CHANGED_AT_ONCE]).update(**columns)
-        for start in range(0, len(pks), CHANGED_AT_ONCE)
-    )
+    return update_by_pk(pks, Q(where, state__in=TABLE[event].sources), **_columns(event, reason) | values)
 
 
 def change_row(row: Issuance, decided: Change) -> None:
@@ -165,19 +146,18 @@ def write_rows(rows: Sequence[Issuance], fields: Collection[str]) -> None:
         cursor.executemany(statement, values)
 
 
-def requeue(rows: Iterable[int], *, now: datetime) -> int:
-    """Put the issuances with these numbers back into the queue as if they were new; returns how many.
+def requeue(pks: Sequence[int], *, now: datetime) -> int:
+    """Put the issuances with these primary keys back into the queue as if they were new; returns how many.
 
-    What may have been sent is looked up first, from the time of its first try on.
+    What may have been sent is looked up first, from the time of its first attempt on.
     """
-    pks = list(rows)
     afresh: dict[str, Any] = {"reason": "", "queued_at": now, "next_attempt_at": now, "failures": 0}
     count = change(pks, Event.REQUEUE, where=NOTHING_OPEN, first_attempt_at=None, **afresh)
     return count + change(pks, Event.REQUEUE, where=~NOTHING_OPEN, unanswered=Unanswered.UNKNOWN, **afresh)
 
 
 def _columns(event: Event, reason: Outcome | Literal[""] | None) -> dict[str, Any]:
-    """The columns that the event sets. Only a row in a worker's hands has a lease, only a waiting one a next try."""
+    """The columns that the event sets: only `sending` keeps a lease, and only `sending` and `queued` a next attempt."""
     target = TABLE[event].target
     columns: dict[str, Any] = {"state": target}
     if reason is not None:

@@ -10,7 +10,15 @@ from typing import Any
 from django.utils import timezone
 
 from badging import mapping as mappings
-from badging.models import CourseBadgeMapping, Environment, Issuance, NavigatrConnection, recipient_key
+from badging.meanings import Outcome
+from badging.models import (
+    CourseBadgeMapping,
+    Environment,
+    Issuance,
+    IssuanceAttempt,
+    NavigatrConnection,
+    recipient_key,
+)
 from moodle_sync.models import Completion, Course, Learner, MoodleSite, MoodleSiteState
 from navigatr_client import Badge, Provider
 from sandbox import DEMO_BADGE_ID, DEMO_PROVIDER_ID, Sandbox
@@ -113,6 +121,14 @@ def make_issuance(
 
 
 # What tests set and ask of an issuance without naming its fields
+
+
+def make_attempt(issuance: Issuance | None = None, **fields: Any) -> IssuanceAttempt:
+    """An attempt to issue the issuance's badge at NOW, which met a Navigatr that was away."""
+    issuance = issuance or make_issuance()
+    values = {"kind": "send", "at": NOW, "status": 503, "outcome": Outcome.UNAVAILABLE}
+    values |= {name: getattr(issuance, name) for name in ("environment", "provider_id", "badge_id")}
+    return IssuanceAttempt.objects.create(issuance=issuance, **values | fields)
 
 
 def mapping_of(row: Issuance) -> CourseBadgeMapping:

@@ -32,8 +32,12 @@ def link(row: Model | None) -> str:
 
 def link_to(row: Model, text: Text) -> SafeString:
     """A link to the row's page in the admin."""
-    url = reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
-    return format_html('<a href="{}">{}</a>', url, text)
+    return format_html('<a href="{}">{}</a>', page_url(row), text)
+
+
+def page_url(row: Model) -> str:
+    """The address of the row's page in the admin."""
+    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
 
 
 def list_url(model: type[Model], **query: Any) -> str:

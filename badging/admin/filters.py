@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from ..meanings import Outcome
-from ..models import CourseBadgeMapping, Environment, Issuance, IssuanceQuerySet, NavigatrConnection, switched_off_by
+from ..models import CourseBadgeMapping, Environment, Issuance, IssuanceQuerySet, NavigatrConnection, held_by
 from .search import is_key
 
 # How many courses are offered as choices.
@@ -114,6 +114,6 @@ class ReasonFilter(admin.SimpleListFilter):
         if not self.value():
             return queryset
         if (reason := self.value()) and reason in SWITCHED_OFF:
-            return queryset.filter(switched_off_by(Outcome(reason)), state=Issuance.State.QUEUED)
+            return queryset.filter(held_by(Outcome(reason)), state=Issuance.State.QUEUED)
         unissued = [state for state in Issuance.State.values if state != Issuance.State.ISSUED]
         return queryset.filter(reason=self.value(), state__in=unissued)

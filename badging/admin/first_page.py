@@ -13,10 +13,10 @@ from django.utils.translation import gettext as _
 from moodle_sync.models import Course, Feed, MoodleSite
 
 from ..meanings import MEANINGS, NOTHING, Outcome
-from ..models import CourseBadgeMapping, Issuance, NavigatrConnection, Unanswered
+from ..models import NOTHING_OPEN, CourseBadgeMapping, Issuance, NavigatrConnection
 from ..status import OVERDUE, OVERDUE_AFTER, connection_reason, is_overdue, slow_feed
 from ..successors import Successor, deletion_advice, likely_successors
-from .display import list_url
+from .display import list_url, page_url
 
 # How many of the newest issuances of a state are counted by reason.
 MOST_COUNTED = 1000
@@ -55,7 +55,7 @@ def _questions() -> list[Problem]:
     """Sites that are stopped until an admin says whether they are still the same Moodle."""
     stopped = MoodleSite.objects.filter(enabled=True).exclude(state__doubt="")
     return [
-        Problem(_("%(site)s waits for your answer") % {"site": site}, site.state.doubt, _page_of(site))
+        Problem(_("%(site)s waits for your answer") % {"site": site}, site.state.doubt, page_url(site))
         for site in stopped.select_related("state").defer("token")[:MOST_LISTED]
     ]
 
@@ -68,7 +68,7 @@ def _connections(now: datetime) -> list[Problem]:
         reason = connection.hold_reason
         todo = str(MEANINGS[reason].todo) if reason else _("Nothing to do: it goes on by itself.")
         text = f"{connection}: {connection_reason(connection, now)}"
-        problems.append(Problem(text, todo, reverse("admin:badging_navigatrconnection_change", args=[connection.pk])))
+        problems.append(Problem(text, todo, page_url(connection)))
     return problems
 
 
@@ -79,7 +79,7 @@ def _sites(now: datetime) -> list[Problem]:
     wrong = late | ~Q(state__error="") | ~Q(state__feed=Feed.REPORT)
     sites = MoodleSite.objects.select_related("state").defer("token").filter(wrong, enabled=True, state__doubt="")
     for site in sites[:MOST_LISTED]:
-        url = _page_of(site)
+        url = page_url(site)
         if is_overdue(site, now):
             problems.append(Problem(_("%(site)s: not polled") % {"site": site}, f"{OVERDUE}.", url))
         if site.state.error or not site.state.feed:
@@ -99,7 +99,7 @@ def _gone_courses() -> list[Problem]:
     problems = []
     for course in courses:
         what = _("%(course)s: deleted in Moodle") % {"course": course.full_label}
-        url = reverse("admin:moodle_sync_course_change", args=[course.pk])
+        url = page_url(course)
         other = successors.get(course.pk)
         successor = Successor(other, reverse("choose-provider", args=[other.pk])) if other else None
         advice = deletion_advice(successor)
@@ -109,15 +109,13 @@ def _gone_courses() -> list[Problem]:
 
 def _disabled() -> list[Problem]:
     """Disabled mappings under which badges wait: nobody may remember that they are disabled."""
-    waits = Issuance.objects.filter(
-        course=OuterRef("course"), state=Issuance.State.QUEUED, unanswered=Unanswered.NOTHING
-    )
+    waits = Issuance.objects.filter(NOTHING_OPEN, course=OuterRef("course"), state=Issuance.State.QUEUED)
     mappings = CourseBadgeMapping.objects.filter(Exists(waits), active=False).select_related("course__site")
     return [
         Problem(
             _("Badges wait under the disabled mapping of %(course)s") % {"course": mapping.course.full_label},
             str(MEANINGS[Outcome.MAPPING_DISABLED].todo),
-            reverse("admin:badging_coursebadgemapping_change", args=[mapping.pk]),
+            page_url(mapping),
         )
         for mapping in mappings[:MOST_LISTED]
     ]
@@ -130,14 +128,10 @@ def _badges() -> list[Problem]:
         Problem(
             f"{row.course.full_label} → {row.badge_name or row.badge_id}",
             row.badge_problem,
-            reverse("admin:badging_coursebadgemapping_change", args=[row.pk]),
+            page_url(row),
         )
         for row in mappings[:MOST_LISTED]
     ]
-
-
-def _page_of(site: MoodleSite) -> str:
-    return reverse("admin:moodle_sync_moodlesite_change", args=[site.pk])
 
 
 def _issuances(*states: Issuance.State) -> list[Problem]:

@@ -10,8 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from .. import mapping
-from ..models import CourseBadgeMapping, Issuance
-from ..transitions import NOTHING_OPEN
+from ..models import NOTHING_OPEN, CourseBadgeMapping, Issuance
 from .base import ReadOnlyAdmin
 from .display import counted, list_link
 

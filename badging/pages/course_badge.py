@@ -1,11 +1,11 @@
 """The badge of one course: its mapping, and what changing or removing it does to the issuances."""
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from moodle_sync.models import Course
 
-from ..models import CourseBadgeMapping, Issuance, Unanswered
+from ..models import CourseBadgeMapping, Issuance
 
 State = Issuance.State
 
@@ -24,14 +24,11 @@ def mapping_of(course: Course) -> CourseBadgeMapping | None:
 def effects_of_change(course: Course) -> dict[str, str]:
     """How many issuances a change or removal of the badge concerns, by what happens to them."""
     rows = Issuance.objects.filter(course=course)
-    unsent = rows.filter(unanswered=Unanswered.NOTHING)
     return {
         "issued": _count(rows.filter(state=State.ISSUED)),
-        "waiting": _count(unsent.filter(state__in=[State.QUEUED, State.HELD])),
-        "stopped": _count(unsent.filter(state__in=[State.FAILED, State.NOT_MET])),
-        "unclear": _count(
-            rows.filter(Q(state=State.SENDING) | ~Q(unanswered=Unanswered.NOTHING)).exclude(state=State.ISSUED)
-        ),
+        "waiting": _count(rows.unsent().filter(state__in=[State.QUEUED, State.HELD])),
+        "stopped": _count(rows.unsent().filter(state__in=[State.FAILED, State.NOT_MET])),
+        "unclear": _count(rows.perhaps_sent().exclude(state=State.ISSUED)),
     }
 
 

@@ -19,7 +19,7 @@ from navigatr_client import NavigatrClient, NavigatrError
 
 from .. import meanings
 from ..connections import navigatr_client_for
-from ..meanings import Outcome
+from ..meanings import TROUBLE, Outcome
 from ..models import Issuance, NavigatrConnection
 from .calls import LookedUp, LookUpEnded, Sent
 
@@ -30,7 +30,7 @@ WRITE_AFTER_SECONDS = 0.25
 # After these no other call of the round begins.
 CONCERNS_ALL = {Outcome.TOKEN_REFUSED, Outcome.RATE_LIMITED}
 # After these the round is looked after at once, as it may have to end.
-MAY_END_THE_ROUND = {*CONCERNS_ALL, Outcome.UNAVAILABLE, Outcome.UNCLEAR}
+MAY_END_THE_ROUND = CONCERNS_ALL | TROUBLE
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,10 @@ from enum import Enum, auto
 
 from django.conf import settings
 
-from ..meanings import Outcome
+from ..meanings import TROUBLE, Outcome
 from ..models import NavigatrConnection
 
 log = logging.getLogger(__name__)
-
-# Outcomes that say that Navigatr is in trouble. All others are answers.
-TROUBLE = {Outcome.UNAVAILABLE, Outcome.UNCLEAR}
 
 
 class Verdict(Enum):

@@ -30,6 +30,7 @@ from ..privacy import end_erased
 from ..queueing import held_by_moodle
 from ..transitions import Change, Event
 from . import limits
+from .leases import lease_of
 from .tally import Tally
 
 log = logging.getLogger(__name__)
@@ -37,8 +38,6 @@ log = logging.getLogger(__name__)
 State = Issuance.State
 Kind = IssuanceAttempt.Kind
 
-# The client's own time-out for making a connection comes before that for the answer.
-CONNECTING = timedelta(seconds=5)
 # How long an issuance steps aside while the same badge is on its way to the same person.
 STEP_ASIDE = timedelta(seconds=60)
 
@@ -211,11 +210,6 @@ def _takes_award(row: Issuance, connection: NavigatrConnection) -> bool:
         return False
     row.take_award(mapping)
     return True
-
-
-def lease_of(connection: NavigatrConnection) -> timedelta:
-    """How long an issuance is a worker's own: what it begins within LEASE has then been answered or given up."""
-    return settings.LEASE + timedelta(seconds=connection.timeout) + CONNECTING
 
 
 def decide(row: Issuance, *, elsewhere: bool = False) -> Change | None:

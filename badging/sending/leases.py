@@ -2,20 +2,27 @@
 
 import uuid
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
 from .. import transitions
-from ..models import Issuance, NavigatrConnection
+from ..models import NOTHING_OPEN, Issuance, NavigatrConnection
 from ..privacy import end_erased
 from ..queueing import cancel_unmapped, lock_mappings
-from ..transitions import NOTHING_OPEN, Event
-from .claiming import lease_of
+from ..transitions import Event
 
 State = Issuance.State
+
+# The client's own time-out for making a connection comes before that for the answer.
+CONNECTING = timedelta(seconds=5)
+
+
+def lease_of(connection: NavigatrConnection) -> timedelta:
+    """How long an issuance is a worker's own: what it begins within LEASE has then been answered or given up."""
+    return settings.LEASE + timedelta(seconds=connection.timeout) + CONNECTING
 
 
 class Leases:

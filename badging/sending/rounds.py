@@ -1,6 +1,6 @@
 """Rounds of sending: take what is due, issue it in Navigatr, and write down what became of each.
 
-The story of one issuance in a round:
+One issuance in a round:
 
 1. `claim` (claiming.py) takes it with a lease, and decides what needs no call.
 2. What may have been sent before is looked up first (lookup.py).
@@ -24,7 +24,7 @@ from vault.keys import WrongKey
 
 from .. import connections
 from ..connections import navigatr_client_for
-from ..meanings import Outcome
+from ..meanings import TROUBLE, Outcome
 from ..models import Issuance, NavigatrConnection
 from . import circuit, limits
 from .callers import Call, Callers, NotBegun, Result, outcome_of
@@ -93,6 +93,7 @@ def send_due(connection: NavigatrConnection, *, should_stop: Callable[[], bool] 
 def due_connections(now: datetime) -> list[NavigatrConnection]:
     """The connections that have something to send, or to look up, and may do so."""
     due = Issuance.objects.due(now)
+    # `exists` would drop the order, and with it the index that passes over what other connections send.
     return [
         connection
         for connection in NavigatrConnection.objects.sendable(now)
@@ -222,7 +223,7 @@ class _Round:
             wanted: timedelta | None = error.retry_after if isinstance(error, NavigatrError) else None
             circuit.rest(self._connection, wanted or settings.RETRY_FIRST, outcome, now=now)
         # A fault of ours says nothing about Navigatr, nor does a failure after it has told this round to wait.
-        elif outcome is not Outcome.OUR_BUG and not (outcome in circuit.TROUBLE and self._callers.refused.is_set()):
+        elif outcome is not Outcome.OUR_BUG and not (outcome in TROUBLE and self._callers.refused.is_set()):
             verdict = self._circuit.note(outcome, now)
             self._more = self._more or verdict is Verdict.BACK_AGAIN
             if verdict is Verdict.REST:

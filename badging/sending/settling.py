@@ -22,7 +22,7 @@ from navigatr_client import Assertion, NavigatrError, NavigatrTokenRefused
 
 from .. import audit, meanings, transitions
 from ..mapping import web_address
-from ..meanings import Outcome
+from ..meanings import TROUBLE, Outcome
 from ..models import CourseBadgeMapping, Issuance, IssuanceAttempt, Unanswered
 from ..privacy import end_erased
 from ..queueing import cancel_unmapped, lock_mappings
@@ -43,7 +43,7 @@ DATABASE_AWAY = (OperationalError, InterfaceError)
 TRY_THE_DATABASE_EVERY = timedelta(seconds=0.5)
 
 # Failures that may pass.
-TRY_AGAIN = {Outcome.UNAVAILABLE, Outcome.UNCLEAR, Outcome.RATE_LIMITED}
+TRY_AGAIN = TROUBLE | {Outcome.RATE_LIMITED}
 
 # The columns that an answer may change.
 SETTLED = [
@@ -178,7 +178,7 @@ def write_settled(settled: Sequence[Settled], claim_id: uuid.UUID, now: datetime
     rows = [one.row for one in settled]
     pks = [row.pk for row in rows]
     with transaction.atomic():
-        mappings = lock_mappings({row.course_id for row in rows if _may_go_on(row)})
+        mappings = lock_mappings({row.course_id for row in rows if row.is_unsent})
         own = Issuance.objects.filter(pk__in=pks, claim=claim_id).order_by("pk").select_for_update()
         ours = set(own.values_list("pk", flat=True))
         transitions.write_rows([row for row in rows if row.pk in ours], SETTLED)
@@ -191,14 +191,9 @@ def write_settled(settled: Sequence[Settled], claim_id: uuid.UUID, now: datetime
             # A try before this one may have been rolled back after it got its number.
             one.attempt.pk = None
         IssuanceAttempt.objects.bulk_create([one.attempt for one in settled])
-        _follow_mappings([row for row in rows if row.pk in ours and _may_go_on(row)], mappings, now)
+        _follow_mappings([row for row in rows if row.pk in ours and row.is_unsent], mappings, now)
         # Who was erased while a badge was on its way does not come back with the answer.
         end_erased(Issuance.objects.filter(pk__in=pks))
-
-
-def _may_go_on(row: Issuance) -> bool:
-    """Whether it was not sent, so that its course's mapping says what becomes of it."""
-    return row.state in transitions.UNSENT and not row.is_unknown
 
 
 def _follow_mappings(rows: Sequence[Issuance], mappings: dict[int, CourseBadgeMapping], now: datetime) -> None:

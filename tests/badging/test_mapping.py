@@ -10,7 +10,7 @@ from badging import by_hand
 from badging import mapping as mappings
 from badging.mapping import NotMapped, wanted_courses
 from badging.meanings import Outcome
-from badging.models import AuditEntry, CourseBadgeMapping, Issuance, IssuanceAttempt, NavigatrConnection
+from badging.models import AuditEntry, CourseBadgeMapping, Issuance, NavigatrConnection
 from moodle_sync.models import Course
 from navigatr_client import Badge, NavigatrError, Provider
 from sandbox import Sandbox
@@ -20,6 +20,7 @@ from tests.builders import (
     OTHER_BADGE,
     PROVIDER,
     connect,
+    make_attempt,
     make_connection,
     make_course,
     make_issuance,
@@ -126,9 +127,7 @@ def test_past_completions_are_read_again_where_they_are_wanted() -> None:
 def test_what_was_tried_under_a_removed_mapping_goes_on_under_the_next_and_what_only_waited_does_not() -> None:
     mapping = make_mapping()
     tried, waited = make_issuance(mapping, state="failed", reason="not_found"), make_issuance(mapping)
-    IssuanceAttempt.objects.create(
-        issuance=tried, kind="send", at=NOW, outcome="not_found", environment="staging", provider_id=1, badge_id=1
-    )
+    make_attempt(tried, outcome="not_found")
     mappings.remove_mapping(mapping)
     again = mappings.save_mapping(
         course=mapping.course,

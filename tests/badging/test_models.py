@@ -13,21 +13,18 @@ from django.db.models import Model, QuerySet
 from badging import audit
 from badging.models import AppendOnly, AuditEntry, CourseManager, IssuanceAttempt, NavigatrConnection, recipient_key
 from moodle_sync.models import Learner
-from tests.builders import NOW, make_completion, make_connection, make_course, make_issuance, make_mapping, mapping_of
+from tests.builders import (
+    NOW,
+    make_attempt,
+    make_completion,
+    make_connection,
+    make_course,
+    make_issuance,
+    make_mapping,
+    mapping_of,
+)
 
 pytestmark = pytest.mark.django_db
-
-
-def make_attempt() -> IssuanceAttempt:
-    return IssuanceAttempt.objects.create(
-        issuance=make_issuance(),
-        kind="send",
-        at=NOW,
-        outcome="issued",
-        environment="staging",
-        provider_id=1,
-        badge_id=2,
-    )
 
 
 def test_one_issuance_for_each_course_learner_and_environment() -> None:
@@ -97,7 +94,7 @@ def refused(change: Any) -> bool:
 
 
 def test_the_database_refuses_to_change_audit_rows_too() -> None:
-    make_attempt()
+    make_attempt(outcome="issued")
     user = get_user_model().objects.create_user("mina")
     audit.record(AuditEntry.Action.CANCELLED, "3 issuances", actor=user, count=3)
     assert refused(lambda: unguarded(IssuanceAttempt).update(detail="nothing happened"))
@@ -109,7 +106,7 @@ def test_the_database_refuses_to_change_audit_rows_too() -> None:
 
 
 def test_postgresql_refuses_to_delete_audit_rows_and_sqlite_leaves_that_to_the_models() -> None:
-    make_attempt()
+    make_attempt(outcome="issued")
     audit.record(AuditEntry.Action.CANCELLED, "3 issuances")
     for table in (IssuanceAttempt, AuditEntry):
         assert refused(unguarded(table).delete) == (database.vendor == "postgresql")
@@ -147,7 +144,7 @@ def test_a_connection_is_sendable_when_active_and_rested() -> None:
 
 
 def test_every_row_has_a_name_for_lists() -> None:
-    attempt = make_attempt()
+    attempt = make_attempt(outcome="issued")
     row = attempt.issuance
     user = get_user_model().objects.create_user("mina")
     assert str(row) == "Safeguarding – Ana Lee"

@@ -11,7 +11,7 @@ from badging import privacy, queueing
 from badging.meanings import Outcome
 from badging.models import AuditEntry, Issuance, IssuanceAttempt
 from moodle_sync.models import Completion, Learner
-from tests.builders import NOW, make_completion, make_issuance, make_learner, make_mapping
+from tests.builders import NOW, make_attempt, make_completion, make_issuance, make_learner, make_mapping
 
 pytestmark = pytest.mark.django_db
 State = Issuance.State
@@ -98,9 +98,7 @@ def test_erasing_blanks_the_person_cancels_what_waits_and_keeps_the_audit_rows()
     mapping = make_mapping()
     learner = make_learner(mapping.course.site)
     row = make_issuance(mapping, make_completion(mapping.course, learner))
-    IssuanceAttempt.objects.create(
-        issuance=row, kind="send", at=NOW, outcome="unavailable", environment="staging", provider_id=1, badge_id=2
-    )
+    make_attempt(row)
     email = learner.email
     assert privacy.erase_learner(learner, now=NOW) == 1
     learner.refresh_from_db()

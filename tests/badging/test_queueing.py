@@ -9,7 +9,7 @@ from badging import mapping as mappings
 from badging import queueing
 from badging.mapping import wanted_courses
 from badging.meanings import Outcome
-from badging.models import Issuance, IssuanceAttempt
+from badging.models import Issuance
 from badging.polling import site_poll
 from moodle_sync.models import Completion, Learner, MoodleSite
 from moodle_sync.reading import Poll
@@ -17,6 +17,7 @@ from moodle_sync.site_check import moodle_client_for
 from moodle_sync.storing import Stored
 from tests.builders import (
     NOW,
+    make_attempt,
     make_completion,
     make_connection,
     make_course,
@@ -205,9 +206,7 @@ def test_another_failure_is_not_mended_by_a_changed_profile() -> None:
 @pytest.mark.parametrize("reason", queueing.SHOWN_BY_AN_ATTEMPT)
 def test_a_profile_that_seems_unchanged_is_tried_again_once_a_day(reason: str) -> None:
     row = make_issuance(state="failed", reason=reason)
-    IssuanceAttempt.objects.create(
-        issuance=row, kind="send", at=NOW, outcome=reason, environment="staging", provider_id=1, badge_id=1
-    )
+    make_attempt(row, outcome=reason)
 
     def ask(at: datetime) -> int:
         return queueing.requeue_asked_learners([row.learner_id], now=at)

@@ -10,11 +10,7 @@ from django.urls import reverse
 from badging.meanings import Outcome
 from badging.models import AuditEntry, CourseBadgeMapping, CourseManager, Issuance, IssuanceAttempt
 from moodle_sync.models import Completion, Learner
-from tests.builders import (
-    NOW,
-    make_issuance,
-    make_mapping,
-)
+from tests.builders import NOW, make_attempt, make_issuance, make_mapping
 
 State = Issuance.State
 
@@ -42,12 +38,6 @@ def signed_in(group: str, name: str = "person") -> Client:
     return client
 
 
-def attempt_of(issuance: Issuance, **fields: Any) -> IssuanceAttempt:
-    values = {"kind": "send", "at": NOW, "status": 503, "outcome": Outcome.UNAVAILABLE, "environment": "staging"}
-    ids = {"provider_id": issuance.provider_id, "badge_id": issuance.badge_id}
-    return IssuanceAttempt.objects.create(issuance=issuance, **values | ids | fields)
-
-
 def one_of_each() -> dict[str, int]:
     """A row of every model, all of them belonging together; returns their ids by the name of their pages."""
     issuance = make_issuance(state=State.FAILED, reason=Outcome.FORBIDDEN)
@@ -57,7 +47,7 @@ def one_of_each() -> dict[str, int]:
         "badging_coursebadgemapping": issuance.course.mapping.pk,
         "badging_coursemanager": CourseManager.objects.create(user=manager, course=issuance.course).pk,
         "badging_issuance": issuance.pk,
-        "badging_issuanceattempt": attempt_of(issuance).pk,
+        "badging_issuanceattempt": make_attempt(issuance).pk,
         "badging_auditentry": AuditEntry.objects.create(action="site_saved", subject="Moodle").pk,
         "moodle_sync_moodlesite": issuance.course.site_id,
         "moodle_sync_course": issuance.course_id,

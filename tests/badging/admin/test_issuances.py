@@ -16,6 +16,7 @@ from badging.models import AuditEntry, CourseBadgeMapping, Issuance
 from moodle_sync.models import Learner
 from tests.builders import (
     NOW,
+    make_attempt,
     make_completion,
     make_connection,
     make_course,
@@ -26,7 +27,6 @@ from tests.builders import (
 )
 
 from .browsing import (
-    attempt_of,
     confirm,
     listed,
     many_issuances,
@@ -58,8 +58,8 @@ def test_issuances_are_found_by_learner_and_course(site_admin: Client) -> None:
     moodle_id = Learner.objects.filter(pk=other.learner_id).update(moodle_id=777)
     assert moodle_id
     assert rows_shown(site_admin.get(listed("badging_issuance", q="777"))) == [other.pk]
-    attempt = attempt_of(wanted)
-    attempt_of(other)
+    attempt = make_attempt(wanted)
+    make_attempt(other)
     assert rows_shown(site_admin.get(listed("badging_issuanceattempt", q="zoe@bücher.example"))) == [attempt.pk]
     found = site_admin.get(listed("moodle_sync_completion", q="Zoë"))
     assert rows_shown(found) == [wanted.completion_id]
@@ -90,7 +90,7 @@ def test_a_course_without_mapping_can_be_filtered_by_too(site_admin: Client) -> 
 
 def test_an_issuance_says_what_happened_what_to_do_and_leads_to_its_learner_and_completion(site_admin: Client) -> None:
     issuance = make_issuance(state=State.FAILED, reason=Outcome.FORBIDDEN)
-    attempt_of(issuance, outcome=Outcome.FORBIDDEN, status=403, detail="not allowed here")
+    make_attempt(issuance, outcome=Outcome.FORBIDDEN, status=403, detail="not allowed here")
     page = site_admin.get(page_of("badging_issuance", issuance.pk)).content.decode()
     assert issuance.meaning
     for text in (str(issuance.meaning.what), str(issuance.meaning.todo), "not allowed here"):
@@ -244,7 +244,7 @@ def test_what_has_no_mapping_any_more_cannot_be_sent_again(site_admin: Client) -
 
 def test_times_of_attempts_are_shown_as_all_others_with_their_zone(site_admin: Client) -> None:
     issuance = make_issuance(state=State.FAILED, reason=Outcome.FORBIDDEN, queued_at=NOW)
-    attempt_of(issuance, next_attempt_at=NOW)
+    make_attempt(issuance, next_attempt_at=NOW)
     for address in (page_of("badging_issuance", issuance.pk), listed("badging_issuanceattempt")):
         page = site_admin.get(address).content.decode()
         assert page.count("23 Nov 2026, 12:30 p.m. UTC") >= 2

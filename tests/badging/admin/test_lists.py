@@ -17,6 +17,7 @@ from config import celery_app
 from moodle_sync.models import MoodleSite
 from sandbox import Sandbox
 from tests.builders import (
+    make_attempt,
     make_completion,
     make_connection,
     make_course,
@@ -28,7 +29,6 @@ from tests.builders import (
 from .browsing import (
     MODELS,
     READ_ONLY,
-    attempt_of,
     confirm,
     entered,
     listed,
@@ -139,7 +139,7 @@ def test_a_short_list_is_counted_and_a_far_page_is_reached(site_admin: Client) -
 def test_a_page_about_one_thing_shows_a_bounded_number_of_rows(site_admin: Client) -> None:
     issuance = make_issuance(state=State.FAILED, reason=Outcome.UNAVAILABLE)
     for number in range(MOST_SHOWN + 10):
-        attempt_of(issuance, detail=f"words number {number}.")
+        make_attempt(issuance, detail=f"words number {number}.")
     page = site_admin.get(page_of("badging_issuance", issuance.pk)).content.decode()
     assert page.count("words number") == MOST_SHOWN
     assert page.index("number 59.") < page.index("number 58.")
@@ -154,7 +154,7 @@ def test_rows_of_one_name_are_told_apart_on_every_list(site_admin: Client) -> No
     courses = [make_course(site, moodle_id=n, shortname="GDPR", fullname="Data Protection") for n in (8, 9)]
     rows = [make_issuance(make_mapping(course, connection)) for course in courses]
     for row in rows:
-        attempt_of(row)
+        make_attempt(row)
         CourseManager.objects.create(user=User.objects.create_user(f"mo{row.pk}"), course=row.course)
     labels = [f"Data Protection (GDPR · id {n} · {site})" for n in (8, 9)]
     for name in ("issuance", "issuanceattempt", "coursebadgemapping", "coursemanager"):

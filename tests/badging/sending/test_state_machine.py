@@ -58,7 +58,6 @@ PROFILE = settings(
     max_examples=80 if LONG else 3,
     stateful_step_count=60 if LONG else 40,
     database=None,
-    phases=[__import__("hypothesis").Phase.generate],
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
@@ -613,17 +612,7 @@ class Story(RuleBasedStateMachine):
         """Where it stands, and how it came there, for whoever reads a failure."""
         outcomes = [f"{attempt.at:%d %H:%M} {attempt.outcome}" for attempt in attempts(row)]
         where = f"{row.environment} {row.badge_id} of {row.learner} at {row.learner.email}"
-        return [
-            where,
-            row.state,
-            row.reason,
-            row.unanswered,
-            str(row.mapping),
-            str(row.next_attempt_at),
-            str(row.connection),
-            "perhaps sent" if row.is_unknown else "",
-            *outcomes,
-        ]
+        return [where, row.state, row.reason, row.unanswered, *outcomes]
 
     def calls_for(self, person: str) -> list[Entry]:
         return [
