@@ -189,6 +189,9 @@ else:
         "tcp_user_timeout": 60_000,
     } | DATABASES["default"].get("OPTIONS", {})
 
+# In the database, because all processes must see the same counts and answers, and because the broker may be away.
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "portal_cache"}}
+
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_PASSWORD_VALIDATORS = [
