@@ -53,7 +53,7 @@ class Command(BaseCommand):
         try:
             preflight.check_keys()
             call_command("migrate", interactive=False, verbosity=0, skip_checks=True)
-            call_command("createcachetable", verbosity=0, skip_checks=True)
+            call_command("createcachetable", verbosity=0)
             self._collect_static_files()
             self._create_admin()
         except preflight.NotReady as error:
