@@ -2,7 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
+from django.core.exceptions import FieldError
 from django.db import models
+from django.db.models.lookups import Exact
 
 from . import keys
 
@@ -18,12 +20,22 @@ class EncryptedTextField(_TextField):
 
     A value is decrypted when the attribute is read and not when the row is loaded: a row whose key is missing raises
     `keys.WrongKey` there, and lists that do not show the value still work.
+
+    Queries can ask whether there is a value, with `isnull` and with `token=""`. Every other look-up and every transform
+    raises FieldError: with `startswith`, the ciphertext could be read letter by letter.
     """
 
     def contribute_to_class(self, cls: type[models.Model], name: str, private_only: bool = False) -> None:
         """Set the descriptor that decrypts."""
         super().contribute_to_class(cls, name, private_only=private_only)
         setattr(cls, self.attname, _DecryptOnRead(self.attname))
+
+    def get_lookup(self, lookup_name: str) -> Any:
+        """No look-ups but those that ask whether there is a value. Django raises FieldError for others."""
+        return {"exact": _IsEmpty, "isnull": super().get_lookup("isnull")}.get(lookup_name)
+
+    def get_transform(self, lookup_name: str) -> None:
+        """No transforms."""
 
     def from_db_value(self, value: str | None, expression: Any, connection: Any) -> Any:
         """Wrap the ciphertext."""
@@ -42,6 +54,15 @@ class EncryptedTextField(_TextField):
     def pre_save(self, model_instance: models.Model, add: bool) -> Any:
         """Bypass the descriptor: a row can be saved even if its secret cannot be decrypted."""
         return model_instance.__dict__.get(self.attname)
+
+
+class _IsEmpty(Exact):
+    """`token=""`, and no other comparison."""
+
+    def get_prep_lookup(self) -> Any:
+        if self.rhs != "":
+            raise FieldError("An encrypted field can be compared with empty text only.")
+        return self.rhs
 
 
 class Sealed:
