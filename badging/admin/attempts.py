@@ -21,6 +21,7 @@ class AttemptAdmin(ReadOnlyAdmin):
     list_display = ("at", "issuance_link", "kind", "status", "outcome", "detail", "next_attempt_at", "environment")
     sortable_by = ()
     list_filter = ("outcome", "at")
+    link_filters = ("issuance__id__exact",)
     list_select_related = ("issuance__learner", "issuance__course__site", "issuance__course__mapping")
     search_fields = ("issuance",)
     search_help_text = gettext_lazy("The learner's e-mail address, names or Moodle user id")

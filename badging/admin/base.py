@@ -5,10 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.options import IncorrectLookupParameters
-from django.contrib.admin.views.main import ERROR_FLAG, ChangeList
 from django.core.paginator import Paginator
-from django.db import DataError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.template.response import TemplateResponse
@@ -48,16 +45,6 @@ class BoundedPaginator(_Paginator):
         return min(found, self.reach)
 
 
-class PortalChangeList(ChangeList):
-    """Treats numbers in the address that no column can hold as an invalid filter."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        try:
-            super().__init__(*args, **kwargs)
-        except (OverflowError, DataError) as error:
-            raise IncorrectLookupParameters from error
-
-
 class Button(NamedTuple):
     """A button on the page of a row, which runs an action of the list on this row."""
 
@@ -75,12 +62,10 @@ class PortalAdmin(_ModelAdmin):
     list_per_page = 50
     list_max_show_all = 50
     change_form_template = "admin/portal_change_form.html"
+    # What links to this list filter by, besides `list_filter`. `config.admin_lists` refuses everything else.
+    link_filters: Sequence[str] = ()
     # Actions that are buttons on the page of a row too.
     button_actions: Sequence[str] = ()
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """A list that accepts any address."""
-        return PortalChangeList
 
     def get_paginator(
         self, request: HttpRequest, queryset: Any, per_page: int, orphans: int = 0, allow_empty_first_page: bool = True
@@ -114,12 +99,6 @@ class PortalAdmin(_ModelAdmin):
         if obj is not None:
             context |= {"portal_buttons": self.buttons(request, obj), "portal_list_url": self._url("changelist")}
         return super().render_change_form(request, context, add, change, form_url, obj)
-
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The list. NUL characters, which PostgreSQL cannot compare, are an invalid filter."""
-        if any("\0" in value for _name, values in request.GET.lists() for value in values):
-            return HttpResponseRedirect(f"{request.path}?{ERROR_FLAG}=1")
-        return super().changelist_view(request, extra_context)
 
     def response_action(
         self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any

@@ -24,6 +24,7 @@ class CompletionAdmin(ReadOnlyAdmin):
     list_display = ("seen_at", "learner_link", "course_link", "completed_at", "time_source", "doubt", "score_text")
     sortable_by = ()
     list_filter = ("completed_at", DoubtfulFilter, CourseFilter)
+    link_filters = ("learner__id__exact",)
     list_select_related = ("learner", "course__site")
     search_fields = ("learner",)
     search_help_text = gettext_lazy(

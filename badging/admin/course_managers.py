@@ -35,6 +35,7 @@ class CourseManagerAdmin(PortalAdmin):
     list_display = ("user", "course_link", "site")
     list_display_links = ("user",)
     list_filter = ("course__site",)
+    link_filters = ("course__id__exact",)
     list_select_related = ("user", "course__site")
     autocomplete_fields = ("user", "course")
     search_fields = ("user__username", "user__email", "course__fullname", "course__shortname")

@@ -31,6 +31,7 @@ class IssuanceAdmin(ReadOnlyAdmin):
     )  # fmt: skip
     sortable_by = ()
     list_filter = (StandingFilter, EnvironmentFilter, "connection", CourseFilter, ReasonFilter)
+    link_filters = ("completion__id__exact", "learner__id__exact")
     list_select_related = (
         "learner", "course__site__state", "completion", "connection", "course__mapping__connection",
     )  # fmt: skip
