@@ -11,16 +11,15 @@
 
 PYTHON ?= python3
 UV ?= uv
-PORT ?= 8000
 VENV_PYTHON := .venv/bin/python
 
 .PHONY: demo run setup install install-dev test test-fast chaos check docs pictures requirements clean
 
 demo: setup
-	@exec $(VENV_PYTHON) manage.py portal --port $(PORT) --sandbox
+	@exec $(VENV_PYTHON) manage.py portal $(if $(PORT),--port $(PORT)) --sandbox
 
 run: setup
-	@exec $(VENV_PYTHON) manage.py portal --port $(PORT)
+	@exec $(VENV_PYTHON) manage.py portal $(if $(PORT),--port $(PORT))
 
 setup: install
 	@$(VENV_PYTHON) manage.py setup_portal

@@ -6,6 +6,7 @@ Secrets that the environment does not set are read from files in PORTAL_DATA_DIR
 
 from contextlib import suppress
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -51,6 +52,24 @@ def _switch(name: str) -> bool:
     return word in YES
 
 
+def _address(name: str, default: str) -> str:
+    """The setting as an IP address."""
+    try:
+        return str(ip_address(env(name, default="").strip("[] ") or default))
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be an IP address, such as 127.0.0.1, 0.0.0.0 or ::.") from None
+
+
+def _networks(name: str, default: list[str]) -> tuple[IPv4Network | IPv6Network, ...]:
+    """The setting as IP addresses and networks."""
+    try:
+        return tuple(ip_network(part.strip()) for part in env.list(name, default=default) or default)
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"{name} must be IP addresses or networks with commas between them, such as 10.0.0.5,192.168.1.0/24."
+        ) from None
+
+
 def _time_zone(name: str) -> str:
     """The setting as the name of a time zone."""
     try:
@@ -86,19 +105,38 @@ def _data_file(name: str) -> str:
 
 # Keeps Django working without a key, so that `setup_portal` can create one.
 SECRET_KEY_NOT_SET = "not-set-run-make-setup"  # noqa: S105 - vault.checks refuses it
-SECRET_KEY = env("SECRET_KEY", default="") or _data_file("secret_key") or SECRET_KEY_NOT_SET
+# The first line of the file is the key, further lines are old keys: what they have signed stays valid.
+_secret_keys = [key] if (key := env("SECRET_KEY", default="")) else _data_file("secret_key").split()
+SECRET_KEY = _secret_keys[0] if _secret_keys else SECRET_KEY_NOT_SET
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=_secret_keys[1:])
 DEBUG = _switch("DEBUG")
-# Loopback is always allowed, because the launcher waits there until the pages answer.
-ALLOWED_HOSTS = list(dict.fromkeys([*env.list("ALLOWED_HOSTS", default=[]), "localhost", "127.0.0.1", "[::1]"]))
+# Where `manage.py portal` listens for the pages. Only on this host, unless something else is set.
+BIND_ADDRESS = _address("BIND_ADDRESS", "127.0.0.1")
+PORT = _number("PORT", 8000, most=65534)
+# Always allowed, because the launcher waits there until the pages answer.
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+ALLOWED_HOSTS = list(dict.fromkeys([*env.list("ALLOWED_HOSTS", default=[]), *LOOPBACK_HOSTS]))
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
-# With an https:// address, browsers send the cookies over HTTPS only. Without one the portal is used on loopback.
-HTTPS = any(origin.startswith("https:") for origin in CSRF_TRUSTED_ORIGINS)
+# X-Forwarded-For and X-Forwarded-Proto count when they come from one of these addresses, and else never: a browser
+# could claim another address, or to use HTTPS. See `config.proxies`.
+TRUSTED_PROXIES = _networks("TRUSTED_PROXIES", ["127.0.0.0/8", "::1"]) if _switch("TRUST_PROXY_HEADER") else ()
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
+# The address that people open, if it is an https:// one. Without one the portal is used on loopback.
+PUBLIC_URL = next((origin for origin in CSRF_TRUSTED_ORIGINS if origin.startswith("https:")), "")
+HTTPS = bool(PUBLIC_URL)
 SESSION_COOKIE_SECURE = HTTPS
 CSRF_COOKIE_SECURE = HTTPS
-# For how long browsers refuse plain http for the portal's host name; 0 means that no header is sent.
-SECURE_HSTS_SECONDS = _number("SECURE_HSTS_SECONDS", 0, least=0, most=100_000_000)
-# Only behind a proxy that sets or removes this header: otherwise a browser could claim to use HTTPS.
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _switch("TRUST_PROXY_HEADER") else None
+# Without a proxy that says what the browser used, every request looks like plain HTTP and would be redirected for ever.
+SECURE_SSL_REDIRECT = HTTPS and bool(TRUSTED_PROXIES)
+# For how long browsers refuse plain HTTP for the portal's host name; 0 means that no header is sent. 30 days, because
+# browsers cannot be told to forget a longer time.
+SECURE_HSTS_SECONDS = _number("SECURE_HSTS_SECONDS", 2_592_000 if HTTPS else 0, least=0, most=100_000_000)
+# These checks ask for HSTS on subdomains and for the browsers' preload list. Both bind more than the portal's own name.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+
+# The portal takes forms and no files. `launcher.web` refuses larger bodies before they are read.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1_000_000
+DATA_UPLOAD_MAX_NUMBER_FILES = 0
 
 # Newest first: the first key encrypts, all of them decrypt. See `manage.py rotate_keys`.
 FIELD_ENCRYPTION_KEYS = env.list("FIELD_ENCRYPTION_KEYS", default=_data_file("field_encryption_keys").split())
@@ -121,9 +159,12 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    # First, because all others see what it leaves.
+    "config.proxies.ForwardingMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    "config.proxies.PlainPathMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -162,7 +203,8 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
         "timeout": 20,
         "transaction_mode": "IMMEDIATE",
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        # secure_delete overwrites deleted rows with zeros: SQLite would leave them in the file.
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA secure_delete=ON;",
     }
 else:
     DATABASES["default"].setdefault("CONN_MAX_AGE", 60)
@@ -232,6 +274,8 @@ LOGGING = {
         "django": {"handlers": [], "level": "NOTSET", "propagate": True},
         # The request lines of the development server have query strings, and so what people search for.
         "django.server": {"handlers": [], "level": "CRITICAL", "propagate": True},
+        # It would warn of each request that waits for a thread.
+        "waitress.queue": {"handlers": [], "level": "ERROR", "propagate": True},
     },
 }
 

@@ -1,8 +1,8 @@
 """Checks before the start. Each problem is one line that says what to do."""
 
+import errno
 import fcntl
 import os
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
@@ -18,7 +18,7 @@ from kombu import Connection
 from vault import keys
 from vault import secrets as stored_secrets
 
-from . import embedded
+from . import addresses, embedded
 
 # How long a broker may take to connect and to answer.
 BROKER_SECONDS = 3
@@ -28,11 +28,11 @@ class NotReady(Exception):
     """The portal cannot start; the message is one line for the user."""
 
 
-def check(*, ports: Sequence[int]) -> None:
-    """Check keys, loopback ports, broker and database. Raises NotReady for the first problem."""
+def check(*, listen: Sequence[tuple[str, int]]) -> None:
+    """Check keys, addresses with ports, broker and database. Raises NotReady for the first problem."""
     check_keys()
-    for port in ports:
-        _check_port(port)
+    for bind, port in listen:
+        _check_listening(bind, port)
     if settings.EMBEDDED_BROKER:
         _check_embedded_broker(settings.PORTAL_DATA_DIR)
     else:
@@ -75,17 +75,16 @@ def check_keys() -> None:
         raise NotReady(str(error)) from error
 
 
-def _check_port(port: int) -> None:
-    with socket.socket() as probe:
-        # As the servers do: connections of the last run may still be closing.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise NotReady(
-                _("Port %(port)d cannot be used (%(reason)s). Choose another with --port.")
-                % {"port": port, "reason": os.strerror(error.errno or 0)}
-            ) from error
+def _check_listening(bind: str, port: int) -> None:
+    try:
+        addresses.listening_socket(bind, port).close()
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            text = _("This host does not have the address %(bind)s (%(reason)s). Choose another with --bind.")
+        else:
+            text = _("Port %(port)d cannot be used (%(reason)s). Choose another with --port.")
+        raise NotReady(text % {"bind": bind, "port": port, "reason": reason}) from error
 
 
 def _check_embedded_broker(data: Path) -> None:

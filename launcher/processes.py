@@ -182,7 +182,7 @@ class Launcher:
 
     def _handle_end(self, child: _Child, process: subprocess.Popen[bytes], now: float) -> None:
         child.process = None
-        # The workers of a dead gunicorn live on for a moment and keep the port.
+        # What a dead program has started may live on and keep a port.
         _kill_group(process.pid)
         if self._stopping or (child.program.once and process.returncode == 0):
             return

@@ -8,6 +8,8 @@ from .processes import Program
 
 # Seconds for a worker to finish what it is sending. Then it is killed, and its leases expire.
 WORKER_GRACE = 30.0
+# Seconds for the web server to finish requests in flight: `launcher.web.STOP_SECONDS` and some for the rest.
+WEB_GRACE = 15.0
 
 
 def sandbox_url(sandbox_port: int) -> str:
@@ -25,14 +27,24 @@ def sandbox_environment(sandbox_port: int) -> dict[str, str]:
 
 
 def portal_programs(
-    *, data: Path, port: int, sandbox_port: int | None, embedded_broker: bool, admin: str
+    *,
+    data: Path,
+    bind: str,
+    port: int,
+    sandbox_port: int | None,
+    embedded_broker: bool,
+    admin: str,
+    public_url: str = "",
 ) -> list[Program]:
-    """The programs in the order in which they start. They stop in reverse order."""
+    """The programs in the order in which they start. They stop in reverse order.
+
+    `public_url`: what people open, if it is not the address at which the web server listens.
+    """
     programs = []
     if embedded_broker:
         command = embedded.valkey_command(data=data, socket_path=embedded.broker_socket(data))
         programs.append(Program("valkey", command))
-    welcome = ["launcher.welcome", "--port", str(port), "--admin", admin]
+    welcome = ["launcher.welcome", "--bind", bind, "--port", str(port), "--admin", admin, "--url", public_url]
     if sandbox_port is not None:
         state = str(data / "sandbox.json")
         programs.append(
@@ -40,7 +52,7 @@ def portal_programs(
         )
         welcome += ["--sandbox-port", str(sandbox_port), "--data", str(data)]
     programs += [
-        Program("web", _web(port)),
+        Program("web", _web(bind, port), grace=WEB_GRACE),
         Program("worker", _worker(), grace=WORKER_GRACE),
         Program("beat", _beat()),
         Program("welcome", _python(*welcome), once=True),
@@ -52,15 +64,9 @@ def _python(*module_and_arguments: str) -> list[str]:
     return [sys.executable, "-m", *module_and_arguments]
 
 
-def _web(port: int) -> list[str]:
+def _web(bind: str, port: int) -> list[str]:
     # One process with threads, because pages mostly wait for the database, and a second process costs 70 MB.
-    # 16 threads, because pages that wait for a slow Navigatr must not block the others.
-    # No control socket, because gunicorn would create it under the user's home folder.
-    return _python(
-        *("gunicorn", "config.wsgi:application", "--bind", f"127.0.0.1:{port}"),
-        *("--worker-class", "gthread", "--workers", "1", "--threads", "16"),
-        *("--no-control-socket", "--log-level", "warning"),
-    )
+    return _python("launcher.web", "config.wsgi:application", "--bind", bind, "--port", str(port))
 
 
 def _worker() -> list[str]:

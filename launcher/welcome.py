@@ -1,6 +1,7 @@
 """Wait until the pages answer, connect the sandbox if there is one, and print what to open.
 
-Imports no Django. Usage: python -m launcher.welcome --port 8000 --admin NAME [--sandbox-port 8001 --data FOLDER]
+Imports no Django. Usage:
+python -m launcher.welcome --bind 127.0.0.1 --port 8000 --admin NAME [--url URL] [--sandbox-port 8001 --data FOLDER]
 """
 
 import argparse
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from . import addresses
 from .processes import dying_with_parent
 
 # How long to wait until the pages answer.
@@ -31,34 +33,38 @@ class CommandFailed(Exception):
 def main() -> int:
     """Do all of it; return the exit code."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("--bind", required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--admin", default="")
+    parser.add_argument("--url", default="", help="what people open, if it is not the address that is listened at")
     parser.add_argument("--sandbox-port", type=int)
     parser.add_argument("--data", type=Path)
     options = parser.parse_args()
-    for port in (options.port, options.sandbox_port):
-        if port is not None and not wait_for_pages(port):
-            print(f"Nothing answers at http://127.0.0.1:{port}/", flush=True)
+    for bind, port in ((options.bind, options.port), ("127.0.0.1", options.sandbox_port)):
+        if port is not None and not wait_for_pages(port, bind=bind):
+            print(f"Nothing answers at {addresses.url(bind, port)}/", flush=True)
             return 1
+    pages = options.url or addresses.url(options.bind, options.port)
     if options.sandbox_port is None:
-        print(box(message(options.port, options.admin)), flush=True)
+        print(box(message(pages, options.admin)), flush=True)
         return 0
     try:
         connect_sandbox(sandbox_port=options.sandbox_port, data=options.data)
     except CommandFailed as error:
         print(f"The sandbox could not be connected: {error}", flush=True)
         return 1
-    print(box(message(options.port, options.admin, options.sandbox_port)), flush=True)
+    print(box(message(pages, options.admin, options.sandbox_port)), flush=True)
     return 0
 
 
-def wait_for_pages(port: int, *, seconds: float = PAGES_SECONDS) -> bool:
-    """Whether a web server on this loopback port answers within `seconds`."""
+def wait_for_pages(port: int, *, bind: str = "127.0.0.1", seconds: float = PAGES_SECONDS) -> bool:
+    """Whether a web server that listens there answers within `seconds`. Any answer will do, also a redirect."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        connection = http.client.HTTPConnection(addresses.reachable(bind), port, timeout=5)
         try:
-            connection.request("GET", "/")
+            # A host name that is always allowed.
+            connection.request("GET", "/", headers={"Host": "localhost"})
             connection.getresponse()
         except (OSError, http.client.HTTPException):
             time.sleep(0.1)
@@ -117,9 +123,8 @@ def manage(command: str, *arguments: str, stdin: str = "") -> dict[str, Any]:
     return result
 
 
-def message(port: int, admin: str, sandbox_port: int | None = None) -> list[str]:
-    """The lines that say what to open and how to sign in."""
-    address = f"http://127.0.0.1:{port}"
+def message(address: str, admin: str, sandbox_port: int | None = None) -> list[str]:
+    """The lines that say what to open and how to sign in. `address` is that of the pages."""
     lines = [f"Courses and badges  {address}/courses/", f"Administration      {address}/admin/"]
     if admin:
         lines += [

@@ -23,7 +23,13 @@ from . import services
 # What a developer's shell or `.env` may set, and tests must not inherit: they would test something else.
 _SETTINGS = {
     "ALLOWED_HOSTS": "localhost,127.0.0.1,[::1],testserver",
+    "BIND_ADDRESS": "",
+    "PORT": "",
     "CSRF_TRUSTED_ORIGINS": "",
+    "TRUST_PROXY_HEADER": "",
+    "TRUSTED_PROXIES": "",
+    "SECURE_HSTS_SECONDS": "",
+    "SECRET_KEY_FALLBACKS": "",
     "DEBUG": "false",
     "SECRET_KEY": "only-for-tests-" + "x" * 50,
     "TIME_ZONE": "UTC",
@@ -39,7 +45,10 @@ _SETTINGS = {
 # Fixtures that start a server, a browser or a portal.
 _STARTS_SOMETHING = {"postgres_url", "valkey_url", "chromium", "prepared"}
 # What starts programs without one of these.
-_STARTS_PROGRAMS = ("tests/commands/test_from_a_shell.py", "tests/config/test_settings.py", "tests/launcher/")
+_STARTS_PROGRAMS = (
+    *("tests/commands/test_from_a_shell.py", "tests/config/test_settings.py"),
+    *("tests/hostile/", "tests/launcher/"),
+)
 # What these show is the same on every database: pages and programs whose rows other tests write on both.
 _ONE_DATABASE = (
     "tests/circumstances/test_odd_answers.py",
@@ -47,6 +56,7 @@ _ONE_DATABASE = (
     "tests/commands/",
     "tests/config/",
     "tests/e2e/",
+    "tests/hostile/",
     "tests/launcher/",
     "tests/badging/pages/",
     "tests/badging/test_trial.py",

@@ -10,12 +10,21 @@ import pytest
 
 from tests.launcher import running
 
-NAMES = ("SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE", "SECURE_HSTS_SECONDS", "SECURE_PROXY_SSL_HEADER")
+NAMES = (
+    *("SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE", "SECURE_SSL_REDIRECT"),
+    *("SECURE_HSTS_SECONDS", "SECURE_PROXY_SSL_HEADER", "PUBLIC_URL"),
+)
+PROTO = ["HTTP_X_FORWARDED_PROTO", "https"]
+HTTPS = {"CSRF_TRUSTED_ORIGINS": "http://127.0.0.1:8000,https://badges.example.org"}
+PROXY = {"TRUST_PROXY_HEADER": "true"}
 
 
-def read(data: Path, **environment: str) -> list[Any]:
+def read(data: Path, names: tuple[str, ...] = NAMES, **environment: str) -> list[Any]:
     """What these settings are in that environment."""
-    code = f"import json; from config import settings; print(json.dumps([getattr(settings, n) for n in {NAMES!r}]))"
+    code = (
+        "import json; from config import settings; "
+        f"print(json.dumps([getattr(settings, n) for n in {names!r}], default=str))"
+    )
     env = running.environment(data, **environment)
     done = subprocess.run([sys.executable, "-c", code], cwd=running.ROOT, env=env, capture_output=True, check=True)
     found: list[Any] = json.loads(done.stdout)
@@ -25,23 +34,86 @@ def read(data: Path, **environment: str) -> list[Any]:
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
-        ({}, [False, False, 0, None]),
-        ({"CSRF_TRUSTED_ORIGINS": "http://badges.example.org"}, [False, False, 0, None]),
-        (
-            {"CSRF_TRUSTED_ORIGINS": "http://127.0.0.1:8000,https://badges.example.org"},
-            [True, True, 0, None],
-        ),
-        (
-            {"SECURE_HSTS_SECONDS": "3600", "TRUST_PROXY_HEADER": "true"},
-            [False, False, 3600, ["HTTP_X_FORWARDED_PROTO", "https"]],
-        ),
-        ({"TRUST_PROXY_HEADER": "false"}, [False, False, 0, None]),
+        ({}, [False, False, False, 0, None, ""]),
+        ({"CSRF_TRUSTED_ORIGINS": "http://badges.example.org"}, [False, False, False, 0, None, ""]),
+        # A redirect would never end: every request looks like plain HTTP.
+        (HTTPS, [True, True, False, 2_592_000, None, "https://badges.example.org"]),
+        (HTTPS | PROXY, [True, True, True, 2_592_000, PROTO, "https://badges.example.org"]),
+        (HTTPS | {"SECURE_HSTS_SECONDS": "0"}, [True, True, False, 0, None, "https://badges.example.org"]),
+        (PROXY | {"SECURE_HSTS_SECONDS": "3600"}, [False, False, False, 3600, PROTO, ""]),
+        ({"TRUST_PROXY_HEADER": "false", "TRUSTED_PROXIES": "10.0.0.5"}, [False, False, False, 0, None, ""]),
     ],
 )
 def test_cookies_and_headers_follow_how_the_portal_is_reached(
     data_folder: Path, environment: dict[str, str], expected: list[Any]
 ) -> None:
     assert read(data_folder, **environment) == expected
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, []),
+        ({"TRUSTED_PROXIES": "10.0.0.5"}, []),
+        (PROXY, ["127.0.0.0/8", "::1/128"]),
+        (PROXY | {"TRUSTED_PROXIES": "10.0.0.5, 192.168.1.0/24,2001:db8::/32"},
+         ["10.0.0.5/32", "192.168.1.0/24", "2001:db8::/32"]),
+    ],
+)  # fmt: skip
+def test_a_proxy_is_trusted_only_when_it_is_said_so(
+    data_folder: Path, environment: dict[str, str], expected: list[str]
+) -> None:
+    assert read(data_folder, ("TRUSTED_PROXIES",), **environment) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("environment", "file", "expected"),
+    [
+        ({}, "first\nsecond\nthird\n", ["first", ["second", "third"]]),
+        ({}, "first\n", ["first", []]),
+        ({"SECRET_KEY": "own"}, "first\nsecond\n", ["own", []]),
+        ({"SECRET_KEY": "own", "SECRET_KEY_FALLBACKS": "old,older"}, "", ["own", ["old", "older"]]),
+        ({"SECRET_KEY_FALLBACKS": "old"}, "first\nsecond\n", ["first", ["old"]]),
+        ({}, "", ["not-set-run-make-setup", []]),
+    ],
+)
+def test_old_secret_keys_stay_valid_as_fallbacks(
+    data_folder: Path, environment: dict[str, str], file: str, expected: list[Any]
+) -> None:
+    (data_folder / "secret_key").write_text(file)
+    assert read(data_folder, ("SECRET_KEY", "SECRET_KEY_FALLBACKS"), **environment) == expected
+
+
+def test_what_an_old_key_has_signed_is_valid_until_the_key_is_taken_out(data_folder: Path) -> None:
+    old, new = "o" * 60, "n" * 60
+    code = "import django; django.setup(); from django.core import signing; import sys; print(signing.{})"
+
+    def run(call: str) -> subprocess.CompletedProcess[str]:
+        env = running.environment(data_folder, DJANGO_SETTINGS_MODULE="config.settings")
+        command = [sys.executable, "-c", code.format(call)]
+        return subprocess.run(command, cwd=running.ROOT, env=env, capture_output=True, text=True)
+
+    (data_folder / "secret_key").write_text(f"{old}\n")
+    signed = run("dumps('hello')").stdout.strip()
+    (data_folder / "secret_key").write_text(f"{new}\n{old}\n")
+    assert run(f"loads({signed!r})").stdout == "hello\n"
+    (data_folder / "secret_key").write_text(f"{new}\n")
+    assert "BadSignature" in run(f"loads({signed!r})").stderr
+
+
+def test_the_deployment_check_of_a_portal_behind_https_is_silent(data_folder: Path) -> None:
+    assert running.manage(data_folder, "setup_portal").returncode == 0
+    environment = HTTPS | PROXY | {"ALLOWED_HOSTS": "badges.example.org"}
+    done = running.manage(data_folder, "check", "--deploy", "--fail-level", "WARNING", **environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("System check identified no issues")
+
+
+def test_the_deployment_check_of_a_portal_without_https_tells_what_is_missing(data_folder: Path) -> None:
+    assert running.manage(data_folder, "setup_portal").returncode == 0
+    done = running.manage(data_folder, "check", "--deploy", "--fail-level", "WARNING")
+    assert done.returncode == 1
+    assert all(check in done.stderr for check in ("security.W004", "security.W008", "security.W012"))
 
 
 def test_a_host_that_is_gone_keeps_no_rows_locked_and_the_url_has_the_last_word(

@@ -19,10 +19,15 @@ from tests.launcher import running
         ("SEND_THREADS", "-5"),
         ("LEASE_SECONDS", "0"),
         ("DEBUG", "hidden"),
+        ("BIND_ADDRESS", "hidden.example.org"),
+        ("PORT", "hidden"),
+        ("PORT", "70000"),
+        ("TRUSTED_PROXIES", "hidden"),
+        ("TRUSTED_PROXIES", "10.0.0.5/8"),
     ],
 )
 def test_a_wrong_setting_ends_in_one_sentence_that_names_it(data_folder: Path, name: str, value: str) -> None:
-    env = running.environment(data_folder, **{name: value})
+    env = running.environment(data_folder, **{"TRUST_PROXY_HEADER": "true", name: value})
     done = subprocess.run(
         [sys.executable, "manage.py", "status"], cwd=running.ROOT, env=env, capture_output=True, text=True, timeout=60
     )

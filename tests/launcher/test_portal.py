@@ -34,9 +34,7 @@ def test_pages_answer_and_sigterm_stops_everything_in_order(data: Path) -> None:
         assert f"http://127.0.0.1:{port}/courses/" in portal.text
         assert "Sign in as “admin”" in portal.text
         commands = " ".join(running.processes_of(data).values())
-        assert all(name in commands for name in ("gunicorn", "worker", "beat", "valkey-server"))
-        # Enough that a few pages waiting for Navigatr hold up nobody else's.
-        assert "--threads 16" in commands
+        assert all(name in commands for name in ("launcher.web", "worker", "beat", "valkey-server"))
         assert stat.S_IMODE((data / "valkey.sock").stat().st_mode) == 0o600
 
         assert portal.stop(signal.SIGTERM) == 0
@@ -118,6 +116,37 @@ def test_a_port_in_use_is_one_line(data: Path) -> None:
 
 def test_a_port_out_of_range_is_one_line(data: Path) -> None:
     assert "--port takes a number" in refused(data, "--port", "65535")
+
+
+def test_an_address_to_listen_at_that_cannot_be_used_is_one_line(data: Path) -> None:
+    assert "--bind takes an IP address" in refused(data, "--bind", "badges.example.org")
+    line = refused(data, "--bind", "192.0.2.7", "--port", str(free_port()))
+    assert "This host does not have the address 192.0.2.7 (Cannot assign requested address)" in line
+
+
+def test_pages_for_other_hosts_answer_by_ipv6_and_ipv4(data: Path) -> None:
+    port = free_port()
+    with running.portal(data, "--bind", "::", PORT=str(port)) as portal:
+        portal.wait_for("Ctrl-C stops everything")
+        assert "ALLOWED_HOSTS names no host" in portal.text
+        assert f"http://[::1]:{port}/courses/" in portal.text
+        assert running.status_of(f"http://[::1]:{port}/sign-in/") == 200
+        assert running.status_of(f"http://127.0.0.1:{port}/sign-in/") == 200
+        assert portal.stop() == 0
+
+
+def test_a_portal_with_an_https_address_starts_and_names_it(data: Path) -> None:
+    settings = {
+        "CSRF_TRUSTED_ORIGINS": "https://badges.example.org",
+        "ALLOWED_HOSTS": "badges.example.org",
+        "TRUST_PROXY_HEADER": "true",
+        "BIND_ADDRESS": "0.0.0.0",
+    }
+    with running.portal(data, "--port", str(free_port()), **settings) as portal:
+        portal.wait_for("Ctrl-C stops everything")
+        assert "https://badges.example.org/courses/" in portal.text
+        assert "names no host" not in portal.text
+        assert portal.stop() == 0
 
 
 def test_an_unwritable_data_folder_is_one_line(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ def test_the_box_frames_every_line() -> None:
 
 
 def test_the_welcome_names_what_to_open() -> None:
-    text = "\n".join(welcome.message(8000, "ada", 8001))
+    text = "\n".join(welcome.message("http://127.0.0.1:8000", "ada", 8001))
     assert "http://127.0.0.1:8000/courses/" in text
     assert "http://127.0.0.1:8000/admin/" in text
     assert "http://127.0.0.1:8001/" in text
@@ -17,7 +17,7 @@ def test_the_welcome_names_what_to_open() -> None:
 
 
 def test_without_an_admin_nobody_is_told_to_sign_in() -> None:
-    assert "Sign in" not in "\n".join(welcome.message(8000, ""))
+    assert "Sign in" not in "\n".join(welcome.message("http://127.0.0.1:8000", ""))
 
 
 def test_pages_that_never_answer_are_given_up() -> None:

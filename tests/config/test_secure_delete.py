@@ -1,0 +1,34 @@
+"""SQLite keeps nothing of a deleted row in its file."""
+
+from pathlib import Path
+
+from tests.launcher import running
+
+PERSON = "Zoe-Quillfeather-Oyelaran"
+CODE = """
+from django.db import connection
+from moodle_sync.models import MoodleSite
+rows = [MoodleSite(name=f"{number}", url=f"https://{number}.example/" + "%s" * 20) for number in range(50)]
+MoodleSite.objects.bulk_create(rows)
+connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+"""
+DELETE = """
+from django.db import connection
+from moodle_sync.models import MoodleSite
+MoodleSite.objects.all().delete()
+connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+"""
+
+
+def run(data: Path, code: str) -> None:
+    done = running.manage(data, "shell", "--no-imports", "-c", code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_deleted_text_is_not_in_the_file(data_folder: Path) -> None:
+    assert running.manage(data_folder, "setup_portal").returncode == 0
+    run(data_folder, CODE % PERSON)
+    files = [*data_folder.glob("portal.sqlite3*")]
+    assert any(PERSON.encode() in file.read_bytes() for file in files)
+    run(data_folder, DELETE)
+    assert not any(PERSON.encode() in file.read_bytes() for file in data_folder.glob("portal.sqlite3*"))
