@@ -1,0 +1,99 @@
+"""Clients that send their request byte by byte hold up nobody else, and not for ever."""
+
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from launcher import web as web_server
+from tests.services import wait_until
+
+from . import attacking
+from .apps import LARGE
+from .attacking import PAGE_SECONDS, Web
+
+CLIENTS = 60
+HEADERS = b"GET /sign-in/ HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
+BODY = b"POST /sign-in/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500000\r\n\r\nusername="
+BLANK_LINE = b"\r\n"
+WAITING = "tests.hostile.apps:waiting"
+
+
+@pytest.mark.parametrize("start", [HEADERS, BODY], ids=["headers", "bodies"])
+def test_pages_are_answered_while_many_clients_drip(web: Web, start: bytes) -> None:
+    with attacking.dripping(web, CLIENTS, start) as connected:
+        for _ in range(5):
+            assert web.seconds_for("/sign-in/") < PAGE_SECONDS
+            assert web.seconds_for("/admin/", person="officer") < PAGE_SECONDS
+        assert connected() == CLIENTS
+
+
+@pytest.mark.parametrize(
+    "start", [HEADERS, BODY, BLANK_LINE, b""], ids=["headers", "bodies", "a blank line", "nothing"]
+)
+def test_a_slow_client_is_sent_away_however_it_drips(data: Path, start: bytes) -> None:
+    with (
+        attacking.web(data, "--client-seconds", "2", people=False) as web,
+        attacking.dripping(web, 5, start) as connected,
+    ):
+        wait_until(lambda: connected() == 0, seconds=20, what="the end of all slow clients")
+        assert web.ask("/sign-in/").status == 200
+
+
+def test_a_client_that_does_not_take_its_answer_is_sent_away(tmp_path: Path) -> None:
+    with (
+        attacking.web(tmp_path, "--client-seconds", "2", application=WAITING, people=False) as web,
+        socket.socket() as client,
+    ):
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(PAGE_SECONDS)
+        client.connect(("127.0.0.1", web.port))
+        client.sendall(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert attacking.is_connected(web, client)
+        wait_until(lambda: not attacking.is_connected(web, client), seconds=20, what="the end of the connection")
+        assert len(attacking.answer_to(client)) < LARGE
+
+
+def test_sigterm_lets_a_request_in_flight_finish_and_waits_for_no_slow_client(tmp_path: Path) -> None:
+    answers: list[str] = []
+    with (
+        attacking.web(tmp_path, application=WAITING, people=False) as web,
+        attacking.dripping(web, CLIENTS, HEADERS),
+        attacking.dripping(web, CLIENTS, BODY),
+    ):
+        asking = threading.Thread(target=lambda: answers.append(web.ask("/wait", timeout=30).body))
+        asking.start()
+        wait_until((tmp_path / "begun").exists, what="the request")
+        web.process.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: _refuses(web), what="the end of the listening socket")
+        assert not answers
+        released = time.monotonic()
+        (tmp_path / "go").touch()
+        assert web.process.process.wait(timeout=web_server.STOP_SECONDS) == 0
+        asking.join()
+        assert answers == ["finished"]
+        # Well before the time limit, which is there for requests that never end.
+        assert time.monotonic() - released < web_server.STOP_SECONDS / 2
+        assert "cut off" not in web.process.text
+
+
+def test_sigterm_ends_the_server_although_a_request_never_ends(tmp_path: Path) -> None:
+    with (
+        attacking.web(tmp_path, "--stop-seconds", "1", application=WAITING, people=False) as web,
+        web.connect() as client,
+    ):
+        client.sendall(b"GET /wait HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        wait_until((tmp_path / "begun").exists, what="the request")
+        assert web.process.stop(signal.SIGTERM, seconds=15) == 0
+        assert "1 request(s) did not end within 1 s and were cut off" in web.process.text
+
+
+def _refuses(web: Web) -> bool:
+    try:
+        web.connect().close()
+    except ConnectionRefusedError:
+        return True
+    return False
