@@ -42,6 +42,7 @@ _STARTS_SOMETHING = {"postgres_url", "valkey_url", "chromium", "prepared"}
 _STARTS_PROGRAMS = ("tests/commands/test_from_a_shell.py", "tests/config/test_settings.py", "tests/launcher/")
 # What these show is the same on every database: pages and programs whose rows other tests write on both.
 _ONE_DATABASE = (
+    "tests/access/",
     "tests/circumstances/test_odd_answers.py",
     "tests/circumstances/test_people.py",
     "tests/commands/",
