@@ -25,13 +25,16 @@ def sandbox_environment(sandbox_port: int) -> dict[str, str]:
 
 
 def portal_programs(
-    *, data: Path, port: int, sandbox_port: int | None, embedded_broker: bool, admin: str
+    *, data: Path, port: int, sandbox_port: int | None, broker: embedded.BrokerProgram | None, admin: str
 ) -> list[Program]:
-    """The programs in the order in which they start. They stop in reverse order."""
+    """The programs in the order in which they start. They stop in reverse order.
+
+    `broker`: the program of the embedded broker, if there is one.
+    """
     programs = []
-    if embedded_broker:
-        command = embedded.valkey_command(data=data, socket_path=embedded.broker_socket(data))
-        programs.append(Program("valkey", command))
+    if broker is not None:
+        command = embedded.broker_command(broker, data=data, socket_path=embedded.broker_socket(data))
+        programs.append(Program(broker.name, command))
     welcome = ["launcher.welcome", "--port", str(port), "--admin", admin]
     if sandbox_port is not None:
         state = str(data / "sandbox.json")

@@ -110,9 +110,7 @@ class _Driver:
         self.sandbox = self._process("sandbox", command)
         programs = {
             program.name: [*program.command]
-            for program in portal_programs(
-                data=folder, port=self.port, sandbox_port=None, embedded_broker=False, admin="admin"
-            )
+            for program in portal_programs(data=folder, port=self.port, sandbox_port=None, broker=None, admin="admin")
         }
         names = ("web", "worker", "worker", "beat", "beat")
         self.programs = [
