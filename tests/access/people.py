@@ -50,7 +50,7 @@ def _manager(name: str, course: Course) -> User:
 
 
 def _browser(user: User | None) -> Client:
-    client = Client(raise_request_exception=True)
+    client = Client()
     if user is not None:
         client.force_login(user)
     return client

@@ -35,6 +35,10 @@ State = Issuance.State
 PASSWORD = "Quiet-harbour-27-lamps"
 
 
+class CannotAsk(Exception):
+    """An address needs a row or a value that nobody has named; the message says where to name it."""
+
+
 @dataclass(frozen=True)
 class World:
     """The browsers of the roles, and the rows: one of each model by its `app.model`."""
@@ -43,28 +47,37 @@ class World:
     rows: dict[str, Any]
     sandbox: Sandbox
 
-    def values(self, address: str) -> dict[str, Any]:
-        """What stands for each value of an address: the row that `manager` manages. Add new names here."""
-        course, issuance = self.rows["moodle_sync.course"], self.rows["badging.issuance"]
-        named = {
+    def row_of(self, address: str) -> Any:
+        """The row of the model that an address of the admin is about. Raises CannotAsk if there is none."""
+        label = ".".join(address.removeprefix("admin/").split("/")[:2])
+        if label not in self.rows:
+            raise CannotAsk(f"Make a row of {label} in make_world, tests/access/world.py.")
+        return self.rows[label]
+
+    def value(self, name: str, address: str) -> Any:
+        """What stands for a value of an address: the row that `manager` manages. Add new names here.
+
+        Raises CannotAsk for a name that is not known.
+        """
+        if name == "object_id" and not address.startswith("admin/r/"):
+            return self.row_of(address).pk
+        course = self.rows["moodle_sync.course"]
+        values = {
             "pk": course.pk,
-            "issuance_pk": issuance.pk,
+            "issuance_pk": self.rows["badging.issuance"].pk,
             "content_type_id": ContentType.objects.get_for_model(Course).pk,
-            "id": self.rows["auth.user"].pk,
             "object_id": course.pk,
+            "id": self.rows["auth.user"].pk,
             "url": "no/such/page/",
         }
-        _admin, _slash, rest = address.partition("admin/")
-        label = ".".join(rest.split("/")[:2])
-        return named | ({"object_id": self.rows[label].pk} if label in self.rows else {})
+        if name not in values:
+            raise CannotAsk(f"Say what <{name}> stands for in World.value, tests/access/world.py.")
+        return values[name]
 
     def path(self, address: str) -> str:
-        """The path to ask for. Fails for a value that `values` does not name."""
-        values = self.values(address)
+        """The path to ask for. Raises CannotAsk as `value` does."""
         path = address.partition("?")[0]
-        unknown = set(VALUE.findall(path)) - values.keys()
-        assert not unknown, f"Name a value for {unknown} of {address} in World.values, tests/access/world.py."
-        return "/" + VALUE.sub(lambda found: str(values[found[1]]), path)
+        return "/" + VALUE.sub(lambda found: str(self.value(found[1], address)), path)
 
     def query(self, address: str) -> dict[str, Any]:
         """The query string of an address that needs one to show anything."""
@@ -83,8 +96,8 @@ class World:
         """What is posted: confirmed actions, confirmed deletions, the form of a page as a superuser would save it."""
         address, (_post, _colon, action) = asked.address, asked.method.partition(":")
         if action:
-            row = self.rows[".".join(address.split("/")[1:3])]
-            return {"action": action, ACTION_CHECKBOX_NAME: [str(row.pk)], "confirmed": "yes", "post": "yes"}
+            chosen = [str(self.row_of(address).pk)]
+            return {"action": action, ACTION_CHECKBOX_NAME: chosen, "confirmed": "yes", "post": "yes"}
         if address.endswith("/delete/"):
             return {"post": "yes"}
         of_form = address.startswith("admin/") and address.endswith(("/add/", "/change/"))

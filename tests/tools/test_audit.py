@@ -13,6 +13,9 @@ from tests.services import free_port
 from tools import audit
 from tools.requirements import SERVICE, pins
 
+# Each runs pip-audit.
+pytestmark = pytest.mark.slow
+
 HASH = "sha256:" + "0" * 64
 REQUIREMENTS = f"""\
 six==1.17.0 \\
