@@ -8,12 +8,16 @@
 #   make test-fast                  the tests that take milliseconds
 #   make chaos   10,000 completions while everything is killed and broken (SEED=… repeats a run's plan)
 #   make requirements               write the pinned requirements anew (needs uv)
+#   make audit   known vulnerabilities of the requirements (needs the network; AUDIT_URL=… asks another OSV API)
+#   make sbom    the service's packages with their licences, in CycloneDX's format, in sbom.cdx.json
+#   make licences                   write docs/licences.md anew
 
 PYTHON ?= python3
 UV ?= uv
 VENV_PYTHON := .venv/bin/python
 
-.PHONY: demo run setup install install-dev test test-fast chaos check docs pictures requirements clean
+.PHONY: demo run setup install install-dev test test-fast chaos check docs pictures requirements audit sbom licences \
+	clean
 
 demo: setup
 	@exec $(VENV_PYTHON) manage.py portal $(if $(PORT),--port $(PORT)) --sandbox
@@ -24,27 +28,12 @@ run: setup
 setup: install
 	@$(VENV_PYTHON) manage.py setup_portal
 
-# .venv has a copy of the installed requirements; nothing is fetched while they are the same.
-install: .venv/bin/python
-	@cmp -s requirements.txt .venv/installed.txt || { \
-		$(PIP_INSTALL) requirements.txt && cp requirements.txt .venv/installed.txt; }
+# Filled by tools/install.sh, which fetches nothing while the requirements are the same.
+install:
+	@PYTHON="$(PYTHON)" tools/install.sh .venv requirements.txt
 
-install-dev: .venv/bin/python
-	@cmp -s requirements-dev.txt .venv/installed-dev.txt || { \
-		$(PIP_INSTALL) requirements-dev.txt && cp requirements-dev.txt .venv/installed-dev.txt; }
-
-# On Debian, ensurepip is in the package python3-venv. Without it, use the system's pip.
-PIP_INSTALL = echo "Installing the requirements (once) …"; \
-	if $(VENV_PYTHON) -m pip --version >/dev/null 2>&1; then set -- $(VENV_PYTHON) -m pip; \
-	elif $(PYTHON) -m pip --version >/dev/null 2>&1; then set -- $(PYTHON) -m pip --python $(VENV_PYTHON); \
-	else echo "There is no pip. Install python3-venv or python3-pip and try again." >&2; exit 1; fi; \
-	"$$@" install --quiet --disable-pip-version-check --require-hashes -r
-
-.venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
-	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv .venv; \
-		else $(PYTHON) -m venv --without-pip .venv; fi
+install-dev:
+	@PYTHON="$(PYTHON)" tools/install.sh .venv requirements-dev.txt
 
 # The whole suite runs on SQLite, and what may end differently on PostgreSQL runs there as well. Many tests wait for
 # time-outs and for programs that they start, so more of them run at once than there are processors.
@@ -86,7 +75,19 @@ requirements:
 	$(UV) pip compile --quiet --universal --generate-hashes --no-strip-extras --no-header --python-version 3.11 \
 		pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 
+# Fails if a requirement has a known vulnerability, and if nobody could be asked; the last line says which.
+audit: install-dev
+	@$(VENV_PYTHON) -m tools.audit $(if $(AUDIT_URL),--url $(AUDIT_URL))
+
+# From an environment that holds what the service needs and nothing else.
+sbom: install-dev
+	@PYTHON="$(PYTHON)" tools/install.sh .venv-service requirements.txt
+	@$(VENV_PYTHON) -m tools.sbom .venv-service/bin/python sbom.cdx.json
+
+licences: install-dev
+	$(VENV_PYTHON) -m tools.licences
+
 # Keeps var/, the portal's data.
 clean:
-	rm -rf .venv docs/_build .coverage htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-service sbom.cdx.json docs/_build .coverage htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -284,6 +284,8 @@ CELERY_BROKER_URL = env("CELERY_BROKER_URL", default="")
 EMBEDDED_BROKER = not CELERY_BROKER_URL
 if EMBEDDED_BROKER:
     CELERY_BROKER_URL = embedded.broker_url(PORTAL_DATA_DIR)
+# The Valkey or Redis that is run as the embedded broker: a path, or a name on PATH. Default: the packaged one.
+EMBEDDED_BROKER_PROGRAM = env("EMBEDDED_BROKER_PROGRAM", default="").strip()
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_TIMEZONE = "UTC"

@@ -90,10 +90,14 @@ def _check_listening(bind: str, port: int) -> None:
 def _check_embedded_broker(data: Path) -> None:
     try:
         embedded.make_socket_folder(data)
-        embedded.valkey_program()
-    except OSError as error:
+        program = embedded.find_program(settings.EMBEDDED_BROKER_PROGRAM)
+        program.folder(data).mkdir(mode=0o700, exist_ok=True)
+    except (OSError, embedded.NoBroker) as error:
         raise NotReady(
-            _("The embedded broker cannot be started (%(reason)s). Set CELERY_BROKER_URL to another.")
+            _(
+                "The embedded broker cannot be started (%(reason)s). Install Valkey or Redis and name it in "
+                "EMBEDDED_BROKER_PROGRAM, or set CELERY_BROKER_URL to a broker that runs."
+            )
             % {"reason": error}
         ) from error
 

@@ -32,18 +32,19 @@ def portal_programs(
     bind: str,
     port: int,
     sandbox_port: int | None,
-    embedded_broker: bool,
+    broker: embedded.BrokerProgram | None,
     admin: str,
     public_url: str = "",
 ) -> list[Program]:
     """The programs in the order in which they start. They stop in reverse order.
 
-    `public_url`: what people open, if it is not the address at which the web server listens.
+    `broker`: the program of the embedded broker, if there is one. `public_url`: what people open, if it is not the
+    address at which the web server listens.
     """
     programs = []
-    if embedded_broker:
-        command = embedded.valkey_command(data=data, socket_path=embedded.broker_socket(data))
-        programs.append(Program("valkey", command))
+    if broker is not None:
+        command = embedded.broker_command(broker, data=data, socket_path=embedded.broker_socket(data))
+        programs.append(Program(broker.name, command))
     welcome = ["launcher.welcome", "--bind", bind, "--port", str(port), "--admin", admin, "--url", public_url]
     if sandbox_port is not None:
         state = str(data / "sandbox.json")

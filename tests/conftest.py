@@ -51,6 +51,7 @@ _STARTS_PROGRAMS = (
 )
 # What these show is the same on every database: pages and programs whose rows other tests write on both.
 _ONE_DATABASE = (
+    "tests/access/",
     "tests/circumstances/test_odd_answers.py",
     "tests/circumstances/test_people.py",
     "tests/commands/",

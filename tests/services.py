@@ -143,7 +143,8 @@ def valkey() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="portal-valkey-") as folder:
         path = Path(folder) / "valkey.sock"
         server = subprocess.Popen(
-            embedded.valkey_command(data=Path(folder), socket_path=path), stdout=subprocess.DEVNULL
+            embedded.broker_command(embedded.packaged_program(), data=Path(folder), socket_path=path),
+            stdout=subprocess.DEVNULL,
         )
         try:
 

@@ -14,6 +14,7 @@ ROOMS = (
     "navigatr_client",
     "outbound_http",
     "sandbox",
+    "tools",
     "vault",
 )
 # Lines of a function without its docstring and decorators.

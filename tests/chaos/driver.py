@@ -111,7 +111,7 @@ class _Driver:
         programs = {
             program.name: [*program.command]
             for program in portal_programs(
-                data=folder, bind="127.0.0.1", port=self.port, sandbox_port=None, embedded_broker=False, admin="admin"
+                data=folder, bind="127.0.0.1", port=self.port, sandbox_port=None, broker=None, admin="admin"
             )
         }
         names = ("web", "worker", "worker", "beat", "beat")

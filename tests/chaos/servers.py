@@ -135,7 +135,7 @@ class Valkey:
 
     def __init__(self, folder: Path, logs: Path) -> None:
         self._socket = folder / "chaos-valkey.sock"
-        command = embedded.valkey_command(data=folder, socket_path=self._socket)
+        command = embedded.broker_command(embedded.packaged_program(), data=folder, socket_path=self._socket)
         self._server = Process("broker", command, log=logs / "broker.log", environment=os.environ)
         self.url = f"redis+socket://{self._socket}?virtual_host=0"
 

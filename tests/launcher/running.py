@@ -100,14 +100,15 @@ def program(command: list[str], env: Mapping[str, str]) -> Iterator[Running]:
 def processes_of(data: Path) -> dict[int, str]:
     """Every living process whose environment names that data folder, with its command line.
 
-    Valkey writes its title over its environment, and is known by working in the folder.
+    Valkey writes its title over its environment, and is known by working in the folder or below.
     """
     mark = b"PORTAL_DATA_DIR=" + os.fsencode(data) + b"\0"
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         # Processes come and go while this looks at them.
         with suppress(OSError):
-            if mark in (folder / "environ").read_bytes() or (folder / "cwd").readlink() == data.resolve():
+            below = (folder / "cwd").readlink().is_relative_to(data.resolve())
+            if below or mark in (folder / "environ").read_bytes():
                 found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
     return found
 

