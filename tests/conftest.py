@@ -39,7 +39,12 @@ _SETTINGS = {
 # Fixtures that start a server, a browser or a portal.
 _STARTS_SOMETHING = {"postgres_url", "valkey_url", "chromium", "prepared"}
 # What starts programs without one of these.
-_STARTS_PROGRAMS = ("tests/commands/test_from_a_shell.py", "tests/config/test_settings.py", "tests/launcher/")
+_STARTS_PROGRAMS = (
+    "tests/commands/test_from_a_shell.py",
+    "tests/config/test_settings.py",
+    "tests/hostile/",
+    "tests/launcher/",
+)
 # What these show is the same on every database: pages and programs whose rows other tests write on both.
 _ONE_DATABASE = (
     "tests/circumstances/test_odd_answers.py",
