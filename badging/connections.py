@@ -50,7 +50,7 @@ class ConnectionTest:
     findings: list[ConnectionFinding]
 
 
-def navigatr_client_for(connection: NavigatrConnection, *, most_seconds: int | None = None) -> NavigatrClient:
+def navigatr_client_for(connection: NavigatrConnection, *, most_seconds: float | None = None) -> NavigatrClient:
     """A client for the connection's environment. Raises WrongKey, and NavigatrTokenRefused for what is no token.
 
     It waits for each answer as long as the connection says, but no longer than `most_seconds`.

@@ -1,5 +1,6 @@
 """Which badge a course awards: made, changed, switched off and on, removed."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -40,7 +41,7 @@ class NotMapped(Exception):
 
 
 def find_badge(
-    connection: NavigatrConnection, *, provider_id: int, badge_id: int, most_seconds: int | None = None
+    connection: NavigatrConnection, *, provider_id: int, badge_id: int, most_seconds: float | None = None
 ) -> tuple[Provider, Badge]:
     """Ask Navigatr for the chosen provider and badge. Raises NotMapped when they cannot be issued together.
 
@@ -49,14 +50,33 @@ def find_badge(
     """
     try:
         with connections.navigatr_client_for(connection, most_seconds=most_seconds) as client:
-            provider = next((row for row in client.providers() if row.id == provider_id), None)
-            if provider is None:
-                raise NotMapped(_("This connection's account may not issue for provider %d.") % provider_id)
-            badge = client.badge(badge_id)
+            provider, badge = choose(client.providers, client.badge, provider_id=provider_id, badge_id=badge_id)
     except NavigatrError as error:
-        if error.status == 404:
-            raise NotMapped(_("Navigatr has no badge with the number %d.") % badge_id) from error
         raise NotMapped(connections.explain(error)) from error
+    failed = Issuance.objects.filter(course=OuterRef("course"), state=State.FAILED, reason__in=MENDED_UNSEEN)
+    awarding = connection.mappings.filter(provider_id=provider_id, badge_id=badge_id)
+    for mapping in awarding.filter(~Q(badge_problem="") | Exists(failed)):
+        see_badge(mapping, badge)
+        note_badge(mapping, now=timezone.now())
+    return provider, badge
+
+
+def choose(
+    providers: Callable[[], list[Provider]], badge_of: Callable[[int], Badge], *, provider_id: int, badge_id: int
+) -> tuple[Provider, Badge]:
+    """The chosen provider and badge, from wherever they are asked. Raises NotMapped when they cannot be issued.
+
+    Other errors of the two functions are passed on.
+    """
+    provider = next((row for row in providers() if row.id == provider_id), None)
+    if provider is None:
+        raise NotMapped(_("This connection's account may not issue for provider %d.") % provider_id)
+    try:
+        badge = badge_of(badge_id)
+    except NavigatrError as error:
+        if error.status != 404:
+            raise
+        raise NotMapped(_("Navigatr has no badge with the number %d.") % badge_id) from error
     if badge.provider_ids and provider_id not in badge.provider_ids:
         raise NotMapped(_("The badge “%s” does not belong to this provider.") % badge.name)
     if not badge.issuable:
@@ -67,11 +87,6 @@ def find_badge(
             )
             % {"name": badge.name, "status": badge.status, "source": badge.source or "Internal"}
         )
-    failed = Issuance.objects.filter(course=OuterRef("course"), state=State.FAILED, reason__in=MENDED_UNSEEN)
-    awarding = connection.mappings.filter(provider_id=provider_id, badge_id=badge_id)
-    for mapping in awarding.filter(~Q(badge_problem="") | Exists(failed)):
-        see_badge(mapping, badge)
-        note_badge(mapping, now=timezone.now())
     return provider, badge
 
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -12,12 +12,19 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext_lazy as _
+from django_celery_beat.models import PeriodicTask
 
 from moodle_sync.addresses import recipient_address
 from moodle_sync.models import Completion, Course, Learner
 from vault.fields import EncryptedTextField
 
 from .meanings import MEANINGS, Meaning, Outcome
+
+# django-celery-beat has no types.
+if TYPE_CHECKING:
+    _PeriodicTask = models.Model
+else:
+    _PeriodicTask = PeriodicTask
 
 
 class Environment(models.TextChoices):
@@ -76,6 +83,9 @@ class NavigatrConnection(models.Model):
         help_text=_("Over all workers together. Leave empty for no limit."),
     )
     next_slot_at = models.DateTimeField(null=True, editable=False)
+    # Calls for pages: when the next may begin, and until when one may be under way (`badging.sending.limits`).
+    next_page_call_at = models.DateTimeField(null=True, editable=False)
+    page_call_until = models.DateTimeField(null=True, editable=False)
     state = models.CharField(_("state"), max_length=10, choices=State, default=State.ACTIVE, editable=False)
     resumed_at = models.DateTimeField(null=True, editable=False)
     not_before = models.DateTimeField(
@@ -616,6 +626,7 @@ class AuditEntry(AppendOnlyModel):
         BADGE_BACK = "badge_back", _("Badge can be issued again")
         SENT_AGAIN = "sent_again", _("Sent again by hand")
         CANCELLED = "cancelled", _("Cancelled by hand")
+        SCHEDULE_CHANGED = "schedule_changed", _("Schedule changed")
         LEARNER_EXPORTED = "learner_exported", _("Learner's data exported")
         LEARNER_ERASED = "learner_erased", _("Learner's data erased")
 
@@ -656,3 +667,31 @@ class CourseManager(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} – {self.course.full_label}"
+
+
+class ScheduledTask(_PeriodicTask):
+    """A row of the schedule, as the portal shows it. `badging.schedule` says which there should be.
+
+    Personal data: none.
+    """
+
+    class Meta:
+        proxy = True
+        verbose_name = _("scheduled task")
+        verbose_name_plural = _("scheduled tasks")
+
+
+class Heartbeat(models.Model):
+    """When beat, or a worker with one of the scheduled tasks, last gave a sign of life (`badging.schedule`).
+
+    Personal data: none.
+    """
+
+    name = models.CharField(max_length=100, primary_key=True)
+    at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.name

@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy
 from moodle_sync.models import Feed, MoodleSite
 from moodle_sync.site_check import feed_reason
 
+from . import schedule
 from .meanings import TROUBLE
 from .models import NOTHING_OPEN, CourseBadgeMapping, Issuance, IssuanceQuerySet, NavigatrConnection
 
@@ -26,7 +27,7 @@ OVERDUE = gettext_lazy(
 
 
 def status(now: datetime) -> dict[str, Any]:
-    """Issuances by state, what is due, and the health of every connection and site, ready for JSON.
+    """Issuances by state, what is due, and the health of connections, sites and schedule, ready for JSON.
 
     What is queued under a disabled mapping, or a paused or removed connection, counts as held.
     """
@@ -52,6 +53,7 @@ def status(now: datetime) -> dict[str, Any]:
             for connection in NavigatrConnection.objects.all()
         ],
         "sites": [_site(site, now) for site in MoodleSite.objects.select_related("state").defer("token")],
+        **schedule.as_status(now),
     }
 
 

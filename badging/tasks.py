@@ -21,7 +21,7 @@ from moodle_sync.models import MoodleSiteState
 from navigatr_client import NavigatrError
 from vault.keys import WrongKey
 
-from . import connections, mapping
+from . import connections, mapping, schedule
 from .models import NavigatrConnection
 from .polling.poller import Poller
 from .sending import rounds, sweeping
@@ -74,6 +74,7 @@ def poll_due() -> None:
     Running it twice at a time is harmless: each poll takes its site with a lease. If this process polls already, the
     running round looks at once which sites are due.
     """
+    schedule.note("badging.tasks.poll_due", timezone.now())
     until = monotonic() + TURN_SECONDS
     with alone("polling") as nobody_else:
         if not nobody_else:
@@ -90,6 +91,7 @@ def send_sweep() -> None:
 
     Running it twice at a time is harmless.
     """
+    schedule.note("badging.tasks.send_sweep", timezone.now())
     with alone("sweep") as nobody_else:
         if not nobody_else:
             return
@@ -116,6 +118,7 @@ def send_due(connection_id: int) -> None:
 @shared_task(ignore_result=True)
 def daily_checks() -> None:
     """Look at every connection's token and mapped badges again. Sites check themselves when they are polled."""
+    schedule.note("badging.tasks.daily_checks", timezone.now())
     for connection in NavigatrConnection.objects.exclude(state=NavigatrConnection.State.REMOVED):
         try:
             if connections.retest(connection, actor=None, now=timezone.now()).ok:

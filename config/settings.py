@@ -232,7 +232,16 @@ else:
     } | DATABASES["default"].get("OPTIONS", {})
 
 # In the database, because all processes must see the same counts and answers, and because the broker may be away.
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "portal_cache"}}
+CACHES: dict[str, dict[str, Any]] = {
+    "default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "portal_cache"},
+    # What pages asked Navigatr (`badging.catalogue`). Apart, so that no search can push counts out of the other one.
+    "navigatr": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "portal_navigatr_cache",
+        "TIMEOUT": 60,
+        "OPTIONS": {"MAX_ENTRIES": 500},
+    },
+}
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -287,7 +296,7 @@ if EMBEDDED_BROKER:
 # The Valkey or Redis that is run as the embedded broker: a path, or a name on PATH. Default: the packaged one.
 EMBEDDED_BROKER_PROGRAM = env("EMBEDDED_BROKER_PROGRAM", default="").strip()
 CELERY_TASK_IGNORE_RESULT = True
-CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_SCHEDULER = "badging.beat:PortalScheduler"
 CELERY_TIMEZONE = "UTC"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # Worker and beat reconnect to the broker without limit.

@@ -46,8 +46,10 @@ _SETTINGS = {
 _STARTS_SOMETHING = {"postgres_url", "valkey_url", "chromium", "prepared"}
 # What starts programs without one of these.
 _STARTS_PROGRAMS = (
-    *("tests/commands/test_from_a_shell.py", "tests/config/test_settings.py"),
-    *("tests/hostile/", "tests/launcher/"),
+    "tests/commands/test_from_a_shell.py",
+    "tests/config/test_settings.py",
+    "tests/hostile/",
+    "tests/launcher/",
 )
 # What these show is the same on every database: pages and programs whose rows other tests write on both.
 _ONE_DATABASE = (

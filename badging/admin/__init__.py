@@ -18,6 +18,7 @@ from . import (
     issuances,
     learners,
     mappings,
+    schedule,
     sites,
 )
 
@@ -31,6 +32,7 @@ __all__ = [
     "issuances",
     "learners",
     "mappings",
+    "schedule",
     "sites",
 ]
 

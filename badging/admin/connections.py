@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from vault.keys import WrongKey
 
-from .. import audit, connections
+from .. import audit, connections, waiting
 from ..meanings import MEANINGS
 from ..models import AuditEntry, CourseBadgeMapping, Issuance, NavigatrConnection
 from ..status import connection_reason
@@ -135,7 +135,11 @@ class ConnectionAdmin(TokenAdmin):
         """Test the token, and save and resume the connection when it passes."""
         connection = form.instance
         connection.pat = form.cleaned_data["new_token"]
-        tested = connections.try_out(connection)
+        try:
+            with waiting.place(request.user.pk):
+                tested = connections.try_out(connection)
+        except waiting.Busy as error:
+            return [str(error)]
         if not tested.ok:
             return [tested.message]
         enable = bool(form.cleaned_data.get("enable_mappings"))
@@ -169,8 +173,9 @@ class ConnectionAdmin(TokenAdmin):
         """Test the stored tokens. One that passes resumes its connection; one that fails is only noted."""
         for connection in self._with_token(request, self.chosen(request, queryset) or []):
             try:
-                tested = connections.retest(connection, actor=request.user, now=timezone.now())
-            except (WrongKey, ImproperlyConfigured) as error:
+                with waiting.place(request.user.pk):
+                    tested = connections.retest(connection, actor=request.user, now=timezone.now())
+            except (WrongKey, ImproperlyConfigured, waiting.Busy) as error:
                 self.message_user(request, f"{connection}: {error}", messages.ERROR)
                 continue
             self._show_test(request, connection, tested)

@@ -12,8 +12,9 @@ from django.utils.translation import gettext as _
 
 from moodle_sync.models import Course, Feed, MoodleSite
 
+from .. import schedule
 from ..meanings import MEANINGS, NOTHING, Outcome
-from ..models import NOTHING_OPEN, CourseBadgeMapping, Issuance, NavigatrConnection
+from ..models import NOTHING_OPEN, CourseBadgeMapping, Issuance, NavigatrConnection, ScheduledTask
 from ..status import OVERDUE, OVERDUE_AFTER, connection_reason, is_overdue, slow_feed
 from ..successors import Successor, deletion_advice, likely_successors
 from .display import list_url, page_url
@@ -36,11 +37,12 @@ class Problem:
 
 
 def what_needs_a_person(user: Any) -> list[Problem] | None:
-    """The present problems, those that concern most people first; None for who may not see them. Nine queries."""
+    """The present problems, those that concern most people first; None for who may not see them. Eleven queries."""
     if not user.has_perms(["badging.view_issuance", "badging.view_navigatrconnection", "moodle_sync.view_moodlesite"]):
         return None
     now = timezone.now()
     return [
+        *_schedule(now),
         *_questions(),
         *_connections(now),
         *_sites(now),
@@ -48,6 +50,14 @@ def what_needs_a_person(user: Any) -> list[Problem] | None:
         *_badges(),
         *_disabled(),
         *_issuances(Issuance.State.FAILED, Issuance.State.HELD),
+    ]
+
+
+def _schedule(now: datetime) -> list[Problem]:
+    """What keeps the portal from polling and sending: the schedule, beat, the workers."""
+    return [
+        Problem(trouble.what, trouble.todo, page_url(trouble.row) if trouble.row else list_url(ScheduledTask))
+        for trouble in schedule.problems(now)[:MOST_LISTED]
     ]
 
 

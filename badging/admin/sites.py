@@ -18,7 +18,7 @@ from moodle_sync.models import Course, Feed, Learner, MoodleSite, MoodleSiteStat
 from moodle_sync.site_check import feed_reason, finding_text
 from vault.keys import WrongKey
 
-from .. import audit, queueing, sites, tasks
+from .. import audit, queueing, sites, tasks, waiting
 from ..models import AuditEntry
 from ..status import slow_feed
 from .display import list_link, moment, seconds
@@ -326,7 +326,10 @@ def check_site(site: MoodleSite, *, actor: Any) -> tuple[sites.SiteCheck | None,
     Never raises for what Moodle answers, nor for a stored token that cannot be decrypted.
     """
     try:
-        check = sites.save_when_readable(site, actor=actor, now=timezone.now())
+        with waiting.place(actor.pk):
+            check = sites.save_when_readable(site, actor=actor, now=timezone.now())
+    except waiting.Busy as error:
+        return None, [str(error)]
     except sites.BeingPolled:
         return None, [_("This site is being polled right now. Try again in a minute.")]
     except (WrongKey, ImproperlyConfigured, ValueError) as error:

@@ -39,6 +39,9 @@ class IssuanceFilter(forms.Form):
 class MappingForm(forms.Form):
     """The settings of a mapping besides the badge."""
 
+    # Of all fields, also of that which is added for each course.
+    NAMES = ("min_score", "who")
+
     min_score = forms.IntegerField(
         label=_("Minimum score in percent"),
         required=False,

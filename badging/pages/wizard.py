@@ -10,7 +10,6 @@ changed.
 """
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -24,26 +23,23 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods
 
 from moodle_sync.models import Course
-from navigatr_client import Badge, NavigatrClient, NavigatrError, Provider
+from navigatr_client import Badge, NavigatrError, Provider
 from vault.keys import WrongKey
 
-from .. import connections, tasks
-from ..mapping import NotMapped, find_badge, save_mapping
+from .. import catalogue, connections, tasks
+from ..catalogue import Catalogue
+from ..mapping import NotMapped, save_mapping
 from ..models import NavigatrConnection
+from ..waiting import RETRY_AFTER, Busy
 from . import access
 from .course_badge import effects_of_change, mapping_of
 from .forms import PAST, BadgeSearch, MappingForm
 from .paging import number_in, page_number
 
-# The longest wait for one answer of Navigatr, in seconds. A connection's own time-out is for sending: minutes would be
-# too long for a person, and for the few threads that serve all pages.
-LONGEST_WAIT = 10
 BADGES_PER_PAGE = 24
-# How many connections are asked for their providers at the same time.
-CONNECTIONS_AT_ONCE = 8
 
 Step = Callable[[HttpRequest, Course], HttpResponse]
 
@@ -55,13 +51,38 @@ def _step(view: Step) -> Callable[..., HttpResponse]:
     @wraps(view)
     def step(request: HttpRequest, pk: int) -> HttpResponse:
         course = access.course_or_404(request.user, pk)
+        if "again" in request.POST:
+            return _ask_again(request)
         try:
             return view(request, course)
-        except (NotMapped, NavigatrError, WrongKey) as error:
-            context = {"course": course, "error": _explain(error), "retry_url": request.get_full_path()}
-            return render(request, "courses/error.html", context)
+        except (NotMapped, NavigatrError, WrongKey, catalogue.Resting, Busy) as error:
+            return _trouble(request, course, error)
 
     return step
+
+
+def _ask_again(request: HttpRequest) -> HttpResponse:
+    """The button "Ask Navigatr again": forget what was kept of the chosen connection, or of all."""
+    chosen = _chosen(request, "connection")
+    active = NavigatrConnection.objects.filter(state=NavigatrConnection.State.ACTIVE).only("pk")
+    catalogue.forget(active.filter(pk=chosen["connection"]) if chosen else active)
+    return redirect(request.get_full_path())
+
+
+def _trouble(request: HttpRequest, course: Course, error: Exception) -> HttpResponse:
+    """The page that says what is wrong. Its button tries the same again, with what was typed."""
+    context = {
+        "course": course,
+        "error": _explain(error),
+        "retry_url": request.get_full_path(),
+        "is_post": request.method == "POST",
+        "typed": [(name, request.POST[name]) for name in MappingForm.NAMES if name in request.POST],
+    }
+    if not isinstance(error, Busy):
+        return render(request, "courses/error.html", context)
+    response = render(request, "courses/error.html", context, status=503)
+    response["Retry-After"] = str(RETRY_AFTER)
+    return response
 
 
 def _explain(error: Exception) -> str:
@@ -83,7 +104,7 @@ class ProviderList:
     error: str = ""
 
 
-@require_safe
+@require_http_methods(["GET", "HEAD", "POST"])
 @_step
 def choose_provider(request: HttpRequest, course: Course) -> HttpResponse:
     """Step 1: the providers of all active connections. A connection that does not answer hides no other."""
@@ -91,7 +112,9 @@ def choose_provider(request: HttpRequest, course: Course) -> HttpResponse:
     if number_in(connection) is not None and number_in(provider) is not None:
         return redirect(_url("choose-badge", course, connection=connection, provider=provider))
     mapping = mapping_of(course)
-    provider_lists = _list_providers(list(NavigatrConnection.objects.filter(state=NavigatrConnection.State.ACTIVE)))
+    active = list(NavigatrConnection.objects.filter(state=NavigatrConnection.State.ACTIVE))
+    with Catalogue(request.user.pk) as asking:
+        provider_lists = [_provider_list(*row) for row in asking.providers_of_all(active)]
     return render(
         request,
         "courses/provider.html",
@@ -106,41 +129,16 @@ def choose_provider(request: HttpRequest, course: Course) -> HttpResponse:
     )
 
 
-def _list_providers(active: list[NavigatrConnection]) -> list[ProviderList]:
-    """Ask all connections at the same time, so that the page takes as long as the slowest answer."""
-    with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as threads:
-        answers = [(connection, _submit(threads, connection)) for connection in active]
-        return [_provider_list(connection, answer) for connection, answer in answers]
-
-
-def _submit(threads: ThreadPoolExecutor, connection: NavigatrConnection) -> "Future[list[Provider]]":
-    """Start asking for the connection's providers. The token is decrypted here: the threads use no database."""
-    try:
-        client = connections.navigatr_client_for(connection, most_seconds=LONGEST_WAIT)
-    except (NavigatrError, WrongKey) as error:
-        failed: Future[list[Provider]] = Future()
-        failed.set_exception(error)
-        return failed
-    return threads.submit(_read_providers, client)
-
-
-def _read_providers(client: NavigatrClient) -> list[Provider]:
-    with client:
-        return client.providers()
-
-
-def _provider_list(connection: NavigatrConnection, answer: "Future[list[Provider]]") -> ProviderList:
-    try:
-        providers = answer.result()
-    except (NavigatrError, WrongKey) as error:
-        return ProviderList(connection, [], _explain(error))
-    return ProviderList(connection, [(f"{connection.pk}-{row.id}", row.name) for row in providers])
+def _provider_list(connection: NavigatrConnection, answer: list[Provider] | Exception) -> ProviderList:
+    if isinstance(answer, Exception):
+        return ProviderList(connection, [], _explain(answer))
+    return ProviderList(connection, [(f"{connection.pk}-{row.id}", row.name) for row in answer])
 
 
 # Step 2: badge
 
 
-@require_safe
+@require_http_methods(["GET", "HEAD", "POST"])
 @_step
 def choose_badge(request: HttpRequest, course: Course) -> HttpResponse:
     """Step 2: the provider's badges that can be issued, with pictures, searched and paged."""
@@ -151,11 +149,11 @@ def choose_badge(request: HttpRequest, course: Course) -> HttpResponse:
     form = BadgeSearch(request.GET)
     words = form.cleaned_data["q"] if form.is_valid() else ""
     number = page_number(request.GET.get("page"))
-    with connections.navigatr_client_for(connection, most_seconds=LONGEST_WAIT) as client:
-        provider = next((row for row in client.providers() if row.id == provider_id), None)
+    with Catalogue(request.user.pk) as asking:
+        provider = next((row for row in asking.providers(connection) if row.id == provider_id), None)
         if provider is None:
             raise NotMapped(_("This connection's account may not issue for this provider. Choose another one."))
-        page = client.badge_page(provider_id, page=number, size=BADGES_PER_PAGE, keyword=words)
+        page = asking.badge_page(connection, provider_id, page=number, size=BADGES_PER_PAGE, words=words)
     if number > page.pages > 0:
         return redirect(_url("choose-badge", course, **chosen, q=words, page=page.pages))
     issuable = [badge for badge in page.items if badge.issuable]
@@ -185,17 +183,18 @@ def choose_badge(request: HttpRequest, course: Course) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @_step
 def review_badge(request: HttpRequest, course: Course) -> HttpResponse:
-    """Step 3: what the choice does, and the save. Navigatr is asked again, so only what can be issued is saved."""
+    """Step 3: what the choice does, and the save, for which Navigatr is always asked: it must be issuable now."""
     chosen = _chosen(request, "connection", "provider", "badge")
     if chosen is None:
         return redirect("choose-provider", course.pk)
     connection = _active_connection(chosen["connection"])
-    provider, badge = find_badge(
-        connection, provider_id=chosen["provider"], badge_id=chosen["badge"], most_seconds=LONGEST_WAIT
-    )
     mapping = mapping_of(course)
     form = MappingForm(request.POST if request.method == "POST" else None, mapping=mapping)
-    if form.is_valid():
+    saves = form.is_valid()
+    with Catalogue(request.user.pk) as asking:
+        ask = asking.find_badge if saves else asking.choice
+        provider, badge = ask(connection, provider_id=chosen["provider"], badge_id=chosen["badge"])
+    if saves:
         return _save(request, course, connection=connection, provider=provider, badge=badge, settings=form.cleaned_data)
     return render(
         request,

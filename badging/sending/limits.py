@@ -19,11 +19,16 @@ def places(connection: NavigatrConnection, wanted: int, now: datetime) -> int:
     """
     if connection.calls_at_once is None and connection.calls_per_second is None:
         return wanted
-    current = NavigatrConnection.objects.select_for_update(no_key=True).only("next_slot_at").get(pk=connection.pk)
+    row = NavigatrConnection.objects.select_for_update(no_key=True).only("next_slot_at", "page_call_until")
+    current = row.get(pk=connection.pk)
     connection.next_slot_at = current.next_slot_at
     if connection.calls_at_once is not None:
         in_hand = Issuance.objects.filter(connection=connection, state=Issuance.State.SENDING)
-        wanted = min(wanted, max(0, connection.calls_at_once - in_hand[: connection.calls_at_once].count()))
+        in_use = in_hand[: connection.calls_at_once].count()
+        if current.page_call_until and current.page_call_until > now:
+            # A page asks, or waits for this place (`page_calls`).
+            in_use += 1
+        wanted = min(wanted, max(0, connection.calls_at_once - in_use))
     if connection.calls_per_second is not None:
         free = now + AHEAD - max(now, connection.next_slot_at or now)
         wanted = min(wanted, max(0, math.ceil(free.total_seconds() * connection.calls_per_second)))

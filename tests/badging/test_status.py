@@ -6,16 +6,24 @@ from typing import Any
 
 import pytest
 
-from badging.models import Issuance
+from badging.models import Heartbeat, Issuance, ScheduledTask
+from badging.schedule import SCHEDULE
 from badging.status import connection_reason, is_overdue, slow_feed, status
 from moodle_sync.models import Completion
-from tests.builders import NOW, make_connection, make_course, make_issuance, make_mapping, make_site
+from tests.builders import NOW, let_everything_run, make_connection, make_course, make_issuance, make_mapping, make_site
 
 pytestmark = pytest.mark.django_db
 
 
 def test_an_empty_portal_has_nothing_to_tell() -> None:
-    assert status(NOW) == {
+    told = status(NOW)
+    assert [row.pop("last_run") is not None for row in told["schedule"]] == [True] * 3
+    assert told.pop("schedule") == [
+        {"task": entry.task, "name": entry.name, "every_seconds": entry.every, "enabled": True, "problem": ""}
+        for entry in SCHEDULE
+    ]
+    assert [told.pop(program)["problem"] for program in ("worker", "beat")] == ["", ""]
+    assert told == {
         "owed": 0,
         "issuances": dict.fromkeys(Issuance.State.values, 0),
         "due": 0,
@@ -100,9 +108,9 @@ def test_a_connection_says_why_nothing_is_sent(fields: dict[str, Any], reason: s
 def test_the_number_of_queries_does_not_grow(django_assert_num_queries: Any) -> None:
     for _ in range(3):
         make_issuance()
-    # Eight: states; what each connection holds for Moodle; disabled mappings, connections that are off; the oldest,
-    # due, connections, sites.
-    with django_assert_num_queries(8):
+    # Ten: states; what each connection holds for Moodle; disabled mappings, connections that are off; the oldest,
+    # due, connections, sites. And the schedule with its signs of life.
+    with django_assert_num_queries(10):
         status(NOW)
 
 
@@ -146,3 +154,19 @@ def test_an_open_question_about_a_site_is_told_and_its_badges_are_not_due() -> N
     told = status(NOW)
     assert told["sites"][0]["question"] == "Is this still the same Moodle?"
     assert (told["due"], told["oldest_due_seconds"]) == (0, None)
+
+
+def test_the_schedule_and_its_programs_are_told() -> None:
+    let_everything_run(NOW - timedelta(minutes=10))
+    ScheduledTask.objects.filter(task="badging.tasks.poll_due").delete()
+    ScheduledTask.objects.filter(task="badging.tasks.send_sweep").update(enabled=False)
+    told = json.loads(json.dumps(status(NOW)))
+    by_task = {row["task"]: row for row in told["schedule"]}
+    assert by_task["badging.tasks.poll_due"]["enabled"] is False
+    assert "missing from the schedule" in by_task["badging.tasks.poll_due"]["problem"]
+    assert "switched off" in by_task["badging.tasks.send_sweep"]["problem"]
+    assert by_task["badging.tasks.daily_checks"]["problem"] == ""
+    assert told["beat"]["last_seen"] == (NOW - timedelta(minutes=10)).isoformat()
+    assert "no sign of life" in told["beat"]["problem"]
+    Heartbeat.objects.update(at=NOW)
+    assert status(NOW)["beat"]["problem"] == ""

@@ -5,23 +5,35 @@ With PORTAL_SCREENSHOTS=folder, every page is kept there as a picture to look at
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import reverse
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from badging import waiting
 from badging.meanings import Outcome
-from badging.models import CourseBadgeMapping, CourseManager, Environment, Issuance, IssuanceAttempt, NavigatrConnection
+from badging.models import (
+    CourseBadgeMapping,
+    CourseManager,
+    Environment,
+    Issuance,
+    IssuanceAttempt,
+    NavigatrConnection,
+    ScheduledTask,
+)
+from badging.setup import SITE_ADMINS
 from moodle_sync.models import Course
 from sandbox import DEMO_BADGE_ID, DEMO_PROVIDER_ID, NAVIGATR, Sandbox
 from tests.builders import (
     NOW,
+    let_everything_run,
     make_completion,
     make_connection,
     make_course,
@@ -297,3 +309,76 @@ def test_djangos_admin_works_under_the_content_security_policy(page: Page, live_
     # Its scripts ran: the two-box chooser of permissions exists only through them.
     page.goto("/admin/auth/group/add/")
     expect(page.locator(".selector-chosen").first).to_be_visible()
+
+
+def test_the_schedule_is_changed_and_put_right_in_the_admin(page: Page, live_server: Any, course: Course) -> None:
+    let_everything_run()
+    task = ScheduledTask._default_manager.get(task="badging.tasks.send_sweep")
+    admin = User.objects.create_user("ada", is_staff=True)
+    admin.groups.add(Group.objects.get(name=SITE_ADMINS))
+    sign_in(page, live_server.url, admin)
+    page.goto("/admin/")
+    page.get_by_role("link", name="Scheduled tasks", exact=True).click()
+    expect(page.locator("#result_list tbody tr")).to_have_count(3)
+    keep(page, "schedule-list")
+    page.get_by_role("link", name="Send what is due").click()
+    expect(page.get_by_text("1 to 60; usually 5.")).to_be_visible()
+    expect(page.get_by_role("button", name="Put right")).to_have_count(0)
+    page.get_by_label("Interval in seconds").fill("20")
+    keep(page, "schedule-task")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("row", name="Send what is due")).to_contain_text("20 s")
+    ScheduledTask._default_manager.filter(pk=task.pk).update(enabled=False)
+    page.goto("/admin/")
+    keep(page, "schedule-first-page")
+    page.get_by_role("link", name="Send what is due: it is switched off, so it never runs").click()
+    keep(page, "schedule-switched-off")
+    page.get_by_role("button", name="Put right").click()
+    expect(page.get_by_text("Send what is due was put right.")).to_be_visible()
+    page.goto("/admin/")
+    expect(page.get_by_text("it is switched off")).to_have_count(0)
+
+
+def keep(page: Page, name: str) -> None:
+    """A picture of a page of the admin in both widths, where pictures are wanted; it never scrolls to the side."""
+    for size in ({"width": 390, "height": 800}, {"width": 1280, "height": 800}):
+        page.set_viewport_size(size)
+        if folder := os.environ.get("PORTAL_SCREENSHOTS"):
+            page.screenshot(path=Path(folder) / f"{name}-{size['width']}.png", full_page=True)
+        wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+        assert not wide, f"{name} scrolls sideways at {size['width']}"
+
+
+def test_a_busy_navigatr_is_said_at_once_and_retry_saves_what_was_typed(
+    signed_in: Page, course: Course, staging: NavigatrConnection, complaints: list[str]
+) -> None:
+    chosen = {"connection": staging.pk, "provider": DEMO_PROVIDER_ID, "badge": DEMO_BADGE_ID}
+    signed_in.goto(reverse("review-badge", args=[course.pk], query=chosen))
+    look_at(signed_in, "review-ask-again")
+    signed_in.get_by_label("Minimum score in percent").fill("42")
+    signed_in.get_by_label("Also those who have already completed").check()
+    with ExitStack() as others:
+        for person in range(waiting.MOST_IN_ALL):
+            others.enter_context(waiting.place(f"somebody {person}"))
+        signed_in.get_by_role("button", name="Save").click()
+        expect(signed_in.get_by_role("alert")).to_contain_text("slow just now")
+        look_at(signed_in, "busy")
+    # The one complaint that belongs here: that the page came with status 503.
+    assert all("503" in line for line in complaints)
+    complaints.clear()
+    signed_in.get_by_role("button", name="Retry").click()
+    expect(signed_in.get_by_role("status")).to_contain_text("The course now awards")
+    mapping = CourseBadgeMapping.objects.get()
+    assert (mapping.min_score, mapping.include_past) == (42, True)
+
+
+def test_ask_navigatr_again_shows_what_was_changed_there(
+    signed_in: Page, course: Course, staging: NavigatrConnection, sandbox: Sandbox
+) -> None:
+    chosen = {"connection": staging.pk, "provider": DEMO_PROVIDER_ID}
+    signed_in.goto(reverse("choose-badge", args=[course.pk], query=chosen | {"q": "safeguarding ess"}))
+    sandbox.navigatr.set_badge(DEMO_BADGE_ID, name="Safeguarding Essentials 2027")
+    signed_in.reload()
+    expect(signed_in.get_by_text("Safeguarding Essentials 2027")).to_have_count(0)
+    signed_in.get_by_role("button", name="Ask Navigatr again").click()
+    expect(signed_in.get_by_text("Safeguarding Essentials 2027")).to_be_visible()

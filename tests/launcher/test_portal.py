@@ -1,10 +1,12 @@
 """`manage.py portal`, run for real: it starts, survives its children, and leaves nothing behind."""
 
+import json
 import os
 import shutil
 import signal
 import socket
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,23 @@ def test_pages_answer_and_sigterm_stops_everything_in_order(data: Path) -> None:
         assert portal.lines[-1].endswith("stopped")
         assert "was killed" not in portal.text
         assert none_left(data)
+
+
+def test_beat_and_worker_give_signs_of_life(data: Path) -> None:
+    started = datetime.now(UTC).isoformat()
+
+    def seen(*programs: str) -> bool:
+        told = running.manage(data, "status", "--json")
+        assert told.returncode == 0, told.stderr
+        return all(json.loads(told.stdout)[program]["last_seen"] > started for program in programs)
+
+    with running.portal(data, "--port", str(free_port())) as portal:
+        portal.wait_for("Ctrl-C stops everything")
+        wait_until(lambda: seen("beat", "worker"), seconds=90, what="a sign of life of both")
+        told = json.loads(running.manage(data, "status", "--json").stdout)
+        assert [told[program]["problem"] for program in ("beat", "worker")] == ["", ""]
+        assert [row["problem"] for row in told["schedule"]] == [""] * 3
+        portal.stop()
 
 
 def test_a_killed_launcher_leaves_no_process(data: Path) -> None:

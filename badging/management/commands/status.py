@@ -15,7 +15,7 @@ from ..base import PortalCommand
 class Command(PortalCommand):
     """Prints text for a person, or JSON for a monitor."""
 
-    help = "Issuances by state, what is due, and the health of connections and sites."
+    help = "Issuances by state, what is due, and the health of connections, sites and schedule."
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print the status."""
@@ -31,6 +31,7 @@ class Command(PortalCommand):
             for row in now["connections"]
         ]
         lines += [_site_line(row) for row in now["sites"]]
+        lines += [row["problem"] for row in (now["beat"], now["worker"], *now["schedule"]) if row["problem"]]
         self.say(options, now, *lines)
 
 

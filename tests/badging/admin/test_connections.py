@@ -1,6 +1,7 @@
 """Navigatr connections in the admin: tested before they are saved, removed, reconnected."""
 
 import re
+from contextlib import ExitStack
 
 import pytest
 from django.db import connection as database
@@ -8,6 +9,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from badging import waiting
 from badging.admin.connections import ConnectionForm
 from badging.meanings import Outcome
 from badging.models import AuditEntry, CourseBadgeMapping, Issuance, NavigatrConnection
@@ -200,3 +202,21 @@ def test_save_as_new_cannot_get_round_the_test(token: str, site_admin: Client, s
     copy = entered(token, name="Copy", _saveasnew="1")
     assert site_admin.post(page_of("badging_navigatrconnection", connection.pk), copy).status_code in (200, 403)
     assert list(NavigatrConnection.objects.values_list("name", flat=True)) == ["Main"]
+
+
+def test_without_a_place_nothing_is_tested_and_nothing_is_lost(site_admin: Client, sandbox: Sandbox) -> None:
+    connection = make_connection(name="Main", pat=sandbox.pat)
+    with ExitStack() as others:
+        for person in range(waiting.MOST_IN_ALL):
+            others.enter_context(waiting.place(f"somebody {person}"))
+        told = run(site_admin, "badging_navigatrconnection", "test_connection", connection.pk)
+        assert "slow just now" in said(told)
+        form = site_admin.post(reverse(ADD), entered(sandbox.pat, name="Other"))
+        assert "slow just now" in form.content.decode()
+        assert 'value="Other"' in form.content.decode()
+    assert not sandbox.navigatr.ledger
+    connection.refresh_from_db()
+    assert connection.test_ok is None
+    assert "The token belongs to" in said(
+        run(site_admin, "badging_navigatrconnection", "test_connection", connection.pk)
+    )

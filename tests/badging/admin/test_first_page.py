@@ -10,10 +10,11 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from badging.meanings import Outcome
-from badging.models import Issuance
+from badging.models import Heartbeat, Issuance, ScheduledTask
 from moodle_sync.models import MoodleSite
 from tests.builders import (
     NOW,
+    let_everything_run,
     make_connection,
     make_course,
     make_issuance,
@@ -124,6 +125,7 @@ def test_the_first_page_counts_no_further_than_a_thousand(site_admin: Client) ->
 
 
 def test_the_first_page_says_when_all_is_well(site_admin: Client) -> None:
+    let_everything_run()
     assert "Nothing. Everything works." in site_admin.get(reverse("admin:index")).content.decode()
 
 
@@ -133,3 +135,16 @@ def test_staff_without_the_rights_are_not_told(django_user_model: Any) -> None:
     client.force_login(django_user_model.objects.create_user("clerk", is_staff=True))
     page = client.get(reverse("admin:index")).content.decode()
     assert "What needs a person" not in page
+
+
+def test_what_stops_everything_stands_first(site_admin: Client) -> None:
+    let_everything_run()
+    make_site(name="Moved", feed="A", doubt=DOUBT)
+    task = ScheduledTask.objects.get(task="badging.tasks.send_sweep")
+    ScheduledTask.objects.filter(pk=task.pk).update(enabled=False)
+    Heartbeat.objects.filter(name="beat").update(at=NOW - timedelta(days=1))
+    page = site_admin.get(reverse("admin:index")).content.decode()
+    beat = page.index("The scheduler (beat) has given no sign of life since")
+    off = page.index("Send what is due: it is switched off")
+    assert beat < off < page.index(DOUBT)
+    assert page_of("badging_scheduledtask", task.pk) in page

@@ -1,5 +1,6 @@
 """Moodle sites in the admin: checked before they are saved, polled, confirmed as the same Moodle."""
 
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 
-from badging import sites
+from badging import sites, waiting
 from badging.admin.sites import SiteForm
 from badging.meanings import Outcome
 from badging.models import AuditEntry, Issuance
@@ -312,3 +313,13 @@ def test_checking_the_fields_of_the_form_asks_nobody_and_saves_nothing(sandbox: 
     assert SiteForm(entered(sandbox.moodle_url, sandbox.moodle_token)).is_valid()
     assert sandbox.moodle.count() == 0
     assert not MoodleSite.objects.exists()
+
+
+def test_without_a_place_no_site_is_checked(site_admin: Client, sandbox: Sandbox) -> None:
+    site = connected(sandbox)
+    with ExitStack() as others:
+        for person in range(waiting.MOST_IN_ALL):
+            others.enter_context(waiting.place(f"somebody {person}"))
+        assert "slow just now" in said(run(site_admin, "moodle_sync_moodlesite", "check_now", site.pk))
+    assert MoodleSiteState.objects.get().checked_at is None
+    assert "can be read" in said(run(site_admin, "moodle_sync_moodlesite", "check_now", site.pk))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from html import unescape
 from typing import Any
 
@@ -12,6 +13,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
+from badging import catalogue, waiting
 from badging.models import (
     AuditEntry,
     CourseBadgeMapping,
@@ -19,7 +21,6 @@ from badging.models import (
     Issuance,
     NavigatrConnection,
 )
-from badging.pages import wizard
 from config.celery import app as celery_app
 from moodle_sync.models import Course
 from sandbox import DEMO_BADGE_ID, DEMO_PROVIDER_ID, NAVIGATR, Sandbox
@@ -159,7 +160,7 @@ def test_whatever_navigatr_answers_each_step_says_what_to_do_and_changes_nothing
     saved = web.post(review_url(course, staging), {"who": "now"})
     for page in (first, second, third, saved):
         assert page.status_code == 200
-        assert re.search("Navigatr (refused|could not be reached|has no badge)", text(page))
+        assert re.search("Navigatr (refused|could not be reached|has no badge|has asked for a pause)", text(page))
         assert reverse("course", args=[course.pk]) in links(page)
         assert "Retry" in text(page)
         assert sandbox.pat not in page.content.decode()
@@ -172,8 +173,8 @@ def test_whatever_navigatr_answers_each_step_says_what_to_do_and_changes_nothing
 def test_no_page_waits_longer_than_a_person_does_whatever_the_connections_time_out(
     web: Client, course: Course, staging: NavigatrConnection, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert (wizard.LONGEST_WAIT, staging.timeout) == (10, 30)
-    monkeypatch.setattr(wizard, "LONGEST_WAIT", 1)
+    assert (catalogue.LONGEST_WAIT, staging.timeout) == (10, 30)
+    monkeypatch.setattr(catalogue, "LONGEST_WAIT", 1)
     sandbox.faults.on("slow", side=NAVIGATR, call="all", seconds=1.4)
     for address in (
         reverse("choose-provider", args=[course.pk]),
@@ -329,3 +330,87 @@ def test_counts_stop_where_nobody_reads_on(
     monkeypatch.setattr("badging.pages.course_badge.COUNTED_UP_TO", 2)
     make_rows(make_mapping(course, staging), {State.QUEUED: 4})
     assert "Waiting: more than 2." in text(web.get(review_url(course, staging)))
+
+
+# When many pages wait for Navigatr
+
+
+@pytest.fixture
+def no_place() -> Iterator[None]:
+    """So many other pages wait for Navigatr that no place is left."""
+    with ExitStack() as others:
+        for person in range(waiting.MOST_IN_ALL):
+            others.enter_context(waiting.place(f"somebody {person}"))
+        yield
+
+
+def test_without_a_place_each_step_says_so_at_once_and_asks_nothing(
+    web: Client, course: Course, staging: NavigatrConnection, sandbox: Sandbox, no_place: None
+) -> None:
+    for address in (
+        reverse("choose-provider", args=[course.pk]),
+        choose_url(course, staging, q="first aid"),
+        review_url(course, staging),
+    ):
+        page = web.get(address)
+        assert (page.status_code, page["Retry-After"]) == (503, "5")
+        assert "slow just now" in text(page)
+        # What was typed stands in the address.
+        assert address in links(page)
+    assert not sandbox.navigatr.ledger
+
+
+def test_a_choice_that_could_not_be_saved_is_saved_by_the_button_with_what_was_typed(
+    web: Client, course: Course, staging: NavigatrConnection
+) -> None:
+    address = review_url(course, staging)
+    with ExitStack() as others:
+        for person in range(waiting.MOST_IN_ALL):
+            others.enter_context(waiting.place(f"somebody {person}"))
+        page = web.post(address, {"who": "past", "min_score": "42", "csrfmiddlewaretoken": "kept out"})
+    assert page.status_code == 503
+    html = page.content.decode()
+    fields = dict(re.findall(r'<input type="hidden" name="(min_score|who)" value="([^"]*)">', html))
+    assert fields == {"min_score": "42", "who": "past"}
+    assert "kept out" not in html
+    assert unescape(re.findall(r'<form id="retry" method="post" action="([^"]*)"', html)[0]) == address
+    assert not CourseBadgeMapping.objects.exists()
+    web.post(address, fields)
+    mapping = CourseBadgeMapping.objects.get()
+    assert (mapping.min_score, mapping.include_past) == (42, True)
+
+
+def test_the_same_pages_again_ask_nothing_and_the_button_asks_again(
+    web: Client, course: Course, staging: NavigatrConnection, sandbox: Sandbox
+) -> None:
+    pages = [reverse("choose-provider", args=[course.pk]), choose_url(course, staging), review_url(course, staging)]
+    for _time in range(3):
+        for address in pages:
+            assert web.get(address).status_code == 200
+    assert len(sandbox.navigatr.ledger) == 3
+    for address in pages:
+        sandbox.navigatr.set_badge(DEMO_BADGE_ID, name=f"Renamed {pages.index(address)}")
+        assert "Ask Navigatr again" in text(web.get(address))
+        before = len(sandbox.navigatr.ledger)
+        assert web.post(address, {"again": "1"})["Location"] == address
+        assert len(sandbox.navigatr.ledger) == before
+        web.get(address)
+        assert len(sandbox.navigatr.ledger) > before
+    assert "Renamed 2" in text(web.get(pages[2]))
+
+
+def test_a_wrong_entry_costs_no_call(
+    web: Client, course: Course, staging: NavigatrConnection, sandbox: Sandbox
+) -> None:
+    web.get(review_url(course, staging))
+    before = len(sandbox.navigatr.ledger)
+    web.post(review_url(course, staging), {"min_score": "101", "who": "now"})
+    assert len(sandbox.navigatr.ledger) == before
+
+
+def test_who_may_not_see_the_course_cannot_make_the_portal_forget(
+    client: Client, course: Course, staging: NavigatrConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue, "forget", None)
+    client.force_login(User.objects.create_user("stranger"))
+    assert client.post(choose_url(course, staging), {"again": "1"}).status_code == 404
