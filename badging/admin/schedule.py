@@ -20,7 +20,7 @@ from django_celery_beat import models as beat_models
 
 from .. import schedule
 from ..models import Heartbeat, ScheduledTask
-from .base import PortalAdmin, PortalChangeList
+from .base import PortalAdmin
 from .display import moment, seconds
 
 # Only the type checker's Django is generic.
@@ -68,7 +68,7 @@ class ScheduleForm(_ModelForm):
         return every
 
 
-class _ScheduleList(PortalChangeList):
+class _ScheduleList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         """Let each row know what is wrong with it."""
         super().get_results(request)
