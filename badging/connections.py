@@ -138,6 +138,8 @@ def save_tested(
 def note_test(connection: NavigatrConnection, tested: ConnectionTest, now: datetime) -> None:
     """Put the test's result on the connection (not saved)."""
     connection.tested_at, connection.test_ok, connection.test_message = now, tested.ok, tested.message
+    if tested.ok:
+        connection.providers = [[row.id, row.name] for row in tested.providers]
 
 
 def retest(connection: NavigatrConnection, *, actor: Any, now: datetime) -> ConnectionTest:
@@ -145,7 +147,7 @@ def retest(connection: NavigatrConnection, *, actor: Any, now: datetime) -> Conn
     tested = try_out(connection)
     note_test(connection, tested, now)
     with transaction.atomic():
-        connection.save(update_fields=["tested_at", "test_ok", "test_message"])
+        connection.save(update_fields=["tested_at", "test_ok", "test_message", "providers"])
         audit.record(AuditEntry.Action.CONNECTION_TESTED, connection, actor=actor, ok=tested.ok)
         # Removed ones stay so: it may have been removed while Navigatr answered.
         standing = NavigatrConnection.objects.filter(pk=connection.pk).exclude(state=State.REMOVED)

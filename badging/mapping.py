@@ -13,7 +13,7 @@ from moodle_sync.models import Course, MoodleSite
 from moodle_sync.reading import WantedCourse
 from navigatr_client import Badge, NavigatrError, Provider
 
-from . import audit, connections
+from . import audit, connections, past, reach
 from .meanings import Outcome
 from .models import (
     NOTHING_OPEN,
@@ -24,6 +24,7 @@ from .models import (
     IssuanceAttempt,
     IssuanceQuerySet,
     NavigatrConnection,
+    Past,
     update_by_pk,
 )
 from .queueing import bring_forward, cancel_unmapped, lock_mappings, pks_of, requeue
@@ -102,27 +103,31 @@ def save_mapping(
     actor: Any = None,
     now: datetime,
 ) -> CourseBadgeMapping:
-    """Map the course to the badge, or change its mapping. Raises NotMapped while its site may be another Moodle.
+    """Map the course to the badge, or change its mapping.
+
+    `actor` is who chose it; None is a command, which may do what a site admin may. Raises NotMapped while the site may
+    be another Moodle, and where connection or provider are not open to the actor for this course.
 
     A disabled mapping stays disabled. Learners who have the course's old badge keep it. What waits, and what failed
     under the old badge, is sent as the new one. With `include_past` the next poll reads the whole course and queues
-    whoever has completed it.
+    whoever has completed it; how many of them a course manager's choice sends is limited (past.py).
     """
-    if course.site.state.doubt:
-        raise NotMapped(
-            _("This Moodle site looks like another one than before. A site admin must first say if it is the same.")
-        )
+    may_use = _check_choice(course, connection, provider, actor)
     mapping = _locked_to_change(course) or CourseBadgeMapping(course=course, since=now, created_by=actor)
     action = Action.MAPPING_SAVED if mapping.pk is None else Action.MAPPING_CHANGED
     score_changed = mapping.min_score != min_score
+    before = (mapping.connection_id, mapping.provider_id, mapping.badge_id)
+    all_past_before = mapping.include_past and mapping.past_release == Past.FREE
     mapping.connection = connection
     mapping.provider_id, mapping.provider_name = provider.id, provider.name[:255]
     see_badge(mapping, badge)
     mapping.min_score = min_score
-    if include_past:
-        mapping.past_wanted_at = now
+    mapping.chosen_by, mapping.by_admin = actor, may_use.everything
+    mapping.past_wanted_at = now if include_past else mapping.past_wanted_at
     mapping.save()
     moved = _requeue_for(mapping, is_new=action is Action.MAPPING_SAVED, score_changed=score_changed, now=now)
+    was_free = all_past_before and before == (connection.pk, provider.id, badge.id)
+    past.limit_at_save(mapping, free=mapping.by_admin or was_free)
     audit.record(
         action,
         course,
@@ -138,6 +143,18 @@ def save_mapping(
     return mapping
 
 
+def _check_choice(course: Course, connection: NavigatrConnection, provider: Provider, actor: Any) -> reach.Reach:
+    """What the actor may choose. Raises NotMapped where this is not in it, or nothing may be chosen now."""
+    if course.site.state.doubt:
+        raise NotMapped(
+            _("This Moodle site looks like another one than before. A site admin must first say if it is the same.")
+        )
+    may_use = reach.reach_of(actor, course)
+    if refusal := may_use.refusal(connection, provider.id):
+        raise NotMapped(refusal)
+    return may_use
+
+
 def _requeue_for(mapping: CourseBadgeMapping, *, is_new: bool, score_changed: bool, now: datetime) -> int:
     """Queue what goes on under a mapping that was made or changed; returns how many."""
     rows = Issuance.objects.filter(course=mapping.course_id)
@@ -145,7 +162,9 @@ def _requeue_for(mapping: CourseBadgeMapping, *, is_new: bool, score_changed: bo
     if is_new:
         # What was tried under a mapping that has been removed since goes on. What was only queued stays cancelled.
         tried = Exists(IssuanceAttempt.objects.filter(issuance=OuterRef("pk")))
-        goes_on |= Q(tried, state=State.CANCELLED, reason=Outcome.MAPPING_REMOVED)
+        cancelled = Q(tried, state=State.CANCELLED, reason=Outcome.MAPPING_REMOVED)
+        update_by_pk(pks_of(rows.filter(cancelled)), Q(state=State.CANCELLED), past=True)
+        goes_on |= cancelled
     same_badge = Q(connection=mapping.connection, provider_id=mapping.provider_id, badge_id=mapping.badge_id)
     goes_on |= Q(state=State.NOT_MET) if score_changed else Q(~same_badge, state=State.NOT_MET)
     moved = requeue(rows.filter(goes_on), now=now)

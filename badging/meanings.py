@@ -57,6 +57,8 @@ class Outcome(models.TextChoices):
     CONNECTION_PAUSED = "connection_paused", _("Connection paused")
     CONNECTION_REMOVED = "connection_removed", _("Connection removed")
     MAPPING_DISABLED = "mapping_disabled", _("Mapping disabled")
+    NOT_OPEN = "not_open", _("Connection not open to the course")
+    PAST_WAITS = "past_waits", _("Past completion, not released yet")
     # Ended by a person.
     MAPPING_REMOVED = "mapping_removed", _("Mapping removed")
     ERASED = "erased", _("Learner erased")
@@ -84,6 +86,9 @@ HELD_BY_MOODLE = [
     Outcome.COURSE_GONE,
     Outcome.IMPLAUSIBLE_DATE,
 ]
+
+# Why an issuance is held by its course's mapping. Facts of the mapping, which no issuance keeps.
+HELD_BY_MAPPING = [Outcome.MAPPING_DISABLED, Outcome.NOT_OPEN, Outcome.PAST_WAITS]
 
 MEANINGS: dict[str, Meaning] = {
     Outcome.ISSUED: Meaning(_("Navigatr issued the badge and sent the learner a mail."), NOTHING),
@@ -262,6 +267,23 @@ MEANINGS: dict[str, Meaning] = {
     ),
     Outcome.MAPPING_DISABLED: Meaning(
         _("The course's mapping is disabled."), _("Enable the mapping again; what waits then goes on by itself.")
+    ),
+    Outcome.NOT_OPEN: Meaning(
+        _("The course's Navigatr connection, or the badge's provider, is not open to this course any more."),
+        _(
+            "Open the connection to the course, or choose the badge again as a site admin; what waits then goes on by "
+            "itself. Or choose a badge of another connection."
+        ),
+    ),
+    Outcome.PAST_WAITS: Meaning(
+        _(
+            "The learner had completed the course before it awarded this badge. Earlier completions wait while they "
+            "are counted, and when there are more than a course manager may include."
+        ),
+        _(
+            "Nothing to do while they are counted. If there are too many, use “Release past completions” on the "
+            "mapping's page; they are then sent by themselves."
+        ),
     ),
     Outcome.MAPPING_REMOVED: Meaning(
         _("The course's mapping was removed before the badge was sent."),

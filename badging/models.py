@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -11,14 +13,15 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.formats import date_format
+from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat.models import PeriodicTask
 
 from moodle_sync.addresses import recipient_address
-from moodle_sync.models import Completion, Course, Learner
+from moodle_sync.models import Completion, Course, Learner, MoodleSite
 from vault.fields import EncryptedTextField
 
-from .meanings import MEANINGS, Meaning, Outcome
+from .meanings import HELD_BY_MAPPING, MEANINGS, Meaning, Outcome
 
 # django-celery-beat has no types.
 if TYPE_CHECKING:
@@ -82,6 +85,14 @@ class NavigatrConnection(models.Model):
         validators=[MinValueValidator(1)],
         help_text=_("Over all workers together. Leave empty for no limit."),
     )
+    past_limit = models.PositiveIntegerField(
+        _("most past completions"),
+        default=200,
+        help_text=_(
+            "How many learners who have already completed a course a course manager may include. Above that their "
+            "badges wait until a site admin releases them. With 0 they always wait."
+        ),
+    )
     next_slot_at = models.DateTimeField(null=True, editable=False)
     # Calls for pages: when the next may begin, and until when one may be under way (`badging.sending.limits`).
     next_page_call_at = models.DateTimeField(null=True, editable=False)
@@ -94,6 +105,8 @@ class NavigatrConnection(models.Model):
     failures = models.PositiveIntegerField(_("calls failed in a row"), default=0, editable=False)
     last_outcome = models.CharField(_("last problem"), max_length=20, choices=Outcome, blank=True, editable=False)
     account = models.CharField(_("account"), max_length=255, blank=True, editable=False)
+    # Id and name of each, as last seen. For people to choose from; nothing else rests on them.
+    providers = models.JSONField(default=list, editable=False)
     tested_at = models.DateTimeField(_("last test"), null=True, editable=False)
     test_ok = models.BooleanField(_("last test passed"), null=True, editable=False)
     test_message = models.TextField(_("last test said"), blank=True, editable=False)
@@ -123,10 +136,147 @@ class NavigatrConnection(models.Model):
         }.get(self.state)
 
 
+class ConnectionGrant(models.Model):
+    """That a connection, or one provider of it, is open: to everybody, a Moodle site, a category, or a course manager.
+
+    A connection without grants is open to nobody but site admins.
+
+    Personal data: which user it is open to.
+    """
+
+    class Kind(models.TextChoices):
+        ALL = "all", _("Everybody: all courses of all Moodle sites")
+        SITE = "site", _("All courses of a Moodle site")
+        CATEGORY = "category", _("The courses of a Moodle category, without those of its sub-categories")
+        MANAGER = "manager", _("A course manager, for all courses of theirs")
+
+    connection = models.ForeignKey(
+        NavigatrConnection, on_delete=models.CASCADE, related_name="grants", verbose_name=_("connection")
+    )
+    provider_id = models.PositiveBigIntegerField(
+        _("provider id"), null=True, blank=True, help_text=_("Empty: all providers of the connection.")
+    )
+    kind = models.CharField(_("open to"), max_length=10, choices=Kind)
+    site = models.ForeignKey(
+        MoodleSite, on_delete=models.CASCADE, null=True, blank=True, related_name="+", verbose_name=_("Moodle site")
+    )
+    category_id = models.PositiveBigIntegerField(_("category id"), null=True, blank=True)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("course manager"),
+    )
+
+    class Meta:
+        verbose_name = _("opened connection")
+        verbose_name_plural = _("opened connections")
+        ordering = ["connection__name", "pk"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(kind="all", site=None, category_id=None, user=None)
+                | Q(kind="site", site__isnull=False, category_id=None, user=None)
+                | Q(kind="category", site__isnull=False, category_id__isnull=False, user=None)
+                | Q(kind="manager", site=None, category_id=None, user__isnull=False),
+                name="grant_names_one_target",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.connection.name}: {self.label}"
+
+    @property
+    def label(self) -> str:
+        """To whom it opens what, such as "Moodle site North, only for provider College (11)"."""
+        return f"{self.target}, {self.provider_label}" if self.provider_id else self.target
+
+    @property
+    def target(self) -> str:
+        """To whom it is open."""
+        values = {"site": self.site, "id": self.category_id, "user": self.user}
+        texts = {
+            self.Kind.ALL.value: _("everybody"),
+            self.Kind.SITE.value: _("Moodle site %(site)s"),
+            self.Kind.CATEGORY.value: _("category %(id)s of %(site)s"),
+            self.Kind.MANAGER.value: _("course manager %(user)s"),
+        }
+        return str(texts[self.kind] % values)
+
+    @property
+    def provider_label(self) -> str:
+        """What it opens: all providers, or one, by name as far as known."""
+        if self.provider_id is None:
+            return str(_("all providers"))
+        names = {int(number): name for number, name in self.connection.providers}
+        values = {"name": names.get(self.provider_id, ""), "id": self.provider_id}
+        return str(_("only for provider %(name)s (%(id)s)") % values)
+
+    @staticmethod
+    def for_course(site: Any, category_id: Any) -> Q:
+        """Grants that open to a course of this site and category, whoever manages it."""
+        whole_site = Q(kind=ConnectionGrant.Kind.SITE, site=site)
+        category = Q(kind=ConnectionGrant.Kind.CATEGORY, site=site, category_id=category_id)
+        return Q(kind=ConnectionGrant.Kind.ALL) | whole_site | category
+
+
+class Past(models.TextChoices):
+    """How far earlier completions are awarded. Chosen by a course manager, they are limited by the connection."""
+
+    FREE = "free", _("no limit: a site admin chose or released them")
+    WITHIN = "within", _("within the connection's limit")
+    COUNTING = "counting", _("being counted: they wait until the course was read")
+    OVER = "over", _("more than the connection's limit: they wait for a site admin")
+
+
+# While its mapping is in one of these, a past completion waits.
+PAST_HELD = [Past.COUNTING, Past.OVER]
+
+
+class MappingQuerySet(models.QuerySet["CourseBadgeMapping"]):
+    """Questions about mappings."""
+
+    def open(self) -> "MappingQuerySet":
+        """Those whose connection and provider are open to them now: see `_in_reach`."""
+        return self.filter(_in_reach())
+
+    def closed(self) -> "MappingQuerySet":
+        """All that are not open."""
+        return self.exclude(_in_reach())
+
+    def holding(self) -> "MappingQuerySet":
+        """Those that hold something, or may, whatever their connection does."""
+        return self.filter(Q(active=False) | Q(past_release__in=PAST_HELD) | ~_in_reach())
+
+    def with_reach(self) -> "MappingQuerySet":
+        """With the answer of `is_open`, for a list of them."""
+        return self.annotate(in_reach=models.ExpressionWrapper(_in_reach(), models.BooleanField()))
+
+
+def _in_reach() -> Q:
+    """Which mappings may use their connection and provider now.
+
+    Those that a site admin chose; those of courses that these are open to; and those that were chosen by a course
+    manager whom they are open to, who is active and still manages the course.
+    """
+    grants = ConnectionGrant.objects.order_by().filter(
+        Q(provider_id=None) | Q(provider_id=models.OuterRef("provider_id")), connection=models.OuterRef("connection")
+    )
+    to_course = ConnectionGrant.for_course(models.OuterRef("course__site"), models.OuterRef("course__category_id"))
+    chooser = models.OuterRef("chosen_by")
+    to_chooser = grants.filter(kind=ConnectionGrant.Kind.MANAGER, user=chooser)
+    manages = CourseManager.objects.order_by().filter(
+        user=chooser, course=models.OuterRef("course"), user__is_active=True
+    )
+    by_chooser = Q(models.Exists(to_chooser)) & Q(models.Exists(manages))
+    return Q(by_admin=True) | Q(models.Exists(grants.filter(to_course))) | by_chooser
+
+
 class CourseBadgeMapping(models.Model):
     """Which badge the learners who complete a course get. One badge for each course.
 
-    Personal data: which user of the portal made it.
+    Personal data: which users of the portal made it, and chose its badge.
     """
 
     course = models.OneToOneField(Course, on_delete=models.PROTECT, related_name="mapping", verbose_name=_("course"))
@@ -153,10 +303,30 @@ class CourseBadgeMapping(models.Model):
     past_wanted_at = models.DateTimeField(
         _("past completions wanted"), null=True, editable=False, help_text=_("Then earlier completions count as well.")
     )
+    past_release = models.CharField(
+        _("past completions"), max_length=10, choices=Past, default=Past.WITHIN, editable=False
+    )
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, editable=False, verbose_name=_("created by")
     )
+    chosen_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        editable=False,
+        related_name="+",
+        verbose_name=_("badge chosen by"),
+        help_text=_("Who saved it last."),
+    )
+    by_admin = models.BooleanField(
+        _("chosen by a site admin"),
+        default=False,
+        editable=False,
+        help_text=_("Then the connection need not be open to the course."),
+    )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
+
+    objects = MappingQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("course badge mapping")
@@ -182,10 +352,23 @@ class CourseBadgeMapping(models.Model):
             row.badge_id,
         )
 
+    @cached_property
+    def is_open(self) -> bool:
+        """Whether it may use its connection and provider: as read by `with_reach`, or as asked once."""
+        known: bool | None = getattr(self, "in_reach", None)
+        return CourseBadgeMapping.objects.open().filter(pk=self.pk).exists() if known is None else known
+
     @property
     def hold_reason(self) -> Outcome | None:
         """Why badges under this mapping are held, or None when they may be sent."""
-        return self.connection.hold_reason if self.active else Outcome.MAPPING_DISABLED
+        if not self.active:
+            return Outcome.MAPPING_DISABLED
+        return self.connection.hold_reason or (None if self.is_open else Outcome.NOT_OPEN)
+
+    def holds(self, row: "Issuance") -> Outcome | None:
+        """Why an issuance of the course is held that is sent under this mapping, or None when it may be sent."""
+        waits = row.past and self.past_release in PAST_HELD
+        return self.hold_reason or (Outcome.PAST_WAITS if waits else None)
 
 
 class Unanswered(models.TextChoices):
@@ -220,7 +403,9 @@ class IssuanceQuerySet(models.QuerySet["Issuance"]):
 
     def with_standing(self) -> "IssuanceQuerySet":
         """With the rows that `standing` and `award` ask."""
-        return self.select_related("course__site__state", "course__mapping__connection", "connection")
+        mappings = CourseBadgeMapping.objects.with_reach().select_related("connection")
+        rows = self.select_related("course__site__state", "connection")
+        return rows.prefetch_related(models.Prefetch("course__mapping", mappings))
 
     def in_turn(self) -> "IssuanceQuerySet":
         """In the order in which they are sent: today's completions before past ones. The index `due_first` has it."""
@@ -231,21 +416,24 @@ class IssuanceQuerySet(models.QuerySet["Issuance"]):
 
         The courses are named one by one: PostgreSQL then passes over all others in the index `due_first`.
         """
-        courses = connection.mappings.filter(active=True).order_by().values_list("course", flat=True)
-        return self.filter(NOTHING_OPEN, course__in=list(courses))
+        mappings = connection.mappings.filter(active=True).open().order_by()
+        courses = dict(mappings.values_list("course", "past_release"))
+        rows = self.filter(NOTHING_OPEN, course__in=list(courses))
+        past_held = [course for course, past_release in courses.items() if past_release in PAST_HELD]
+        return rows.exclude(past=True, course__in=past_held) if past_held else rows
 
     def unknown_for(self, connection: NavigatrConnection) -> "IssuanceQuerySet":
         """Ones that may be in Navigatr although no answer says so, and that were sent with this connection.
 
-        Those that are to be sent once more unseen wait while their course's mapping is disabled.
+        Those that are to be sent once more unseen wait while their course's mapping holds them.
         """
-        disabled = CourseBadgeMapping.objects.filter(active=False).order_by().values("course")
+        held = held_by(Outcome.MAPPING_DISABLED) | held_by(Outcome.NOT_OPEN) | held_by(Outcome.PAST_WAITS)
         # The environment is asked for as well: what was sent to one is never looked up in the other.
         rows = self.filter(~NOTHING_OPEN, connection=connection, environment=connection.environment)
-        return rows.exclude(unanswered=Unanswered.REPEAT, course__in=disabled)
+        return rows.exclude(held, unanswered=Unanswered.REPEAT)
 
     def switched_off(self) -> "IssuanceQuerySet":
-        """Queued ones that are held because their mapping is disabled, or their connection paused or removed."""
+        """Queued ones that are held by their mapping or their connection: see `Issuance.switched_off_by`."""
         return self.filter(_switched_off(), state=Issuance.State.QUEUED)
 
     def switched_on(self) -> "IssuanceQuerySet":
@@ -289,14 +477,20 @@ class IssuanceQuerySet(models.QuerySet["Issuance"]):
 
 
 def held_by(reason: Outcome) -> Q:
-    """Which queued issuances MAPPING_DISABLED, CONNECTION_PAUSED or CONNECTION_REMOVED holds.
+    """Which queued issuances one of HELD_BY_MAPPING, CONNECTION_PAUSED or CONNECTION_REMOVED holds.
 
     Each subquery is a small table.
     """
     mappings = CourseBadgeMapping.objects.order_by()
-    if reason == Outcome.MAPPING_DISABLED:
-        courses = mappings.filter(active=False).values("course")
-        return Q(unanswered__in=[Unanswered.NOTHING, Unanswered.REPEAT], course__in=courses)
+    if reason in HELD_BY_MAPPING:
+        working = mappings.filter(active=True, connection__state=NavigatrConnection.State.ACTIVE)
+        courses = {
+            Outcome.MAPPING_DISABLED: mappings.filter(active=False),
+            Outcome.NOT_OPEN: working.closed(),
+            Outcome.PAST_WAITS: working.open().filter(past_release__in=PAST_HELD),
+        }[reason].values("course")
+        held = Q(unanswered__in=[Unanswered.NOTHING, Unanswered.REPEAT], course__in=courses)
+        return held & Q(past=True) if reason == Outcome.PAST_WAITS else held
     paused = reason == Outcome.CONNECTION_PAUSED
     state = NavigatrConnection.State.PAUSED if paused else NavigatrConnection.State.REMOVED
     off = NavigatrConnection.objects.filter(state=state).order_by().values("pk")
@@ -306,8 +500,8 @@ def held_by(reason: Outcome) -> Q:
 
 def _switched_off() -> Q:
     """Which queued issuances are held by their mapping or connection."""
-    by_connection = held_by(Outcome.CONNECTION_PAUSED) | held_by(Outcome.CONNECTION_REMOVED)
-    return by_connection | held_by(Outcome.MAPPING_DISABLED)
+    reasons = [Outcome.CONNECTION_PAUSED, Outcome.CONNECTION_REMOVED, *HELD_BY_MAPPING]
+    return reduce(or_, map(held_by, reasons))
 
 
 class Issuance(models.Model):
@@ -420,6 +614,8 @@ class Issuance(models.Model):
             models.Index(fields=["connection", "state", "-id"], name="issuance_by_connection"),
             # What `status` counts: equal entries lie together, so that a million of them are 7 MB to read.
             models.Index(fields=["state"], name="issuance_counts"),
+            # The learners of a course that the limit of past completions counts.
+            models.Index(fields=["course", "learner"], condition=Q(past=True), name="past_by_course"),
         ]
 
     def __str__(self) -> str:
@@ -474,13 +670,17 @@ class Issuance(models.Model):
 
     @property
     def switched_off_by(self) -> Outcome | None:
-        """Why a queued one is held: its mapping is disabled, or its connection paused or removed. Else None."""
+        """Why a queued one is held by its mapping or its connection, or None.
+
+        Looking up does no harm: only a connection that cannot be used holds it.
+        """
         if self.state != self.State.QUEUED:
             return None
+        reason = self.mapping.holds(self) if self.mapping else None
         if not self.is_unknown:
-            return self.mapping.hold_reason if self.mapping else None
-        disabled = self.unanswered == Unanswered.REPEAT and self.mapping is not None and not self.mapping.active
-        return self.connection.hold_reason or (Outcome.MAPPING_DISABLED if disabled else None)
+            return reason
+        is_sent = self.unanswered == Unanswered.REPEAT and reason in HELD_BY_MAPPING
+        return self.connection.hold_reason or (reason if is_sent else None)
 
     @property
     def standing(self) -> "Issuance.State":
@@ -615,6 +815,8 @@ class AuditEntry(AppendOnlyModel):
         CONNECTION_PAUSED = "connection_paused", _("Connection paused")
         CONNECTION_RESUMED = "connection_resumed", _("Connection resumed")
         CONNECTION_REMOVED = "connection_removed", _("Connection removed")
+        CONNECTION_OPENED = "connection_opened", _("Connection opened")
+        CONNECTION_CLOSED = "connection_closed", _("Connection closed")
         SITE_SAVED = "site_saved", _("Moodle site saved")
         SITE_CONFIRMED = "site_confirmed", _("Confirmed as the same Moodle")
         FEED_CHANGED = "feed_changed", _("Moodle is read in another way")
@@ -623,6 +825,7 @@ class AuditEntry(AppendOnlyModel):
         MAPPING_ENABLED = "mapping_enabled", _("Mapping enabled")
         MAPPING_DISABLED = "mapping_disabled", _("Mapping disabled")
         MAPPING_REMOVED = "mapping_removed", _("Mapping removed")
+        PAST_RELEASED = "past_released", _("Past completions released")
         BADGE_BACK = "badge_back", _("Badge can be issued again")
         SENT_AGAIN = "sent_again", _("Sent again by hand")
         CANCELLED = "cancelled", _("Cancelled by hand")

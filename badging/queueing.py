@@ -3,8 +3,9 @@
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from moodle_sync.models import Completion, Course, Learner, MoodleSite
 from moodle_sync.reading import Stored
@@ -17,6 +18,7 @@ from .models import (
     Issuance,
     IssuanceAttempt,
     IssuanceQuerySet,
+    Past,
     recipient_key,
     update_by_pk,
 )
@@ -71,6 +73,7 @@ def queue_completions(completions: Sequence[Completion], *, now: datetime) -> in
 
     A learner who has any badge for the course, or waits for one, gets no second one. A score that changed takes
     "requirement not met" back into the queue, and a new mapping takes back what was cancelled with the removed one.
+    Where this makes more past completions than a course manager may include, they wait.
     """
     # Locked, so that a mapping cannot be changed or removed between being read here and being used below.
     mappings = lock_mappings({row.course_id for row in completions})
@@ -80,6 +83,7 @@ def queue_completions(completions: Sequence[Completion], *, now: datetime) -> in
         known[known_row.course_id, known_row.learner_id].append(known_row)
     new: list[Issuance] = []
     again: list[int] = []
+    past: list[int] = []
     for completion in completions:
         mapping = mappings.get(completion.course_id)
         if mapping is None:
@@ -89,7 +93,44 @@ def queue_completions(completions: Sequence[Completion], *, now: datetime) -> in
             new.append(_owed(completion, mapping, now))
         elif _goes_on(row, completion):
             again.append(row.pk)
-    return len(Issuance.objects.bulk_create(new)) + requeue(Issuance.objects.filter(pk__in=again), now=now)
+            past += [row.pk] if row.past or _is_past(completion, mapping) else []
+    # What was cancelled with an earlier mapping is a past completion for this one.
+    update_by_pk(past, Q(past=False), past=True)
+    count = len(Issuance.objects.bulk_create(new)) + requeue(Issuance.objects.filter(pk__in=again), now=now)
+    went_on = Issuance.objects.filter(pk__in=past).order_by().values_list("course", flat=True)
+    _hold_past({row.course_id for row in new if row.past} | set(went_on if past else ()), mappings)
+    return count
+
+
+def _is_past(completion: Completion, mapping: CourseBadgeMapping) -> bool:
+    """Whether the course was completed before it was mapped, as far as is known."""
+    return completion.last_completed_at is None or completion.last_completed_at < mapping.since
+
+
+def _hold_past(courses: Collection[int], mappings: dict[int, CourseBadgeMapping]) -> None:
+    """Hold the past completions of those of these courses that have more than a course manager may include.
+
+    In the transaction that queues them, and with their mapping locked: none is sent in between.
+    """
+    for mapping in (mappings[course] for course in courses):
+        if mapping.past_release == Past.WITHIN and within_limit(mapping) == Past.OVER:
+            mapping.past_release = Past.OVER
+            mapping.save(update_fields=["past_release"])
+
+
+def within_limit(mapping: CourseBadgeMapping) -> Past:
+    """Whether the past completions of its course are no more than its connection's limit: WITHIN or OVER."""
+    limit = mapping.connection.past_limit
+    return Past.OVER if learners_past(mapping.course_id)[: limit + 1].count() > limit else Past.WITHIN
+
+
+def learners_past(course_id: int) -> "QuerySet[Issuance, Any]":
+    """The learners who had completed a course before it was mapped, each once, but for those who were cancelled.
+
+    Counted over both environments, so that a trial in staging counts nobody twice.
+    """
+    past = Issuance.objects.filter(course=course_id, past=True).exclude(state=State.CANCELLED)
+    return past.order_by().values("learner").distinct()
 
 
 def _row_for(mapping: CourseBadgeMapping, rows: Sequence[Issuance]) -> Issuance | None:
@@ -128,7 +169,7 @@ def _owed(completion: Completion, mapping: CourseBadgeMapping, now: datetime) ->
         completion=completion,
         state=State.HELD if hold else State.QUEUED,
         reason=hold or "",
-        past=completion.last_completed_at is None or completion.last_completed_at < mapping.since,
+        past=_is_past(completion, mapping),
         queued_at=now,
         next_attempt_at=None if hold else now,
         recipient_key=recipient_key(learner.email) if learner.profile_complete else "",

@@ -29,7 +29,7 @@ OVERDUE = gettext_lazy(
 def status(now: datetime) -> dict[str, Any]:
     """Issuances by state, what is due, and the health of connections, sites and schedule, ready for JSON.
 
-    What is queued under a disabled mapping, or a paused or removed connection, counts as held.
+    What is queued under a mapping or a connection that holds it counts as held.
     """
     states, held = _states_and_held()
     due = Issuance.objects.due(now)
@@ -79,9 +79,9 @@ def _counts(rows: IssuanceQuerySet, by: str) -> dict[Any, int]:
 
 
 def _something_is_off() -> bool:
-    """Whether any mapping is disabled, or any connection paused or removed."""
+    """Whether any mapping holds what waits under it, or any connection is paused or removed."""
     off = NavigatrConnection.objects.exclude(state=NavigatrConnection.State.ACTIVE)
-    return CourseBadgeMapping.objects.filter(active=False).exists() or off.exists()
+    return CourseBadgeMapping.objects.holding().exists() or off.exists()
 
 
 def _site(site: MoodleSite, now: datetime) -> dict[str, Any]:

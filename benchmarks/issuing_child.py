@@ -59,7 +59,7 @@ def queue(count: int) -> None:
     course = Course.objects.create(site=site, moodle_id=2, fullname="Course One")
     CourseBadgeMapping.objects.create(
         course=course, connection=NavigatrConnection.objects.get(), provider_id=11, badge_id=111, badge_name="B",
-        since=now - timedelta(days=1),
+        since=now - timedelta(days=1), by_admin=True,
     )  # fmt: skip
     for first in range(0, count, 1000):
         learners = Learner.objects.bulk_create(

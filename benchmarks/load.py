@@ -38,14 +38,14 @@ COURSES = 101
 FILL = """
 SET session_replication_role = replica;
 INSERT INTO moodle_sync_course (site_id, moodle_id, shortname, fullname, report_name, visible, past_read_at,
-        next_offset, asks_everybody, untracked, error)
-    SELECT {site}, i, 'C' || i, 'Course ' || i, 'Course ' || i, true, now(), 0, false, '[]', ''
+        next_offset, asks_everybody, untracked, error, category_id, category_name)
+    SELECT {site}, i, 'C' || i, 'Course ' || i, 'Course ' || i, true, now(), 0, false, '[]', '', 1, 'Category 1'
     FROM generate_series(1, {courses}) i;
 INSERT INTO badging_coursebadgemapping (course_id, connection_id, provider_id, provider_name, badge_id, badge_name,
         badge_image_url, badge_url, badge_problem, active, since, past_wanted_at,
-        created_at)
+        created_at, by_admin, past_release)
     SELECT id, CASE WHEN moodle_id = 2 THEN {second} ELSE {first} END, 11, 'Provider', 1000 + moodle_id,
-        'Badge ' || moodle_id, '', '', '', true, now() - interval '300 days', now(), now()
+        'Badge ' || moodle_id, '', '', '', true, now() - interval '300 days', now(), now(), false, 'within'
     FROM moodle_sync_course;
 INSERT INTO moodle_sync_learner (site_id, moodle_id, firstname, lastname, email, email_key, names_hidden, deleted,
         suspended)
@@ -153,7 +153,7 @@ def _fill(count: int) -> None:
     from django.db import connection
     from django.utils import timezone
 
-    from badging.models import CourseManager, NavigatrConnection
+    from badging.models import ConnectionGrant, CourseManager, NavigatrConnection
     from moodle_sync.models import Course, MoodleSite, MoodleSiteState
 
     started = time.monotonic()
@@ -161,6 +161,8 @@ def _fill(count: int) -> None:
     first = NavigatrConnection.objects.create(name="N", environment="staging", pat="token")
     second = NavigatrConnection.objects.create(name="Other", environment="production", pat="token")
     site = MoodleSite.objects.create(send_suspended=False, name="M", url="https://moodle.example", token="token")
+    ConnectionGrant.objects.create(connection=first, kind="site", site=site)
+    ConnectionGrant.objects.create(connection=second, kind="category", site=site, category_id=1)
     # As if another worker polled it, so that a poll ends before it calls Moodle.
     MoodleSiteState.objects.filter(site=site).update(read_whole_at=now, polling_until=now + timedelta(days=1))
     with connection.cursor() as cursor:

@@ -192,6 +192,12 @@ class Course(models.Model):
     moodle_id = models.PositiveBigIntegerField(_("Moodle id"))
     shortname = models.CharField(_("short name"), max_length=255, blank=True)
     fullname = models.CharField(_("full name"), max_length=1333, blank=True)
+    category_id = models.PositiveBigIntegerField(
+        _("category id"),
+        null=True,
+        help_text=_("Of the course's own Moodle category, without the categories above it."),
+    )
+    category_name = models.CharField(_("category"), max_length=255, blank=True)
     visible = models.BooleanField(_("visible"), default=True)
     completion_enabled = models.BooleanField(_("completion tracking"), null=True)
     # The name in the report's cells, if it differs from `fullname`.

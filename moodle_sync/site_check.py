@@ -25,6 +25,7 @@ CHECK_AGAIN_EVERY = timedelta(hours=1)
 ZONE_CHANGED = "zone-changed"
 # The lengths of the columns of a course's names.
 LONGEST_SHORT_NAME = 255
+LONGEST_CATEGORY_NAME = 255
 LONGEST_FULL_NAME = 1333
 
 WhileWaiting = Callable[[], AbstractContextManager[object]]
@@ -167,6 +168,8 @@ def store_courses(site: MoodleSite, found: Iterable[records.Course]) -> list[Cou
             moodle_id=course.id,
             shortname=fitting(course.shortname, LONGEST_SHORT_NAME),
             fullname=fitting(course.fullname, LONGEST_FULL_NAME),
+            category_id=course.category_id,
+            category_name=fitting(course.category_name, LONGEST_CATEGORY_NAME),
             visible=course.visible,
             completion_enabled=course.completion_enabled,
             gone_at=None,
@@ -178,5 +181,7 @@ def store_courses(site: MoodleSite, found: Iterable[records.Course]) -> list[Cou
         batch_size=200,
         update_conflicts=True,
         unique_fields=["site", "moodle_id"],
-        update_fields=["shortname", "fullname", "visible", "completion_enabled", "gone_at"],
-    )
+        update_fields=[
+            "shortname", "fullname", "category_id", "category_name", "visible", "completion_enabled", "gone_at",
+        ],
+    )  # fmt: skip

@@ -13,6 +13,7 @@ from badging import mapping as mappings
 from badging import schedule
 from badging.meanings import Outcome
 from badging.models import (
+    ConnectionGrant,
     CourseBadgeMapping,
     Environment,
     Issuance,
@@ -73,10 +74,14 @@ def make_completion(course: Course | None = None, learner: Learner | None = None
 
 
 def make_connection(**fields: Any) -> NavigatrConnection:
-    """An active connection to the staging environment."""
+    """An active connection to the staging environment, open to everybody unless `open_to_all` is False."""
+    open_to_all = fields.pop("open_to_all", True)
     number = NavigatrConnection.objects.count() + 1
     values = {"name": f"Navigatr {number}", "environment": Environment.STAGING, "pat": "pat", "pat_hint": "…pat"}
-    return NavigatrConnection.objects.create(**values | fields)
+    connection = NavigatrConnection.objects.create(**values | fields)
+    if open_to_all:
+        ConnectionGrant.objects.create(connection=connection, kind=ConnectionGrant.Kind.ALL)
+    return connection
 
 
 def make_mapping(

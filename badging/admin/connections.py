@@ -5,17 +5,19 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ImproperlyConfigured
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from vault.keys import WrongKey
 
-from .. import audit, connections, waiting
+from .. import audit, connections, past, waiting
 from ..meanings import MEANINGS
-from ..models import AuditEntry, CourseBadgeMapping, Issuance, NavigatrConnection
+from ..models import AuditEntry, ConnectionGrant, CourseBadgeMapping, Issuance, NavigatrConnection
 from ..status import connection_reason
 from .display import MOST_SHOWN, counted, link_to, list_link, rows_table
 from .tokens import TokenAdmin, require_token_of_new, token_field
@@ -26,7 +28,11 @@ if TYPE_CHECKING:
 else:
     _ModelForm = forms.ModelForm
 
-SETTINGS = ("name", "environment", "timeout", "send_score", "send_evidence", "calls_per_second", "calls_at_once")
+SETTINGS = (
+    "name", "environment", "timeout", "send_score", "send_evidence", "calls_per_second", "calls_at_once", "past_limit",
+)  # fmt: skip
+# How many targets the list names.
+MOST_TARGETS = 3
 
 
 class ConnectionForm(_ModelForm):
@@ -57,7 +63,9 @@ class ConnectionAdmin(TokenAdmin):
     """Connections are tested before they are saved. One that badges were mapped or issued with is never deleted."""
 
     form = ConnectionForm
-    list_display = ("name", "environment", "state", "sends", "pat_hint", "account", "tested_at", "test_ok", "issuances")
+    list_display = (
+        "name", "environment", "state", "sends", "open_to", "pat_hint", "account", "tested_at", "test_ok", "issuances",
+    )  # fmt: skip
     list_filter = ("environment", "state")
     search_fields = ("name",)
     actions = ("test_connection", "remove_connection")
@@ -82,6 +90,7 @@ class ConnectionAdmin(TokenAdmin):
         if obj:
             fieldsets += [
                 (gettext_lazy("Status"), {"fields": status}),
+                (gettext_lazy("Open to"), {"fields": ("grants", "opening")}),
                 (gettext_lazy("Use"), {"fields": ("mappings", "issuances", "deleting")}),
             ]
         return fieldsets
@@ -91,7 +100,37 @@ class ConnectionAdmin(TokenAdmin):
         written = [name for _title, part in self.get_fieldsets(request, obj)[1:] for name in part["fields"]]
         return ["environment", *written] if obj else written
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[NavigatrConnection]:
+        """With what each is open to, in one query."""
+        grants = Prefetch("grants", ConnectionGrant.objects.select_related("site", "user").order_by("pk"))
+        rows: QuerySet[NavigatrConnection] = super().get_queryset(request).prefetch_related(grants)
+        return rows
+
     # Columns and fields
+
+    @admin.display(description=gettext_lazy("open to"))
+    def open_to(self, obj: NavigatrConnection) -> str:
+        """To whom it is open, in a few words."""
+        labels = [grant.label for grant in obj.grants.all()]
+        more = len(labels) - MOST_TARGETS
+        named = labels if more <= 0 else [*labels[:MOST_TARGETS], _("%(count)d more") % {"count": more}]
+        return "; ".join(named) or _("nobody")
+
+    @admin.display(description=gettext_lazy("open to"))
+    def grants(self, obj: NavigatrConnection) -> str:
+        """To whom it is open, each with a link to take that back."""
+        rows = obj.grants.all()[:MOST_SHOWN]
+        lines = [(link_to(row, row.target), row.provider_label) for row in rows]
+        if not lines:
+            return _("Nobody but site admins. Course managers do not see it.")
+        headers = (gettext_lazy("open to"), gettext_lazy("providers"))
+        return rows_table(ConnectionGrant, headers, lines, connection__id__exact=obj.pk)
+
+    @admin.display(description=gettext_lazy("opening"))
+    def opening(self, obj: NavigatrConnection) -> str:
+        """A link to open it to somebody."""
+        url = reverse("admin:badging_connectiongrant_add", query={"connection": obj.pk})
+        return format_html('<a href="{}">{}</a>', url, _("Open it to courses or to a course manager"))
 
     @admin.display(description=gettext_lazy("sends now"), boolean=True)
     def sends(self, obj: NavigatrConnection) -> bool:
@@ -114,12 +153,18 @@ class ConnectionAdmin(TokenAdmin):
     @admin.display(description=gettext_lazy("mappings"))
     def mappings(self, obj: NavigatrConnection) -> str:
         """The courses that award badges with it."""
-        rows = obj.mappings.select_related("course__site").order_by("-pk")[:MOST_SHOWN]
+        rows = obj.mappings.with_reach().select_related("course__site", "chosen_by").order_by("-pk")[:MOST_SHOWN]
         lines = [
-            (link_to(row, row.course.full_label), row.badge_name, _("active") if row.active else _("disabled"))
+            (
+                link_to(row, row.course.full_label), row.provider_name or row.provider_id, row.badge_name,
+                row.chosen_by or "-", _use_of(row),
+            )
             for row in rows
-        ]
-        headers = (gettext_lazy("course"), gettext_lazy("badge"), gettext_lazy("state"))
+        ]  # fmt: skip
+        headers = (
+            gettext_lazy("course"), gettext_lazy("provider"), gettext_lazy("badge"), gettext_lazy("chosen by"),
+            gettext_lazy("state"),
+        )  # fmt: skip
         return rows_table(CourseBadgeMapping, headers, lines, connection__id__exact=obj.pk)
 
     @admin.display(description=gettext_lazy("deleting"))
@@ -146,6 +191,9 @@ class ConnectionAdmin(TokenAdmin):
         now = timezone.now()
         released = connections.save_tested(connection, tested, actor=request.user, now=now, enable_mappings=enable)
         self._show_test(request, connection, tested)
+        if not connection.grants.exists():
+            text = _("%(name)s is open to nobody yet. Its page says how to open it to courses or a course manager.")
+            self.message_user(request, text % {"name": connection}, messages.WARNING)
         if released:
             text = ngettext("%(count)d badge that waited goes on.", "%(count)d badges that waited go on.", released)
             self.message_user(request, text % {"count": released})
@@ -154,8 +202,12 @@ class ConnectionAdmin(TokenAdmin):
 
     def save_settings(self, request: HttpRequest, obj: NavigatrConnection, changed: list[str]) -> None:
         """Write only what was changed, so that the stored token is not touched."""
-        obj.save(update_fields=[name for name in changed if name in SETTINGS])
-        audit.record(AuditEntry.Action.CONNECTION_SAVED, obj, actor=request.user)
+        names = [name for name in changed if name in SETTINGS]
+        obj.save(update_fields=names)
+        values = {name: getattr(obj, name) for name in names}
+        audit.record(AuditEntry.Action.CONNECTION_SAVED, obj, actor=request.user, changed=values)
+        if "past_limit" in names and past.limit_changed(obj, now=timezone.now()):
+            self.nudge(request)
 
     def has_delete_permission(self, request: HttpRequest, obj: NavigatrConnection | None = None) -> bool:
         """Only a single connection that was never used."""
@@ -227,6 +279,15 @@ class ConnectionAdmin(TokenAdmin):
         else:
             level = messages.WARNING
         self.message_user(request, f"{connection}: {tested.message}", level)
+
+
+def _use_of(mapping: CourseBadgeMapping) -> str:
+    """Whether badges are sent under a mapping that was read `with_reach`."""
+    if not mapping.active:
+        return _("disabled")
+    if not mapping.is_open:
+        return _("held: not open to this course")
+    return _("active, chosen by a site admin") if mapping.by_admin else _("active")
 
 
 def is_used(connection: NavigatrConnection) -> bool:

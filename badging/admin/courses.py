@@ -30,11 +30,12 @@ class CourseAdmin(ReadOnlyAdmin):
     search_fields = ("fullname", "shortname", "=moodle_id")
     search_help_text = gettext_lazy("Name, short name or Moodle id")
     fields = (
-        "fullname", "shortname", "site", "moodle_id", "in_moodle", "visible", "completion_enabled", "gone_at",
-        "successor", "error", "read_at", "past_read_at", "mapping_link", "managers", "completions", "issuances",
+        "fullname", "shortname", "site", "category", "moodle_id", "in_moodle", "visible", "completion_enabled",
+        "gone_at", "successor", "error", "read_at", "past_read_at", "mapping_link", "managers", "completions",
+        "issuances",
     )  # fmt: skip
     readonly_fields = (
-        "in_moodle", "gone_at", "successor", "error", "read_at", "past_read_at", "mapping_link", "managers",
+        "category", "in_moodle", "gone_at", "successor", "error", "read_at", "past_read_at", "mapping_link", "managers",
         "completions", "issuances",
     )  # fmt: skip
 
@@ -83,6 +84,11 @@ class CourseAdmin(ReadOnlyAdmin):
             return _("No course of this name was found. Map the one that took its place, then remove this badge.")
         map_url = reverse("choose-provider", args=[found.pk])
         return format_html('{} · <a href="{}">{}</a>', link_to(found, found.full_label), map_url, _("Choose its badge"))
+
+    @admin.display(description=gettext_lazy("category"))
+    def category(self, obj: Course) -> str:
+        """The course's own Moodle category with its id, which connections are opened to."""
+        return "-" if obj.category_id is None else f"{obj.category_name} ({obj.category_id})"
 
     @admin.display(description=gettext_lazy("in Moodle"))
     def in_moodle(self, obj: Course) -> str:

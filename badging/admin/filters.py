@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from ..meanings import Outcome
+from ..meanings import HELD_BY_MAPPING, Outcome
 from ..models import CourseBadgeMapping, Environment, Issuance, IssuanceQuerySet, NavigatrConnection, held_by
 from .search import is_key
 
@@ -16,11 +16,11 @@ MOST_COURSES = 50
 # The reasons of issued badges. The list of attempts filters by them.
 ISSUED = (Outcome.ISSUED, Outcome.PERHAPS_TWICE, Outcome.FOUND)
 # Facts of a connection or mapping, which no issuance keeps.
-SWITCHED_OFF = (Outcome.CONNECTION_PAUSED, Outcome.CONNECTION_REMOVED, Outcome.MAPPING_DISABLED)
+SWITCHED_OFF = (Outcome.CONNECTION_PAUSED, Outcome.CONNECTION_REMOVED, *HELD_BY_MAPPING)
 
 
 class StandingFilter(admin.SimpleListFilter):
-    """By state, as people know it: what a disabled mapping or a paused connection holds is held."""
+    """By state, as people know it: what a mapping or a connection holds is held."""
 
     title = _("state")
     # The name that Django gives a filter by the field, so that links keep working.

@@ -14,7 +14,7 @@ from moodle_sync.models import Course, Feed, MoodleSite
 
 from .. import schedule
 from ..meanings import MEANINGS, NOTHING, Outcome
-from ..models import NOTHING_OPEN, CourseBadgeMapping, Issuance, NavigatrConnection, ScheduledTask
+from ..models import NOTHING_OPEN, CourseBadgeMapping, Issuance, NavigatrConnection, Past, ScheduledTask
 from ..status import OVERDUE, OVERDUE_AFTER, connection_reason, is_overdue, slow_feed
 from ..successors import Successor, deletion_advice, likely_successors
 from .display import list_url, page_url
@@ -48,6 +48,8 @@ def what_needs_a_person(user: Any) -> list[Problem] | None:
         *_sites(now),
         *_gone_courses(),
         *_badges(),
+        *_past_waits(),
+        *_not_open(),
         *_disabled(),
         *_issuances(Issuance.State.FAILED, Issuance.State.HELD),
     ]
@@ -125,6 +127,35 @@ def _disabled() -> list[Problem]:
         Problem(
             _("Badges wait under the disabled mapping of %(course)s") % {"course": mapping.course.full_label},
             str(MEANINGS[Outcome.MAPPING_DISABLED].todo),
+            page_url(mapping),
+        )
+        for mapping in mappings[:MOST_LISTED]
+    ]
+
+
+def _not_open() -> list[Problem]:
+    """Mappings that badges wait under because their connection is not open to the course any more."""
+    waits = Issuance.objects.filter(NOTHING_OPEN, course=OuterRef("course"), state=Issuance.State.QUEUED)
+    mappings = CourseBadgeMapping.objects.closed().filter(Exists(waits), active=True)
+    return [
+        Problem(
+            _("Badges of %(course)s wait: %(connection)s is not open to it")
+            % {"course": mapping.course.full_label, "connection": mapping.connection},
+            str(MEANINGS[Outcome.NOT_OPEN].todo),
+            page_url(mapping),
+        )
+        for mapping in mappings.select_related("course__site", "connection")[:MOST_LISTED]
+    ]
+
+
+def _past_waits() -> list[Problem]:
+    """Mappings with more past completions than a course manager may include."""
+    mappings = CourseBadgeMapping.objects.filter(past_release=Past.OVER).select_related("course__site", "connection")
+    return [
+        Problem(
+            _("%(course)s: more than %(limit)d past completions wait for a site admin")
+            % {"course": mapping.course.full_label, "limit": mapping.connection.past_limit},
+            _("Look at who chose the badge and how many there are, then use “Release past completions” on its page."),
             page_url(mapping),
         )
         for mapping in mappings[:MOST_LISTED]

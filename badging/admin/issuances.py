@@ -1,6 +1,6 @@
 """Issuances in the admin: who is owed which badge, and in which state it is. Sent again and cancelled by hand."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 from .. import by_hand
 from ..doubles import possible_doubles
 from ..meanings import AWAITS_ANSWER
-from ..models import Issuance, IssuanceAttempt
+from ..models import Issuance, IssuanceAttempt, IssuanceQuerySet
 from .base import ReadOnlyAdmin
 from .display import MOST_SHOWN, badge_of, link, link_to, moment, reason_of, rows_table, state_of, yes_no
 from .filters import CourseFilter, EnvironmentFilter, ReasonFilter, StandingFilter
@@ -32,9 +32,6 @@ class IssuanceAdmin(ReadOnlyAdmin):
     sortable_by = ()
     list_filter = (StandingFilter, EnvironmentFilter, "connection", CourseFilter, ReasonFilter)
     link_filters = ("completion__id__exact", "learner__id__exact")
-    list_select_related = (
-        "learner", "course__site__state", "completion", "connection", "course__mapping__connection",
-    )  # fmt: skip
     search_fields = ("learner",)
     search_help_text = gettext_lazy(
         "The learner's e-mail address, names or Moodle user id, or the beginning of the course's name"
@@ -67,6 +64,11 @@ class IssuanceAdmin(ReadOnlyAdmin):
         "learner_link", "doubles", "course_link", "completed", "completed_again", "mapping_link",
         "badge", "badge_number", "provider_number", "connection_link", "environment_shown",
     )  # fmt: skip
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Issuance]:
+        """With what tells in which state each is."""
+        rows = cast(IssuanceQuerySet, super().get_queryset(request)).with_standing()
+        return rows.select_related("learner", "completion")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Issuance], search_term: str

@@ -1,6 +1,8 @@
 """Course badge mappings in the admin: enabled, disabled, removed. Badges are chosen on the pages of the course."""
 
-from django.contrib import admin
+from typing import cast
+
+from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -9,8 +11,8 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from .. import mapping
-from ..models import NOTHING_OPEN, CourseBadgeMapping, Issuance
+from .. import mapping, past
+from ..models import NOTHING_OPEN, PAST_HELD, CourseBadgeMapping, Issuance, MappingQuerySet, Past
 from .base import ReadOnlyAdmin
 from .display import counted, list_link
 
@@ -24,16 +26,20 @@ class MappingAdmin(ReadOnlyAdmin):
     list_select_related = ("course__site", "connection")
     search_fields = ("course__fullname", "course__shortname", "badge_name", "provider_name")
     search_help_text = gettext_lazy("Course, badge or provider")
-    actions = ("enable", "disable", "remove")
+    actions = ("enable", "disable", "release_past", "remove")
     fields = (
         "change_here", "course_link", "connection", "provider_name", "provider_id", "badge_name", "badge_id",
-        "badge_link", "badge_problem", "minimum_score", "active", "since", "past_completions", "created_by",
-        "created_at", "issuances",
+        "badge_link", "badge_problem", "minimum_score", "active", "is_open", "since", "past_completions", "created_by",
+        "created_at", "chosen_by", "by_admin", "issuances",
     )  # fmt: skip
     readonly_fields = (
-        "change_here", "course_link", "badge_link", "badge_problem", "minimum_score", "past_completions", "created_by",
-        "created_at", "issuances",
+        "change_here", "course_link", "badge_link", "badge_problem", "minimum_score", "is_open", "past_completions",
+        "created_by", "created_at", "chosen_by", "by_admin", "issuances",
     )  # fmt: skip
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[CourseBadgeMapping]:
+        """With whether the connection is open to the course."""
+        return cast(MappingQuerySet, super().get_queryset(request)).with_reach()
 
     @admin.display(description=gettext_lazy("course"), ordering="course__fullname")
     def course_link(self, obj: CourseBadgeMapping) -> str:
@@ -42,8 +48,13 @@ class MappingAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("in order"), boolean=True)
     def in_order(self, obj: CourseBadgeMapping) -> bool:
-        """Whether, as last seen, the badge can be issued and the course exists."""
-        return not obj.badge_problem and obj.course.gone_at is None
+        """Whether the connection is open to it and, as last seen, the badge can be issued and the course exists."""
+        return not obj.badge_problem and obj.course.gone_at is None and obj.is_open
+
+    @admin.display(description=gettext_lazy("connection open to it"), boolean=True)
+    def is_open(self, obj: CourseBadgeMapping) -> bool:
+        """Whether it may use its connection and provider."""
+        return obj.is_open
 
     @admin.display(description=gettext_lazy("minimum score"), ordering="min_score")
     def minimum_score(self, obj: CourseBadgeMapping) -> str:
@@ -68,14 +79,18 @@ class MappingAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("past completions"))
     def past_completions(self, obj: CourseBadgeMapping) -> str:
-        """Whether completions from before the mapping are awarded too."""
-        return _("included") if obj.include_past else _("not included")
+        """Whether completions from before the mapping are awarded too, and what they wait for."""
+        if not obj.include_past and obj.past_release not in PAST_HELD:
+            return _("not included")
+        values = {"how": obj.get_past_release_display(), "count": past.number_past(obj)}
+        return _("included, %(how)s; learners found: %(count)d") % values
 
     # Actions
 
     def buttons_for(self, obj: CourseBadgeMapping) -> tuple[str, ...]:
-        """Disable an active mapping, and enable a disabled one."""
-        return ("disable" if obj.active else "enable", "remove")
+        """Disable an active mapping, and enable a disabled one; release past completions that wait."""
+        release = ("release_past",) if obj.past_release in PAST_HELD else ()
+        return ("disable" if obj.active else "enable", *release, "remove")
 
     def has_switch_permission(self, request: HttpRequest) -> bool:
         """Whether the user may enable and disable mappings."""
@@ -126,6 +141,30 @@ class MappingAdmin(ReadOnlyAdmin):
         self.message_user(request, _("Disabled; %(count)d badge(s) are held.") % {"count": held})
         return None
 
+    @admin.action(description=gettext_lazy("Release past completions"), permissions=["switch"])
+    def release_past(self, request: HttpRequest, queryset: QuerySet[CourseBadgeMapping]) -> HttpResponse | None:
+        """Ask, saying how many, then let the past completions of these mappings go on."""
+        waiting = queryset.filter(past_release__in=PAST_HELD)
+        rows = self.chosen(request, waiting.select_related("course__site", "connection"))
+        if not rows:
+            self.message_user(request, _("No past completions wait there. Nothing was done."), messages.WARNING)
+            return None
+        effects = [
+            _("%(count)d past completion(s) that wait are sent.") % {"count": sum(map(past.waiting_past, rows))},
+            _("Past completions of these courses that are found later are sent too."),
+        ]
+        if any(row.past_release == Past.COUNTING for row in rows):
+            effects.append(_("Not all of these courses have been read yet, so there may be many more."))
+        title = _("Release past completions")
+        if page := self.confirmation(
+            request, rows, title=title, effects=effects, label=_("Yes, release them"), describe=_with_past
+        ):
+            return page
+        count = sum(past.release_past(row, actor=request.user, now=timezone.now()) for row in rows)
+        self.message_user(request, _("Released; %(count)d past completion(s) go on.") % {"count": count})
+        self.nudge(request)
+        return None
+
     @admin.action(description=gettext_lazy("Remove"), permissions=["remove"])
     def remove(self, request: HttpRequest, queryset: QuerySet[CourseBadgeMapping]) -> HttpResponse | None:
         """Ask, then remove the mappings and cancel what was not sent."""
@@ -147,6 +186,12 @@ class MappingAdmin(ReadOnlyAdmin):
         cancelled = sum(mapping.remove_mapping(row, actor=request.user) for row in rows)
         self.message_user(request, _("Removed; %(count)d badge(s) were cancelled.") % {"count": cancelled})
         return None
+
+
+def _with_past(row: CourseBadgeMapping) -> str:
+    """The mapping, with how many learners have already completed its course."""
+    values = {"mapping": course_and_badge(row), "count": past.number_past(row), "limit": row.connection.past_limit}
+    return _("%(mapping)s: %(count)d learner(s) have already completed the course; the limit is %(limit)d") % values
 
 
 def course_and_badge(row: CourseBadgeMapping) -> str:

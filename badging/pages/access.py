@@ -7,16 +7,9 @@ from django.http import Http404
 from moodle_sync.models import Course
 
 from ..models import CourseManager
+from ..reach import is_site_admin
 
 Person = User | AnonymousUser
-
-# Who has this permission may change the badge of every course, in the admin and under `/courses/`.
-ALL_COURSES = "badging.change_coursebadgemapping"
-
-
-def may_manage_all(user: Person) -> bool:
-    """Whether the user may manage every course: a superuser, or somebody with the permission, as site admins have."""
-    return user.has_perm(ALL_COURSES)
 
 
 def has_courses(user: Person) -> bool:
@@ -29,7 +22,7 @@ def visible_courses(user: Person) -> QuerySet[Course]:
     courses = Course.objects.select_related("site__state")
     if not user.is_authenticated:
         return courses.none()
-    return courses if may_manage_all(user) else courses.filter(managers__user=user)
+    return courses if is_site_admin(user) else courses.filter(managers__user=user)
 
 
 def course_or_404(user: Person, pk: int) -> Course:

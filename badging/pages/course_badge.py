@@ -15,7 +15,8 @@ COUNTED_UP_TO = 1000
 
 def mapping_of(course: Course) -> CourseBadgeMapping | None:
     """The course's mapping with its connection and creator, or None. `course.mapping` is the same from then on."""
-    mapping = CourseBadgeMapping.objects.filter(course=course).select_related("connection", "created_by").first()
+    mappings = CourseBadgeMapping.objects.with_reach().select_related("connection", "created_by")
+    mapping = mappings.filter(course=course).first()
     if mapping is not None:
         course.mapping = mapping
     return mapping

@@ -5,7 +5,7 @@ Every view asks `access` for the course: a course of somebody else looks like on
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -36,7 +36,8 @@ def course_list(request: HttpRequest) -> HttpResponse:
     """The user's courses with their badges: searched, filtered and paged."""
     form = CourseFilter(request.GET)
     filters = form.cleaned_data if form.is_valid() else {}
-    courses = access.visible_courses(request.user).select_related("site__state", "mapping__connection")
+    mappings = Prefetch("mapping", CourseBadgeMapping.objects.with_reach().select_related("connection"))
+    courses = access.visible_courses(request.user).select_related("site__state").prefetch_related(mappings)
     if words := filters.get("q"):
         courses = courses.filter(Q(fullname__icontains=words) | Q(shortname__icontains=words))
     if filters.get("badge"):

@@ -1,10 +1,12 @@
 """Forms of the course managers' pages."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from django import forms
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.utils import formats, timezone
+from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from ..models import CourseBadgeMapping, Issuance
@@ -50,8 +52,11 @@ class MappingForm(forms.Form):
         widget=forms.NumberInput(attrs={"min": 0, "max": 100, "inputmode": "numeric"}),
     )
 
-    def __init__(self, data: Any = None, *, mapping: CourseBadgeMapping | None) -> None:
-        """`mapping`: the course's present one. Past completions that it includes stay included."""
+    def __init__(self, data: Any = None, *, mapping: CourseBadgeMapping | None, most_past: int | None) -> None:
+        """`mapping`: the course's present one. Past completions that it includes stay included.
+
+        `most_past`: how many of them this person may include, or None for any number.
+        """
         past = bool(mapping and mapping.include_past)
         initial = {"min_score": mapping.min_score if mapping else None, "who": PAST if past else NOW}
         super().__init__(data, initial=initial)
@@ -63,6 +68,18 @@ class MappingForm(forms.Form):
             label=_("Who gets the badge"),
             choices=[(NOW, only_new), (PAST, _("Also those who have already completed"))],
             disabled=past,
-            help_text=_("Past completions are included already, and stay included.") if past else "",
+            help_text=" ".join(map(str, _on_past(past, most_past))),
             widget=forms.RadioSelect,
         )
+
+
+def _on_past(is_included: bool, most_past: int | None) -> "Iterator[str | Promise]":
+    """What to know about past completions before they are chosen."""
+    if is_included:
+        yield _("Past completions are included already, and stay included.")
+    if most_past is not None:
+        text = _(
+            "If more than %(limit)d learners have already completed the course, their badges wait until a site admin "
+            "releases them."
+        )
+        yield text % {"limit": most_past}

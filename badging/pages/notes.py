@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from moodle_sync.models import Course, MoodleSite
 
 from ..meanings import AWAITS_ANSWER, MEANINGS, Meaning, Outcome
-from ..models import CourseBadgeMapping
+from ..models import CourseBadgeMapping, Past
 from ..successors import Successor, deletion_advice
 
 ASK_AN_ADMIN = _("Tell a site admin.")
@@ -32,6 +32,14 @@ _ADVICE_FOR_MANAGERS: dict[str, Promise] = {
         "A site admin must reconnect it with a new token; what waits then goes on by itself."
     ),
     Outcome.MAPPING_DISABLED: _("A site admin must enable the mapping again; what waits then goes on by itself."),
+    Outcome.NOT_OPEN: _(
+        "A site admin can open the connection to this course; what waits then goes on by itself. Or choose a badge of "
+        "another connection."
+    ),
+    Outcome.PAST_WAITS: _(
+        "Nothing to do while they are counted. If there are too many, a site admin must release them; they are then "
+        "sent by themselves."
+    ),
     Outcome.OUR_BUG: _("Tell a site admin: the server's log says more."),
     Outcome.AWAITS_MOODLE: _(
         "Nothing to do: Moodle is asked again every few minutes. If the Moodle site is switched off for good, a site "
@@ -103,6 +111,24 @@ def _on_mapping(mapping: CourseBadgeMapping, now: datetime) -> Iterator[Note]:
         reason = connection.last_outcome
     if meaning := for_managers(reason):
         yield Note(*meaning)
+    if note := _on_past(mapping):
+        yield note
+
+
+def _on_past(mapping: CourseBadgeMapping) -> Note | None:
+    """What past completions wait for."""
+    if mapping.past_release == Past.COUNTING:
+        return Note(
+            _("The badges of learners who have already completed this course wait until the portal has counted them."),
+            _("Nothing to do: it counts them when it next reads the course from Moodle."),
+        )
+    if mapping.past_release == Past.OVER:
+        what = _(
+            "More than %(limit)d learners have already completed this course, so their badges wait. Badges of learners "
+            "who complete it now are sent."
+        )
+        return Note(what % {"limit": mapping.connection.past_limit}, _("A site admin must release them."))
+    return None
 
 
 def _on_course(course: Course) -> Iterator[Note]:

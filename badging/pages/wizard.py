@@ -1,12 +1,12 @@
 """Choosing a course's badge in three steps: provider, badge, review and save.
 
-1. `choose_provider` lists the providers of all active connections.
+1. `choose_provider` lists the providers that are open to the user for this course, of all active connections.
 2. `choose_badge` lists the provider's badges.
 3. `review_badge` shows what the choice does, and saves it.
 
 The choice travels in the query string as the ids of connection, provider and badge, so that Back and reload work.
-Each step checks access and the choice itself. When Navigatr does not answer, the page says what to do, and nothing is
-changed.
+Each step checks access, the choice itself, and that it is open to the user for this course (`badging/reach.py`). When
+Navigatr does not answer, the page says what to do, and nothing is changed.
 """
 
 from collections.abc import Callable
@@ -33,6 +33,7 @@ from .. import catalogue, connections, tasks
 from ..catalogue import Catalogue
 from ..mapping import NotMapped, save_mapping
 from ..models import NavigatrConnection
+from ..reach import Reach, is_site_admin, reach_of
 from ..waiting import RETRY_AFTER, Busy
 from . import access
 from .course_badge import effects_of_change, mapping_of
@@ -52,7 +53,7 @@ def _step(view: Step) -> Callable[..., HttpResponse]:
     def step(request: HttpRequest, pk: int) -> HttpResponse:
         course = access.course_or_404(request.user, pk)
         if "again" in request.POST:
-            return _ask_again(request)
+            return _ask_again(request, course)
         try:
             return view(request, course)
         except (NotMapped, NavigatrError, WrongKey, catalogue.Resting, Busy) as error:
@@ -61,10 +62,11 @@ def _step(view: Step) -> Callable[..., HttpResponse]:
     return step
 
 
-def _ask_again(request: HttpRequest) -> HttpResponse:
-    """The button "Ask Navigatr again": forget what was kept of the chosen connection, or of all."""
+def _ask_again(request: HttpRequest, course: Course) -> HttpResponse:
+    """The button "Ask Navigatr again": forget what was kept of the chosen connection, or of all that are open."""
     chosen = _chosen(request, "connection")
-    active = NavigatrConnection.objects.filter(state=NavigatrConnection.State.ACTIVE).only("pk")
+    may_use = reach_of(request.user, course).connections()
+    active = may_use.filter(state=NavigatrConnection.State.ACTIVE).only("pk")
     catalogue.forget(active.filter(pk=chosen["connection"]) if chosen else active)
     return redirect(request.get_full_path())
 
@@ -94,7 +96,7 @@ def _explain(error: Exception) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ProviderList:
-    """The providers that one connection may issue for, or the error that kept them from being listed.
+    """The providers of one connection that may be chosen, or why there are none.
 
     A choice is the value for the query string, `connection-provider`, and the provider's name.
     """
@@ -107,14 +109,15 @@ class ProviderList:
 @require_http_methods(["GET", "HEAD", "POST"])
 @_step
 def choose_provider(request: HttpRequest, course: Course) -> HttpResponse:
-    """Step 1: the providers of all active connections. A connection that does not answer hides no other."""
+    """Step 1: the providers that are open to the user. A connection that does not answer hides no other."""
     connection, _dash, provider = request.GET.get("choice", "").partition("-")
     if number_in(connection) is not None and number_in(provider) is not None:
         return redirect(_url("choose-badge", course, connection=connection, provider=provider))
     mapping = mapping_of(course)
-    active = list(NavigatrConnection.objects.filter(state=NavigatrConnection.State.ACTIVE))
+    may_use = reach_of(request.user, course)
+    active = list(may_use.connections().filter(state=NavigatrConnection.State.ACTIVE))
     with Catalogue(request.user.pk) as asking:
-        provider_lists = [_provider_list(*row) for row in asking.providers_of_all(active)]
+        provider_lists = [_provider_list(*row, may_use) for row in asking.providers_of_all(active)]
     return render(
         request,
         "courses/provider.html",
@@ -129,10 +132,12 @@ def choose_provider(request: HttpRequest, course: Course) -> HttpResponse:
     )
 
 
-def _provider_list(connection: NavigatrConnection, answer: list[Provider] | Exception) -> ProviderList:
+def _provider_list(connection: NavigatrConnection, answer: list[Provider] | Exception, may_use: Reach) -> ProviderList:
     if isinstance(answer, Exception):
         return ProviderList(connection, [], _explain(answer))
-    return ProviderList(connection, [(f"{connection.pk}-{row.id}", row.name) for row in answer])
+    choices = [(f"{connection.pk}-{row.id}", row.name) for row in answer if may_use.allows(connection, row.id)]
+    none_left = bool(answer) and not choices
+    return ProviderList(connection, choices, _("It has no provider that is open to this course.") if none_left else "")
 
 
 # Step 2: badge
@@ -145,7 +150,7 @@ def choose_badge(request: HttpRequest, course: Course) -> HttpResponse:
     chosen = _chosen(request, "connection", "provider")
     if chosen is None:
         return redirect("choose-provider", course.pk)
-    connection, provider_id = _active_connection(chosen["connection"]), chosen["provider"]
+    connection, provider_id = _usable_connection(request, course, chosen), chosen["provider"]
     form = BadgeSearch(request.GET)
     words = form.cleaned_data["q"] if form.is_valid() else ""
     number = page_number(request.GET.get("page"))
@@ -187,9 +192,10 @@ def review_badge(request: HttpRequest, course: Course) -> HttpResponse:
     chosen = _chosen(request, "connection", "provider", "badge")
     if chosen is None:
         return redirect("choose-provider", course.pk)
-    connection = _active_connection(chosen["connection"])
+    connection = _usable_connection(request, course, chosen)
     mapping = mapping_of(course)
-    form = MappingForm(request.POST if request.method == "POST" else None, mapping=mapping)
+    most_past = None if is_site_admin(request.user) else connection.past_limit
+    form = MappingForm(request.POST if request.method == "POST" else None, mapping=mapping, most_past=most_past)
     saves = form.is_valid()
     with Catalogue(request.user.pk) as asking:
         ask = asking.find_badge if saves else asking.choice
@@ -264,11 +270,17 @@ def _url(name: str, course: Course, **query: object) -> str:
     return f"{reverse(name, args=[course.pk])}?{urlencode(query)}"
 
 
-def _active_connection(pk: int) -> NavigatrConnection:
-    """The connection. Raises Http404 when it is unknown, and NotMapped when it is not active."""
-    connection = NavigatrConnection.objects.filter(pk=pk).first()
+def _usable_connection(request: HttpRequest, course: Course, chosen: dict[str, int]) -> NavigatrConnection:
+    """The chosen connection.
+
+    Raises Http404 when it is unknown, and NotMapped when it or the provider is not open to the user for this course,
+    or it is not active.
+    """
+    connection = NavigatrConnection.objects.filter(pk=chosen["connection"]).first()
     if connection is None:
         raise Http404
+    if refusal := reach_of(request.user, course).refusal(connection, chosen["provider"]):
+        raise NotMapped(refusal)
     if connection.state != NavigatrConnection.State.ACTIVE:
         raise NotMapped(
             _("The connection “%(name)s” is not active: %(state)s. A site admin must reconnect it.")

@@ -12,7 +12,7 @@ from moodle_sync.polling import PollResult, read_site
 from moodle_sync.reading import Poll, Stored
 from moodle_sync.site_check import WhileWaiting, feed_reason
 
-from .. import audit
+from .. import audit, past
 from ..mapping import wanted_courses
 from ..meanings import HELD_BY_MOODLE, Outcome
 from ..models import AuditEntry, Issuance
@@ -39,7 +39,8 @@ def poll_and_queue(
 ) -> PollResult:
     """Poll one site: read the mapped courses, and queue an issuance for each completion that counts.
 
-    Running it twice, or two at a time, changes nothing. Never raises for what Moodle answers. With `if_due` a site
+    Past completions go on once their course was read whole and they are few enough. Running it twice, or two at a time,
+    changes nothing. Never raises for what Moodle answers. With `if_due` a site
     that somebody else has polled meanwhile is left alone. `should_stop` is asked between calls to Moodle; the next
     poll goes on from there. `while_waiting` surrounds each call. `on_queued` is called whenever issuances have been
     queued and may be sent, while the poll goes on.
@@ -63,6 +64,8 @@ def poll_and_queue(
     )
     if before and result.feed not in (None, before):
         _note_change_of_feed(site, before)
+    if past.settle_counts(site, now=now):
+        on_queued()
     return result
 
 

@@ -13,17 +13,19 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, Prefetch
 from django.db.models.functions import Coalesce
 
 from .. import audit, transitions
-from ..meanings import Outcome
+from ..meanings import HELD_BY_MAPPING, Outcome
 from ..models import (
     LOOKED_UP_FIRST,
+    CourseBadgeMapping,
     Issuance,
     IssuanceAttempt,
     IssuanceQuerySet,
     NavigatrConnection,
+    Unanswered,
     recipient_key,
 )
 from ..privacy import end_erased
@@ -176,12 +178,14 @@ def _read(unknown: IssuanceQuerySet, connection: NavigatrConnection) -> list[Iss
 
 
 def _lock(rows: IssuanceQuerySet, now: datetime) -> IssuanceQuerySet:
+    mappings = CourseBadgeMapping.objects.with_reach().select_related("connection")
     return (
         rows.due(now)
         .confirmed(now)
         .select_related("learner", "completion")
-        # A few for many rows: read once, and after the rows are locked, so that a mapping is taken as it is now.
-        .prefetch_related("course__site__state", "course__mapping__connection")
+        # A few for many rows: read once, and after the rows are locked, so that a mapping is taken as it is now, and
+        # what its connection is open to is asked now.
+        .prefetch_related("course__site__state", Prefetch("course__mapping", mappings))
         .select_for_update(skip_locked=True, of=("self",))
         .in_turn()
     )
@@ -200,13 +204,14 @@ def _same_look_up(connection: NavigatrConnection, rows: Sequence[Issuance], now:
 def _takes_award(row: Issuance, connection: NavigatrConnection) -> bool:
     """Let a row that has not been sent take what its course awards now (in memory).
 
-    False where the mapping was switched off, removed, or moved to another connection since the row was chosen: it is
-    left in the queue.
+    False where the mapping was switched off, removed, closed, or moved to another connection since the row was chosen:
+    it is left in the queue.
     """
-    if row.is_unknown:
-        return True
     mapping = row.mapping
-    if mapping is None or not mapping.active or mapping.connection_id != connection.pk:
+    held = mapping.holds(row) if mapping else None
+    if row.is_unknown:
+        return row.unanswered != Unanswered.REPEAT or held not in HELD_BY_MAPPING
+    if mapping is None or held or mapping.connection_id != connection.pk:
         return False
     row.take_award(mapping)
     return True

@@ -86,9 +86,10 @@ class MoodleClient(MoodleConnection):
     ) -> list[Course]:
         """The courses with these ids or this short name, or all courses.
 
-        Asking by ids takes two calls for each course; with `batch` one call for 25 courses. Full names are plain text
-        in one language. Short names are as stored, since they are keys. The front page, which Moodle counts as a
-        course, is left out. Moodle leaves out deleted courses, and hidden ones that the account may not see.
+        Asking by ids takes two calls for each course; with `batch` one call for 25 courses. Full names, and names of
+        categories, are plain text in one language. Short names are as stored, since they are keys. The front page,
+        which Moodle counts as a course, is left out. Moodle leaves out deleted courses, and hidden ones that the
+        account may not see.
         """
         read = self.tolerant("courses", "course", Course.from_json)
         if ids is not None:
@@ -97,11 +98,16 @@ class MoodleClient(MoodleConnection):
             params = {} if shortname is None else {"field": "shortname", "value": shortname}
             stored, shown = (self.ask(functions.COURSES, params, read, settings) for settings in (RAW, FILTERED))
         courses = {course.id: course for course in stored if not course.is_front_page}
-        names = {course.id: course.fullname for course in (*stored, *shown)}
-        return [
-            replace(course, fullname=course_name(names[course.id], course.fullname, language=self._language))
-            for course in courses.values()
-        ]
+        as_shown = {course.id: course for course in (*stored, *shown)}
+        return [self._with_plain_names(course, as_shown[course.id]) for course in courses.values()]
+
+    def _with_plain_names(self, stored: Course, shown: Course) -> Course:
+        """The course with its names as plain text in one language."""
+        return replace(
+            stored,
+            fullname=course_name(shown.fullname, stored.fullname, language=self._language),
+            category_name=course_name(shown.category_name, stored.category_name, language=self._language),
+        )
 
     def _courses_by_id(
         self, ids: Iterable[int], read: Callable[[Any], list[Course]], *, size: int

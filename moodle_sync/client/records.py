@@ -73,11 +73,16 @@ class LocationSettings:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """A course. `completion_enabled` is None if the account has no access to the course."""
+    """A course. `completion_enabled` is None if the account has no access to the course.
+
+    `category_id` is that of the course's own category; None for the front page, which is in none.
+    """
 
     id: int
     shortname: str
     fullname: str
+    category_id: int | None
+    category_name: str
     visible: bool
     completion_enabled: bool | None
     separate_groups: bool
@@ -94,6 +99,8 @@ class Course:
             id=_id(course, "id"),
             shortname=_text(course, "shortname"),
             fullname=_text(course, "fullname"),
+            category_id=_id(course, "categoryid") if course.get("categoryid") else None,
+            category_name=_optional_text(course, "categoryname") or "",
             # Missing without access to the course. A hidden course is then not listed at all.
             visible=_flag(course.get("visible", 1), "visible"),
             completion_enabled=None if completion is None else _flag(completion, "enablecompletion"),

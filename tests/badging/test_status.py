@@ -108,7 +108,7 @@ def test_a_connection_says_why_nothing_is_sent(fields: dict[str, Any], reason: s
 def test_the_number_of_queries_does_not_grow(django_assert_num_queries: Any) -> None:
     for _ in range(3):
         make_issuance()
-    # Ten: states; what each connection holds for Moodle; disabled mappings, connections that are off; the oldest,
+    # Ten: states; what each connection holds for Moodle; mappings that hold, connections that are off; the oldest,
     # due, connections, sites. And the schedule with its signs of life.
     with django_assert_num_queries(10):
         status(NOW)

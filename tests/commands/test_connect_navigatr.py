@@ -1,11 +1,12 @@
 """`connect_navigatr`: tests before it saves, says who it is, and reconnects under the same name."""
 
 import pytest
+from django.contrib.auth.models import User
 from pytest_django.fixtures import Settings
 
 from badging import connections
 from badging.meanings import Outcome
-from badging.models import AuditEntry, CourseBadgeMapping, Issuance, NavigatrConnection
+from badging.models import AuditEntry, ConnectionGrant, CourseBadgeMapping, Issuance, NavigatrConnection
 from sandbox import Sandbox
 
 from .calling import manage, succeed
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 def test_json_names_the_account_its_providers_and_what_was_looked_at(sandbox: Sandbox) -> None:
     answer = succeed("connect_navigatr", *CONNECT_NAVIGATR, stdin=sandbox.pat)
-    assert answer.keys() == {"ok", "account", "providers", "findings", "released"}
+    assert answer.keys() == {"ok", "account", "providers", "findings", "released", "open_to"}
     assert (answer["ok"], answer["account"], answer["released"]) == (True, "Priya Admin", 0)
     assert answer["providers"] == [{"id": 11, "name": "Northgate College"}, {"id": 12, "name": "Südstadt Academy"}]
     assert [finding.keys() for finding in answer["findings"]] == [{"check", "ok", "message"}] * 2
@@ -35,7 +36,8 @@ def test_the_token_is_trimmed_and_kept_sealed(sandbox: Sandbox) -> None:
     succeed("connect_navigatr", *CONNECT_NAVIGATR, stdin=f"  {sandbox.pat}\t\r\n")
     saved = NavigatrConnection.objects.get()
     assert (saved.pat, saved.timeout, saved.environment) == (sandbox.pat, 30, "staging")
-    assert AuditEntry.objects.get().action == AuditEntry.Action.CONNECTION_SAVED
+    kept = AuditEntry.objects.order_by("pk").values_list("action", "actor")
+    assert list(kept) == [("connection_saved", None), ("connection_opened", None)]
 
 
 def test_production_is_another_address_with_another_token(sandbox: Sandbox) -> None:
@@ -141,3 +143,46 @@ def test_an_account_without_providers_is_saved_and_told(sandbox: Sandbox) -> Non
     done = manage("connect_navigatr", *CONNECT_NAVIGATR, stdin=sandbox.pat)
     assert done.code == 0
     assert "no provider administrator" in done.out
+
+
+def test_a_new_connection_is_open_to_all_unless_something_else_is_said(sandbox: Sandbox) -> None:
+    assert succeed("connect_navigatr", *CONNECT_NAVIGATR, stdin=sandbox.pat)["open_to"] == ["everybody"]
+    arguments = ("--name", "Closed", "--environment", "staging", "--pat-stdin")
+    done = manage("connect_navigatr", *arguments, "--open-to", "nobody", stdin=sandbox.pat)
+    assert "open to: nobody but site admins" in done.out
+    assert not NavigatrConnection.objects.get(name="Closed").grants.exists()
+
+
+def test_a_connection_is_opened_to_sites_categories_and_managers_and_stays_so(connected: Connected) -> None:
+    User.objects.create_user("mina")
+    words = ("--open-to", "site:Moodle", "--open-to", "category:2:Moodle", "--open-to", "manager:mina")
+    expected = ["Moodle site Moodle", "category 2 of Moodle", "course manager mina"]
+    pat = connected.sandbox.pat
+    assert succeed("connect_navigatr", *CONNECT_NAVIGATR, *words, stdin=pat)["open_to"] == expected
+    # Without the option a known connection keeps what it is open to.
+    assert succeed("connect_navigatr", *CONNECT_NAVIGATR, stdin=pat)["open_to"] == expected
+    assert succeed("connect_navigatr", *CONNECT_NAVIGATR, "--open-to", "nobody", stdin=pat)["open_to"] == []
+    # What a command mapped goes on all the same.
+    connected.map()
+    (email,) = connected.complete(1)
+    succeed("poll")
+    succeed("issue")
+    assert connected.badges(email) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["site:South"], "Known: Moodle"),
+        (["category:99:Moodle"], "2 (Compliance & Safety)"),
+        (["manager:nobody"], "no user"),
+        (["all", "nobody"], "stands alone"),
+        (["some"], "--open-to takes"),
+    ],
+)
+def test_what_cannot_be_opened_to_changes_nothing(connected: Connected, words: list[str], says: str) -> None:
+    options = [part for word in words for part in ("--open-to", word)]
+    done = manage("connect_navigatr", *CONNECT_NAVIGATR, *options, stdin=connected.sandbox.pat)
+    assert done.code == 1
+    assert says in done.err
+    assert [grant.kind for grant in ConnectionGrant.objects.all()] == ["all"]

@@ -565,6 +565,8 @@ def test_courses_are_read_without_the_front_page(moodle: responses.RequestsMock,
     assert [course.id for course in courses] == [one["id"] for one in recorded if one["format"] != "site"]
     assert {course.visible for course in courses} == {True, False}
     assert all(course.completion_enabled is not None for course in courses)
+    # Moodle tells "Compliance &amp; Safety".
+    assert {(course.category_id, course.category_name) for course in courses} == {(2, "Compliance & Safety")}
 
 
 def test_a_short_name_comes_as_stored_and_a_full_name_as_people_see_it(
@@ -587,6 +589,7 @@ def test_a_course_without_access_is_read_as_far_as_moodle_tells(
     answer_courses(moodle, [{"id": 9, "shortname": "S", "fullname": "F", "contacts": None}])
     [course] = client.courses(shortname="S & <2>")
     assert (course.visible, course.completion_enabled) == (True, None)
+    assert (course.category_id, course.category_name) == (None, "")
     asked = {"wsfunction": COURSES, "field": "shortname", "value": "S & <2>"}
     assert [without_settings(fields) for fields in sent(moodle)] == [asked, asked]
 

@@ -389,3 +389,16 @@ def test_score_is_read_once_for_new_completions_only(polled: Polled) -> None:
     polled.poll()
     assert MANY not in polled.called
     assert GRADES not in polled.called
+
+
+def test_a_mapped_course_that_moves_to_another_category_is_followed(polled: Polled) -> None:
+    course = polled.course(learners=1)
+    polled.poll()
+    assert (stored(course).category_id, stored(course).category_name) == (2, "Compliance & Safety")
+    polled.moodle.set_course(course.moodle_id, category=polled.moodle.add_category("Health & <b>Care</b>"))
+    polled.poll(after=timedelta(minutes=16))
+    assert (stored(course).category_id, stored(course).category_name) == (3, "Health & Care")
+
+
+def stored(course: Course) -> Course:
+    return Course.objects.get(pk=course.pk)

@@ -16,6 +16,7 @@ State = Issuance.State
 
 MODELS = [
     "badging_navigatrconnection",
+    "badging_connectiongrant",
     "badging_coursebadgemapping",
     "badging_coursemanager",
     "badging_issuance",
@@ -26,7 +27,8 @@ MODELS = [
     "moodle_sync_learner",
     "moodle_sync_completion",
 ]
-READ_ONLY = [name for name in MODELS if not name.endswith(("connection", "coursemanager", "moodlesite"))]
+WRITTEN = ("connection", "connectiongrant", "coursemanager", "moodlesite")
+READ_ONLY = [name for name in MODELS if not name.endswith(WRITTEN)]
 
 
 def signed_in(group: str, name: str = "person") -> Client:
@@ -44,6 +46,7 @@ def one_of_each() -> dict[str, int]:
     manager = User.objects.create_user("manager")
     return {
         "badging_navigatrconnection": issuance.connection_id,
+        "badging_connectiongrant": issuance.connection.grants.get().pk,
         "badging_coursebadgemapping": issuance.course.mapping.pk,
         "badging_coursemanager": CourseManager.objects.create(user=manager, course=issuance.course).pk,
         "badging_issuance": issuance.pk,
@@ -128,4 +131,5 @@ def many_issuances(number: int) -> CourseBadgeMapping:
 
 
 def entered(token: str, **fields: Any) -> dict[str, Any]:
-    return {"name": "Main", "environment": "staging", "new_token": token, "timeout": "30", "send_score": "on"} | fields
+    settings = {"timeout": "30", "send_score": "on", "past_limit": "200"}
+    return {"name": "Main", "environment": "staging", "new_token": token, **settings} | fields

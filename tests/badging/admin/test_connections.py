@@ -44,6 +44,9 @@ def test_a_connection_is_saved_after_its_token_passed(site_admin: Client, sandbo
     assert connection.pat_hint == f"…{sandbox.pat[-4:]}"
     assert (connection.test_ok, connection.send_evidence) == (True, False)
     assert "The token belongs to" in said(done)
+    assert not connection.grants.exists()
+    assert "Main (Staging) is open to nobody yet." in said(done)
+    assert [name for _number, name in connection.providers] == ["Northgate College", "Südstadt Academy"]
     assert AuditEntry.objects.get().action == "connection_saved"
 
 

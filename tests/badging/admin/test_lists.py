@@ -48,7 +48,7 @@ pytestmark = pytest.mark.django_db
 # Each list: session, user, the user's and the groups' permissions, the bounded count, the rows with what they show.
 # What stands behind the filters comes on top, and is named.
 LISTS = {
-    "badging_issuance": 8,  # connections, mapped courses
+    "badging_issuance": 9,  # connections, mapped courses, mappings
     "badging_issuanceattempt": 6,
     "badging_auditentry": 6,
     "moodle_sync_learner": 7,  # sites

@@ -86,17 +86,17 @@ def test_who_manages_nothing_is_told_whom_to_ask(client: Client) -> None:
     assert "A site admin can assign them to you." in text(client.get("/courses/"))
 
 
-def test_the_list_makes_five_queries_however_long_it_is(web: Client, manager: User) -> None:
+def test_the_list_makes_six_queries_however_long_it_is(web: Client, manager: User) -> None:
     site, trial = make_site(), make_connection()
     for number in range(30):
         course = make_course(site, fullname=f"Course {number}")
         CourseManager.objects.create(user=manager, course=course)
         make_mapping(course, trial)
-    # The session, the user, the permissions of the user and of the groups, and the courses with site, mapping and
-    # connection.
+    # The session, the user, the permissions of the user and of the groups, the courses with site, and their mappings
+    # with connection.
     with CaptureQueriesContext(connection) as queries:
         assert web.get("/courses/").status_code == 200
-    assert len(queries) == 5
+    assert len(queries) == 6
 
 
 def test_a_course_shows_its_mapping_and_every_trouble_with_what_to_do(web: Client, course: Course) -> None:

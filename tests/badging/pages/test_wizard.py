@@ -14,8 +14,10 @@ from django.test import Client
 from django.urls import reverse
 
 from badging import catalogue, waiting
+from badging.catalogue import Catalogue
 from badging.models import (
     AuditEntry,
+    ConnectionGrant,
     CourseBadgeMapping,
     Environment,
     Issuance,
@@ -127,7 +129,8 @@ def test_steps_without_their_choice_start_at_the_first(web: Client, course: Cour
 
 def test_without_an_active_connection_the_page_says_who_must_act(web: Client, course: Course) -> None:
     make_connection(state=NavigatrConnection.State.REMOVED)
-    assert "A site admin must connect Navigatr first." in text(web.get(reverse("choose-provider", args=[course.pk])))
+    page = text(web.get(reverse("choose-provider", args=[course.pk])))
+    assert "A site admin can connect Navigatr, and open a connection to this course." in page
 
 
 def test_an_account_without_providers_is_told_apart_from_trouble(
@@ -414,3 +417,113 @@ def test_who_may_not_see_the_course_cannot_make_the_portal_forget(
     monkeypatch.setattr(catalogue, "forget", None)
     client.force_login(User.objects.create_user("stranger"))
     assert client.post(choose_url(course, staging), {"again": "1"}).status_code == 404
+
+
+# What is open to the course
+
+
+@pytest.fixture
+def closed(sandbox: Sandbox) -> NavigatrConnection:
+    """Another organisation's connection, which works and is open to nobody."""
+    return make_connection(name="Elsewhere", pat=sandbox.pat, open_to_all=False)
+
+
+def test_a_connection_that_is_not_open_is_neither_offered_nor_asked(
+    web: Client, course: Course, staging: NavigatrConnection, closed: NavigatrConnection, sandbox: Sandbox
+) -> None:
+    page = web.get(reverse("choose-provider", args=[course.pk]))
+    assert "Trial" in text(page)
+    assert "Elsewhere" not in text(page)
+    before = len(sandbox.navigatr.ledger)
+    for answer in (
+        web.get(choose_url(course, closed)),
+        web.get(review_url(course, closed)),
+        web.post(review_url(course, closed), {"who": "now"}),
+    ):
+        assert answer.status_code == 200
+        assert "This Navigatr connection is not open to this course." in text(answer)
+        assert "Elsewhere" not in text(answer)
+    assert len(sandbox.navigatr.ledger) == before
+    assert not CourseBadgeMapping.objects.exists()
+
+
+def test_a_closed_connection_that_is_paused_tells_nothing_about_itself(
+    web: Client, course: Course, closed: NavigatrConnection
+) -> None:
+    NavigatrConnection.objects.update(state=NavigatrConnection.State.PAUSED)
+    page = text(web.get(choose_url(course, closed)))
+    assert "not open to this course" in page
+    assert "aused" not in page
+
+
+def test_single_providers_are_offered_and_saved_alone(web: Client, course: Course, closed: NavigatrConnection) -> None:
+    ConnectionGrant.objects.create(
+        connection=closed, kind=ConnectionGrant.Kind.SITE, site=course.site, provider_id=DEMO_PROVIDER_ID
+    )
+    page = text(web.get(reverse("choose-provider", args=[course.pk])))
+    assert "Northgate College" in page
+    assert "Südstadt Academy" not in page
+    other = DEMO_PROVIDER_ID + 1
+    for answer in (
+        web.get(choose_url(course, closed, provider=other)),
+        web.post(review_url(course, closed, provider=other), {"who": "now"}),
+    ):
+        assert "This provider is not open to this course." in text(answer)
+    web.post(review_url(course, closed), {"who": "now"})
+    assert CourseBadgeMapping.objects.get().provider_id == DEMO_PROVIDER_ID
+
+
+def test_a_connection_without_an_open_provider_says_so(web: Client, course: Course, closed: NavigatrConnection) -> None:
+    ConnectionGrant.objects.create(connection=closed, kind=ConnectionGrant.Kind.ALL, provider_id=999)
+    page = text(web.get(reverse("choose-provider", args=[course.pk])))
+    assert "It has no provider that is open to this course." in page
+    assert "Northgate College" not in page
+
+
+def test_a_connection_closed_between_review_and_save_is_not_saved(
+    web: Client, course: Course, staging: NavigatrConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = Catalogue.find_badge
+
+    def find_badge(*arguments: Any, **options: Any) -> Any:
+        found = really(*arguments, **options)
+        ConnectionGrant.objects.all().delete()
+        return found
+
+    monkeypatch.setattr(Catalogue, "find_badge", find_badge)
+    assert "not open to this course" in text(web.post(review_url(course, staging), {"who": "now"}))
+    assert not CourseBadgeMapping.objects.exists()
+
+
+def test_site_admins_may_choose_what_is_open_to_nobody(
+    client: Client, course: Course, closed: NavigatrConnection
+) -> None:
+    client.force_login(User.objects.create_superuser("root"))
+    assert "Elsewhere" in text(client.get(reverse("choose-provider", args=[course.pk])))
+    assert "releases them" not in text(client.get(review_url(course, closed)))
+    client.post(review_url(course, closed), {"who": "past"})
+    mapping = CourseBadgeMapping.objects.get()
+    assert (mapping.by_admin, mapping.past_release) == (True, "free")
+
+
+def test_past_completions_over_the_limit_are_told_before_and_after(
+    web: Client, course: Course, staging: NavigatrConnection
+) -> None:
+    assert "If more than 200 learners have already completed the course" in text(web.get(review_url(course, staging)))
+    page = text(web.post(review_url(course, staging), {"who": "past"}, follow=True))
+    assert "wait until the portal has counted them" in page
+    CourseBadgeMapping.objects.update(past_release="over")
+    page = text(web.get(reverse("course", args=[course.pk])))
+    assert "More than 200 learners have already completed this course" in page
+    assert "A site admin must release them." in page
+    assert "Needs attention" in text(web.get(reverse("courses")))
+
+
+def test_a_course_whose_connection_was_closed_says_so_with_each_learner(
+    web: Client, course: Course, closed: NavigatrConnection, manager: User
+) -> None:
+    row = make_issuance(make_mapping(course, closed, chosen_by=manager))
+    for address in (reverse("course", args=[course.pk]), reverse("issuance", args=[course.pk, row.pk])):
+        assert "A site admin can open the connection to this course" in text(web.get(address))
+    assert "Needs attention" in text(web.get(reverse("courses")))
+    assert row.learner.full_label in text(web.get(reverse("course", args=[course.pk]), {"state": "held"}))

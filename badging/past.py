@@ -1,0 +1,108 @@
+"""Past completions: how many a course manager may include, and a site admin's release of more.
+
+A mapping that a site admin chose has no limit. Under one that a course manager chose, past completions wait while they
+are counted: until the whole course was read once. If more learners than the connection's limit had completed it, they
+wait for a site admin. Every learner with a past completion counts, whatever became of the badge, so that there are
+never more sent than the limit. That they wait is a fact of the mapping, and stands in no issuance.
+"""
+
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F, Q, QuerySet
+
+from moodle_sync.models import MoodleSite
+
+from . import audit
+from .models import NOTHING_OPEN, PAST_HELD, AuditEntry, CourseBadgeMapping, Issuance, NavigatrConnection, Past
+from .queueing import bring_forward, learners_past, lock_mappings, within_limit
+
+
+def limit_at_save(mapping: CourseBadgeMapping, *, free: bool) -> None:
+    """Set how far past completions are awarded under a mapping that was saved, in the transaction that saved it.
+
+    `free`: a site admin saves it, or had let all of them go for the same badge.
+    """
+    if free:
+        _set(mapping, Past.FREE)
+    else:
+        # Rows of an earlier mapping count as well.
+        _set(mapping, Past.COUNTING if mapping.include_past else within_limit(mapping))
+
+
+def settle_counts(site: MoodleSite, *, now: datetime) -> int:
+    """Let past completions go on where the course has been read whole and they are few enough; returns in how many.
+
+    Where there are too many, they go on waiting for a site admin.
+    """
+    was_read = Q(course__past_read_at__gte=F("past_wanted_at"))
+    counted = CourseBadgeMapping.objects.filter(was_read, course__site=site, past_release=Past.COUNTING)
+    return _count_again(counted, {Past.COUNTING}, now)
+
+
+def limit_changed(connection: NavigatrConnection, *, now: datetime) -> int:
+    """Compare past completions with the connection's new limit; returns for how many courses they go on."""
+    counted = {Past.WITHIN, Past.OVER}
+    return _count_again(connection.mappings.filter(past_release__in=counted), counted, now)
+
+
+@transaction.atomic
+def _count_again(mappings: QuerySet[CourseBadgeMapping], states: Collection[str], now: datetime) -> int:
+    """Count the past completions of these mappings that are still in one of the states; returns how many go on."""
+    courses = list(mappings.order_by().values_list("course", flat=True))
+    going_on = []
+    for mapping in lock_mappings(courses).values() if courses else ():
+        before, after = mapping.past_release, within_limit(mapping)
+        if before in states and before != after:
+            _set(mapping, after)
+            going_on += [mapping] if before in PAST_HELD and after not in PAST_HELD else []
+    _let_go(going_on, now)
+    return len(going_on)
+
+
+def waiting_past(mapping: CourseBadgeMapping) -> int:
+    """How many past completions wait under the mapping, whatever else holds them."""
+    return Issuance.objects.filter(
+        NOTHING_OPEN, course=mapping.course_id, past=True, state=Issuance.State.QUEUED
+    ).count()
+
+
+def number_past(mapping: CourseBadgeMapping) -> int:
+    """How many learners have completed the course before it was mapped, as far as it was read."""
+    return learners_past(mapping.course_id).count()
+
+
+@transaction.atomic
+def release_past(mapping: CourseBadgeMapping, *, actor: Any, now: datetime) -> int:
+    """Let all past completions of the mapping go on, and those that are still to be found; returns how many wait."""
+    locked = lock_mappings([mapping.course_id])
+    current = locked.get(mapping.course_id)
+    if current is None or current.past_release not in PAST_HELD:
+        return 0
+    waiting = waiting_past(current)
+    _set(current, Past.FREE)
+    _let_go([current], now)
+    audit.record(
+        AuditEntry.Action.PAST_RELEASED,
+        mapping.course,
+        actor=actor,
+        learners=number_past(current),
+        waiting=waiting,
+        limit=current.connection.past_limit,
+        connection=current.connection.name,
+    )
+    return waiting
+
+
+def _set(mapping: CourseBadgeMapping, past_release: Past) -> None:
+    mapping.past_release = past_release
+    mapping.save(update_fields=["past_release"])
+
+
+def _let_go(mappings: Iterable[CourseBadgeMapping], now: datetime) -> None:
+    """What waited under these mappings is due at once, and its tries begin anew."""
+    courses = [mapping.course_id for mapping in mappings]
+    CourseBadgeMapping.objects.filter(course__in=courses).update(resumed_at=now)
+    bring_forward(Issuance.objects.filter(NOTHING_OPEN, course__in=courses, past=True), now=now)
