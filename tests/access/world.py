@@ -137,6 +137,11 @@ class World:
                 "user": User.objects.get(username="plain").pk,
                 "course": self.rows["moodle_sync.course"].pk,
             },
+            "admin/badging/connectiongrant/add/": {
+                "what": f"{self.rows['badging.navigatrconnection'].pk}-",
+                "kind": "site",
+                "site": self.rows["moodle_sync.moodlesite"].pk,
+            },
             "admin/badging/navigatrconnection/add/": {
                 "name": "New",
                 "environment": "staging",
@@ -185,6 +190,7 @@ def make_world(sandbox: Sandbox) -> World:
         "badging.auditentry": AuditEntry.objects.create(action="site_saved", subject="Moodle"),
         "badging.coursebadgemapping": mapping,
         "badging.coursemanager": CourseManager.objects.get(course=course),
+        "badging.connectiongrant": mapping.connection.grants.get(),
         "badging.issuance": issuance,
         "badging.issuanceattempt": builders.make_attempt(issuance),
         "badging.navigatrconnection": mapping.connection,
