@@ -4,7 +4,7 @@ from .client import Answer, ApiClient, HttpClient
 from .decoding import NotJson, decode_json
 from .failures import AnswerTooLarge, WireFailure
 from .headers import VERSION, parse_http_date, parse_retry_after
-from .hosts import HostRule, MayConnect, public_only, web_address
+from .hosts import HostRule, MayConnect, anywhere, public_only, web_address
 
 __all__ = [
     "VERSION",
@@ -16,6 +16,7 @@ __all__ = [
     "MayConnect",
     "NotJson",
     "WireFailure",
+    "anywhere",
     "decode_json",
     "parse_http_date",
     "parse_retry_after",

@@ -75,9 +75,7 @@ class _PlainConnection(HTTPConnection):
             if not self._may_connect(self.host, ip_address(address)):
                 continue
             try:
-                return create_connection(
-                    (address, self.port), self.timeout, self.source_address, self.socket_options
-                )
+                return create_connection((address, self.port), self.timeout, self.source_address, self.socket_options)
             except TimeoutError:
                 failure = ConnectTimeoutError(self, "timed out")
             except OSError:
