@@ -1,13 +1,14 @@
 'use strict';
-// Django's file of this name with one change: the words go by POST, so that no address or log holds a person's name.
+// Django's file of this name changed so that the words go by POST: no address or log holds a person's name.
 {
     const $ = django.jQuery;
 
     $.fn.djangoAdminSelect2 = function() {
         $.each(this, function(i, element) {
+            // Select2 prefers the attributes that Django's widget writes.
+            element.setAttribute('data-ajax--type', 'POST');
             $(element).select2({
                 ajax: {
-                    type: 'POST',
                     data: (params) => {
                         return {
                             term: params.term,
