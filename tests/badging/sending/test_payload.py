@@ -92,7 +92,9 @@ def test_what_is_sent_is_rounded_down(sandbox: Sandbox, score: str, sent: int) -
     assert sandbox.navigatr.puts[0].body["score"] == sent
 
 
-@pytest.mark.parametrize("wwwroot", ["javascript:alert(1)//", "data:text/html,x", "//evil.example", "https://me:pw@x.org"])
+@pytest.mark.parametrize(
+    "wwwroot", ["javascript:alert(1)//", "data:text/html,x", "//evil.example", "https://me:pw@x.org"]
+)
 def test_evidence_is_a_web_address_whatever_moodle_named(sandbox: Sandbox, wwwroot: str) -> None:
     row = owe(map_course(sandbox))
     MoodleSiteState.objects.filter(site=row.course.site).update(wwwroot=wwwroot)
