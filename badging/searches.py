@@ -5,7 +5,6 @@ filters and links back go on with the same search. The number means nothing in a
 """
 
 import secrets
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -60,17 +59,13 @@ class _KeptSearch(ChangeList):
         return super().get_queryset(request, exclude_parameters)
 
 
-@lru_cache
-def _with_kept_search(own: type[ChangeList]) -> type[ChangeList]:
-    return type(own.__name__, (_KeptSearch, own), {})
-
-
 class SearchByPost(_ModelAdmin):
     """A list whose search goes by POST. `config.admin_site` makes every list one."""
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """The list's own class, with kept searches."""
-        return _with_kept_search(super().get_changelist(request, **kwargs))
+        own = super().get_changelist(request, **kwargs)
+        return type(own.__name__, (_KeptSearch, own), {})
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The list; a search by POST leads to the address with its number."""
