@@ -44,8 +44,8 @@ def site_address(text: str) -> str:
     if not _host_rule().may_allow(urlsplit(address).hostname or ""):
         raise ValueError(
             gettext_noop(
-                "The portal may not connect to this host. Whoever runs the portal names the allowed ones in "
-                "MOODLE_HOSTS; addresses of the machine's own network services are never allowed."
+                "The portal may not connect to this host. Ask whoever runs the portal to add it to MOODLE_HOSTS. "
+                "Link-local, metadata and multicast addresses are never allowed."
             )
         )
     return address
