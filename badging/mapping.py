@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from moodle_sync.models import Course, MoodleSite
 from moodle_sync.reading import WantedCourse
 from navigatr_client import Badge, NavigatrError, Provider
+from outbound_http import web_address
 
 from . import audit, connections, past, reach
 from .meanings import Outcome
@@ -203,11 +204,6 @@ def see_badge(mapping: CourseBadgeMapping, badge: Badge) -> None:
         else _("The badge is %(status)s in Navigatr and cannot be issued. Publish it again, or choose another one.")
         % {"status": badge.status}
     )
-
-
-def web_address(url: str) -> str:
-    """The URL when it is one that a page may link to, else ""."""
-    return url if url.startswith(("https://", "http://")) and len(url) <= 2000 else ""
 
 
 @transaction.atomic

@@ -1,25 +1,38 @@
-"""The admin site: Django's, with what needs a person on its first page, strict lists, and unambiguous courses."""
+"""The admin site: Django's, with what needs a person on its first page, strict lists, and searches by POST."""
 
 from typing import Any, cast
 
-from django.contrib.admin import AdminSite
+from django.contrib.admin import AdminSite, ModelAdmin
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
+from badging.searches import SearchByPost
 from moodle_sync.models import Course
 
 from .admin_lists import is_searchable, strict
 
 
 class _Autocomplete(AutocompleteJsonView):
+    """By POST only: what is searched for may be a person. `admin/js/autocomplete.js` is ours for that."""
+
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """The choices that match the words."""
+        # Django's view, and the paginators, read everything from there.
+        request.GET = request.POST
+        return self.get(request, *args, **kwargs)
+
     def process_request(self, request: HttpRequest) -> Any:
+        """Django's, except that words which no database can compare are refused."""
         if not is_searchable(request.GET.get("term", "")):
             raise PermissionDenied
         return super().process_request(request)
 
     def serialize_result(self, obj: Any, to_field_name: str) -> dict[str, str]:
+        """Courses unambiguously."""
         result = super().serialize_result(obj, to_field_name)
         return {**result, "text": obj.full_label} if isinstance(obj, Course) else result
 
@@ -35,8 +48,11 @@ class PortalAdminSite(AdminSite):
         return super().index(request, {"problems": what_needs_a_person(request.user), **(extra_context or {})})
 
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
-        """Register models as Django does, with lists that accept only their declared filters."""
-        super().register(model_or_iterable, strict(admin_class), **options)
+        """Register models as Django does, with lists that accept only their declared filters and search by POST."""
+        base = admin_class or ModelAdmin
+        if not issubclass(base, SearchByPost):
+            base = type(base.__name__, (SearchByPost, base), {"__doc__": base.__doc__, "__module__": base.__module__})
+        super().register(model_or_iterable, strict(base), **options)
 
     def autocomplete_view(self, request: HttpRequest) -> HttpResponse:
         """The choices that a search field offers."""

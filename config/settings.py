@@ -9,15 +9,17 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import environ
+from csp.constants import NONCE as CSP_NONCE
 from csp.constants import NONE as CSP_NONE
 from csp.constants import SELF as CSP_SELF
+from csp.constants import STRICT_DYNAMIC as CSP_STRICT_DYNAMIC
 from django.core.exceptions import ImproperlyConfigured
 
 from launcher import embedded
+from outbound_http import HostRule
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -76,6 +78,19 @@ def _time_zone(name: str) -> str:
         return ZoneInfo(env(name, default="") or "UTC").key
     except (KeyError, ValueError, OSError):
         raise ImproperlyConfigured(f"{name} must be the name of a time zone, such as Europe/London.") from None
+
+
+def _hosts(name: str) -> list[str]:
+    """The setting as a list of host names, patterns, addresses and networks."""
+    entries = [entry.strip() for entry in env.list(name, default=[]) if entry.strip()]
+    try:
+        HostRule(entries)
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"{name} must be names such as moodle.example.org or *.example.org, or networks such as 10.1.0.0/16, with "
+            "commas between them."
+        ) from None
+    return entries
 
 
 def _database(name: str) -> dict[str, Any]:
@@ -163,7 +178,8 @@ MIDDLEWARE = [
     "config.proxies.ForwardingMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "csp.middleware.CSPMiddleware",
+    "config.headers.PrivateHeaders",
+    "config.headers.ContentSecurityPolicy",
     "config.proxies.PlainPathMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
@@ -240,6 +256,12 @@ CACHES: dict[str, dict[str, Any]] = {
         "LOCATION": "portal_navigatr_cache",
         "TIMEOUT": 60,
         "OPTIONS": {"MAX_ENTRIES": 500},
+    },
+    # Pictures of badges, each at most 1 MB. Every host keeps its own.
+    "pictures": {
+        "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+        "LOCATION": PORTAL_DATA_DIR / "pictures",
+        "OPTIONS": {"MAX_ENTRIES": 200},
     },
 }
 
@@ -321,22 +343,23 @@ NAVIGATR_URLS = {
     ),
 }
 
-# Servers for tests may use plain http.
-PICTURE_HOSTS = sorted({f"http://{urlsplit(url).netloc}" for url in NAVIGATR_URLS.values() if url.startswith("http:")})
-# From other hosts, pages load only the badges' pictures.
+# Nothing is loaded from other hosts, nothing inline runs, and only scripts with the page's nonce do: templates write
+# nonce="{{ request.csp_nonce }}". Style sheets are files; the nonce is for those that a page must write itself.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [CSP_NONE],
-        "script-src": [CSP_SELF],
-        "style-src": [CSP_SELF],
-        "font-src": [CSP_SELF],
+        "script-src": [CSP_NONCE, CSP_STRICT_DYNAMIC],
+        "style-src": [CSP_SELF, CSP_NONCE],
+        "img-src": [CSP_SELF],
         "connect-src": [CSP_SELF],
-        "img-src": [CSP_SELF, "https:", "data:", *PICTURE_HOSTS],
+        "object-src": [CSP_NONE],
         "form-action": [CSP_SELF],
         "base-uri": [CSP_NONE],
         "frame-ancestors": [CSP_NONE],
     }
 }
+# What differs under /admin/: Django's pages know no nonces. All their scripts and styles are files.
+ADMIN_SECURITY_POLICY = {"script-src": [CSP_SELF], "style-src": [CSP_SELF], "img-src": [CSP_SELF, "data:"]}
 
 # After the n-th failure an issuance waits RETRY_FIRST × RETRY_FACTOR^(n-1), at most RETRY_LONGEST, before it is tried
 # again. It is given up after RETRY_GIVE_UP.
@@ -360,5 +383,7 @@ POLLS_AT_ONCE = _number("POLLS_AT_ONCE", 32, most=1000)
 POLLS_WAITING = _number("POLLS_WAITING", 64, most=1000)
 # The most calls of one poll to a Moodle without the report.
 MOODLE_CALLS_PER_ROUND = _number("MOODLE_CALLS_PER_ROUND", 1000)
+# The hosts at which Moodle sites may be; empty for all. Link-local and metadata addresses are always refused.
+MOODLE_HOSTS = _hosts("MOODLE_HOSTS")
 # Seconds that Moodle may take to answer a call.
 MOODLE_TIMEOUT = _number("MOODLE_TIMEOUT_SECONDS", 30)

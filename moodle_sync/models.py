@@ -9,6 +9,7 @@ from django.db import models, transaction
 from django.db.models import Exists, F, OuterRef, Q
 from django.utils.translation import gettext_lazy as _
 
+from outbound_http import web_address
 from vault.fields import EncryptedTextField
 
 from .addresses import has_visible_character, is_possible_address, recipient_address
@@ -234,8 +235,9 @@ class Course(models.Model):
 
     @property
     def url(self) -> str:
-        """The course's page in Moodle."""
-        return f"{self.site.state.wwwroot or self.site.url}/course/view.php?id={self.moodle_id}"
+        """The course's page in Moodle: a web address, or "" if the site has none."""
+        home = web_address(self.site.state.wwwroot) or web_address(self.site.url)
+        return f"{home}/course/view.php?id={self.moodle_id}" if home else ""
 
 
 class LearnerQuerySet(models.QuerySet["Learner"]):

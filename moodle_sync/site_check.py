@@ -3,12 +3,16 @@
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.utils.translation import gettext, gettext_noop
 
-from .client import MoodleClient, records
+from outbound_http import HostRule
+
+from .client import MoodleClient, normalise_url, records
 from .client.errors import MoodleNotAllowed
 from .client.findings import OWN_TEXTS, MoodleFinding
 from .client.functions import CONFIG, COURSES, LIST_REPORTS, REPORT_FUNCTIONS
@@ -31,6 +35,32 @@ LONGEST_FULL_NAME = 1333
 WhileWaiting = Callable[[], AbstractContextManager[object]]
 
 
+def site_address(text: str) -> str:
+    """The address of a Moodle's front page, from what a person entered.
+
+    Raises ValueError, with a text for that person, if it cannot be one or the operator does not allow its host. What
+    its name resolves to is asked when connecting.
+    """
+    address = normalise_url(text)
+    if not _host_rule().may_allow(urlsplit(address).hostname or ""):
+        raise ValueError(
+            gettext_noop(
+                "The portal may not connect to this host. Ask whoever runs the portal to add it to MOODLE_HOSTS. "
+                "Link-local, metadata and multicast addresses are never allowed."
+            )
+        )
+    return address
+
+
+def _host_rule() -> HostRule:
+    return _rule_of(tuple(settings.MOODLE_HOSTS))
+
+
+@lru_cache(maxsize=4)
+def _rule_of(entries: tuple[str, ...]) -> HostRule:
+    return HostRule(entries)
+
+
 def moodle_client_for(
     site: MoodleSite, *, timeout: int | None = None, while_waiting: WhileWaiting = nullcontext
 ) -> MoodleClient:
@@ -44,6 +74,7 @@ def moodle_client_for(
         site.token,
         timeout=min(timeout or settings.MOODLE_TIMEOUT, settings.MOODLE_TIMEOUT),
         language=settings.LANGUAGE_CODE.partition("-")[0],
+        may_connect=_host_rule().allows,
         while_waiting=while_waiting,
     )
 
@@ -69,7 +100,7 @@ def keep_inspection(state: MoodleSiteState, inspection: Inspection, now: datetim
         report = inspection.report
         values |= {
             "checked_at": now,
-            "wwwroot": fitting(inspection.info.siteurl, 500),
+            "wwwroot": inspection.info.siteurl,
             "functions": sorted(inspection.info.functions),
             "feed": inspection.feed,
             "report_id": report.id if report else None,

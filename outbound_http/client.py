@@ -3,7 +3,6 @@
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -11,8 +10,9 @@ import requests
 from requests.utils import get_environ_proxies
 
 from .connections import Adapter
-from .failures import WIRE_ERRORS, AnswerTooLarge, WireFailure, connection_lost, wire_failure
+from .failures import ADDRESS_REFUSED, WIRE_ERRORS, AnswerTooLarge, WireFailure, connection_lost, wire_failure
 from .headers import VERSION
+from .hosts import MayConnect, anywhere, literal_address
 
 # Tells zlib that the data is gzip.
 _GZIP = 16 + zlib.MAX_WBITS
@@ -40,6 +40,8 @@ class HttpClient:
     - `timeout`: seconds from the sent request to the last byte of the answer.
     - `largest_answer`: bytes that a body may have, compressed or not.
     - `pool_size`: idle connections that are kept for later requests.
+    - `may_connect`: says for each address of the host whether it may be connected to, at the moment of connecting. A
+      proxy resolves names itself: through one, only a host that is an address is asked about.
 
     Proxies and certificate authorities come from the environment; loopback never uses a proxy. Redirects are not
     followed. No cookies are kept and no passwords sent, not even those of `.netrc`.
@@ -56,6 +58,7 @@ class HttpClient:
         connect_timeout: float,
         largest_answer: int,
         pool_size: int = 1,
+        may_connect: MayConnect = anywhere,
     ) -> None:
         # Prepared once: parsing the URL and checking the headers takes as long as the rest of a call.
         self._template = requests.Request(
@@ -66,7 +69,10 @@ class HttpClient:
         self._largest_answer = largest_answer
         # A proxy cannot reach what listens on this machine's loopback.
         self._proxies = {} if _is_loopback(base_url) else get_environ_proxies(self._base_url)
-        self._adapter = Adapter(pool_size)
+        self._adapter = Adapter(pool_size, may_connect)
+        host = urlsplit(self._base_url).hostname or ""
+        address = literal_address(host)
+        self._is_refused = address is not None and not may_connect(host, address)
 
     def send(
         self, method: str, path: str, body: bytes | None = None, *, content_type: str = "application/json"
@@ -75,6 +81,8 @@ class HttpClient:
 
         `path` is appended to the base URL unchanged and may have a query.
         """
+        if self._is_refused:
+            raise WireFailure(ADDRESS_REFUSED, undelivered=True)
         request = self._template.copy()
         request.method = method
         request.url = self._base_url + path
@@ -155,7 +163,5 @@ def _body_of(response: requests.Response, largest: int) -> bytes | AnswerTooLarg
 
 def _is_loopback(url: str) -> bool:
     host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    address = literal_address(host)
+    return host == "localhost" if address is None else address.is_loopback

@@ -6,7 +6,8 @@ import os
 import socket
 import ssl
 import time
-from functools import lru_cache
+from functools import lru_cache, partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ import certifi
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError
+from urllib3.util.connection import allowed_gai_family, create_connection
 from urllib3.util.ssl_ import create_urllib3_context
 
-from .failures import Undelivered
+from .failures import AddressRefused, Undelivered
+from .hosts import MayConnect
 
 
 class TimedReader(io.RawIOBase):
@@ -58,6 +61,35 @@ class _TimedResponse(http.client.HTTPResponse):
 class _PlainConnection(HTTPConnection):
     response_class = _TimedResponse
 
+    def __init__(self, *args: Any, may_connect: MayConnect | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # None for a connection to a proxy, which the operator has chosen.
+        self._may_connect = may_connect
+
+    def _new_conn(self) -> socket.socket:
+        """Resolve the name, and connect to one of its allowed addresses: a second look-up might give others."""
+        if self._may_connect is None:
+            return super()._new_conn()
+        failure: Exception = AddressRefused()
+        for address in self._resolve():
+            if not self._may_connect(self.host, ip_address(address)):
+                continue
+            try:
+                return create_connection((address, self.port), self.timeout, self.source_address, self.socket_options)
+            except TimeoutError:
+                failure = ConnectTimeoutError(self, "timed out")
+            except OSError:
+                failure = NewConnectionError(self, "no connection")
+        raise failure
+
+    def _resolve(self) -> list[str]:
+        """The addresses of the host, each once."""
+        try:
+            found = socket.getaddrinfo(self._dns_host.strip("[]"), self.port, allowed_gai_family(), socket.SOCK_STREAM)
+        except (socket.gaierror, UnicodeError) as error:
+            raise NameResolutionError(self.host, self, socket.gaierror(str(error))) from error
+        return list(dict.fromkeys(str(row[4][0]) for row in found))
+
     def connect(self) -> None:
         """Raise Undelivered for every error of connecting: name resolution, TLS handshake, proxy."""
         try:
@@ -79,29 +111,31 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 # urllib3's connection pools by scheme, with the connections above.
-POOLS = {"http": _PlainPool, "https": _TlsPool}
+_POOLS = {"http": _PlainPool, "https": _TlsPool}
 
 
 class Adapter(HTTPAdapter):
     """Requests' adapter with the connections above, without retries, and with one TLS context for the process.
 
     It is used without a `requests.Session`, which would add cookies and passwords of `.netrc`, read the bodies of
-    redirects, and take nearly half of the CPU time of a call.
+    redirects, and take nearly half of the CPU time of a call. Each direct connection asks `may_connect`.
     """
 
-    def __init__(self, pool_size: int) -> None:
+    def __init__(self, pool_size: int, may_connect: MayConnect) -> None:
+        self._may_connect = may_connect
         super().__init__(pool_connections=1, pool_maxsize=pool_size, max_retries=0)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:
         """Build the pool of direct connections."""
         super().init_poolmanager(connections, maxsize, block, ssl_context=tls_context(), **kwargs)
-        self.poolmanager.pool_classes_by_scheme = POOLS
+        pools = {scheme: partial(pool, may_connect=self._may_connect) for scheme, pool in _POOLS.items()}
+        self.poolmanager.pool_classes_by_scheme = pools
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         """The pool of connections through `proxy`."""
         context = tls_context()
         manager = super().proxy_manager_for(proxy, ssl_context=context, proxy_ssl_context=context, **kwargs)
-        manager.pool_classes_by_scheme = POOLS
+        manager.pool_classes_by_scheme = _POOLS
         return manager
 
     def close(self) -> None:

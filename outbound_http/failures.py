@@ -20,6 +20,7 @@ WIRE_ERRORS = (requests.RequestException, HTTPError)
 # Messages that are used more than once.
 NO_CONNECTION_IN_TIME = "no connection in time"
 TLS_FAILED = "TLS failed"
+ADDRESS_REFUSED = "the portal may not connect to this address"
 
 
 class WireFailure(Exception):
@@ -37,6 +38,10 @@ class WireFailure(Exception):
 
 class AnswerTooLarge(Exception):
     """The answer has more bytes, or its JSON more values, than the limit."""
+
+
+class AddressRefused(OSError):
+    """None of the host's addresses may be connected to."""
 
 
 class Undelivered(NewConnectionError):
@@ -81,6 +86,8 @@ def _root_cause(error: BaseException) -> BaseException:
 def _connection_problem(cause: Exception) -> str:
     if isinstance(cause, NameResolutionError):
         return "host name not found"
+    if isinstance(cause, AddressRefused):
+        return ADDRESS_REFUSED
     if isinstance(cause, ssl.SSLError):
         return TLS_FAILED
     if isinstance(cause, TimeoutError | ConnectTimeoutError) and not isinstance(cause, NewConnectionError):

@@ -15,7 +15,7 @@ from moodle_sync.models import Completion, Course
 from ..models import CourseManager, Issuance
 from ..successors import likely_successor
 from .base import ReadOnlyAdmin
-from .display import MOST_SHOWN, link, link_to, list_link, rows_table
+from .display import MOST_SHOWN, link, link_to, list_link, outside_link, rows_table
 
 
 @admin.register(Course)
@@ -93,7 +93,7 @@ class CourseAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("in Moodle"))
     def in_moodle(self, obj: Course) -> str:
         """The course's page in Moodle."""
-        return format_html('<a href="{0}">{0}</a>', obj.url)
+        return outside_link(obj.url)
 
     @admin.display(description=gettext_lazy("course managers"))
     def managers(self, obj: Course) -> str:

@@ -14,6 +14,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
+from outbound_http import web_address
+
 from ..meanings import Outcome
 from ..models import Issuance
 
@@ -33,6 +35,12 @@ def link(row: Model | None) -> str:
 def link_to(row: Model, text: Text) -> SafeString:
     """A link to the row's page in the admin."""
     return format_html('<a href="{}">{}</a>', page_url(row), text)
+
+
+def outside_link(url: str, text: Text = "") -> str:
+    """A link to a page of Moodle or Navigatr; only the text, or "-", for what is no web address."""
+    address = web_address(url)
+    return format_html('<a href="{}">{}</a>', address, text or address) if address else str(text) or "-"
 
 
 def page_url(row: Model) -> str:

@@ -15,7 +15,7 @@ from ..doubles import possible_doubles
 from ..meanings import AWAITS_ANSWER
 from ..models import Issuance, IssuanceAttempt, IssuanceQuerySet
 from .base import ReadOnlyAdmin
-from .display import MOST_SHOWN, badge_of, link, link_to, moment, reason_of, rows_table, state_of, yes_no
+from .display import MOST_SHOWN, badge_of, link, link_to, moment, outside_link, reason_of, rows_table, state_of, yes_no
 from .filters import CourseFilter, EnvironmentFilter, ReasonFilter, StandingFilter
 from .search import courses_matching, learners_matching
 
@@ -189,9 +189,7 @@ class IssuanceAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("assertion"))
     def assertion(self, obj: Issuance) -> str:
         """The issued badge's page in Navigatr."""
-        if obj.assertion_url:
-            return format_html('<a href="{}">{}</a>', obj.assertion_url, obj.assertion_id)
-        return obj.assertion_id or "-"
+        return outside_link(obj.assertion_url, obj.assertion_id)
 
     @admin.display(description=gettext_lazy("newest first"))
     def attempts(self, obj: Issuance) -> str:

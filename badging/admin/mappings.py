@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy
 from .. import mapping, past
 from ..models import NOTHING_OPEN, PAST_HELD, CourseBadgeMapping, Issuance, MappingQuerySet, Past
 from .base import ReadOnlyAdmin
-from .display import counted, list_link
+from .display import counted, list_link, outside_link
 
 
 @admin.register(CourseBadgeMapping)
@@ -70,7 +70,7 @@ class MappingAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("badge page"))
     def badge_link(self, obj: CourseBadgeMapping) -> str:
         """The badge's page in Navigatr."""
-        return format_html('<a href="{0}">{0}</a>', obj.badge_url) if obj.badge_url else "-"
+        return outside_link(obj.badge_url)
 
     @admin.display(description=gettext_lazy("issuances"))
     def issuances(self, obj: CourseBadgeMapping) -> str:

@@ -12,10 +12,9 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from moodle_sync.client import normalise_url
 from moodle_sync.client.findings import NOTES
 from moodle_sync.models import Course, Feed, Learner, MoodleSite, MoodleSiteState
-from moodle_sync.site_check import feed_reason, finding_text
+from moodle_sync.site_check import feed_reason, finding_text, site_address
 from vault.keys import WrongKey
 
 from .. import audit, queueing, sites, tasks, waiting
@@ -60,7 +59,7 @@ class SiteForm(_ModelForm):
     def clean_url(self) -> str:
         """The address of the front page, whichever of Moodle's pages was pasted."""
         try:
-            return normalise_url(self.cleaned_data["url"])
+            return site_address(self.cleaned_data["url"])
         except ValueError as error:
             raise forms.ValidationError(_(str(error))) from error
 

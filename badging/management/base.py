@@ -1,12 +1,12 @@
 """What the portal's commands share: `--json`, quiet errors, values from standard input, and waiting for a poll."""
 
+import argparse
 import getpass
 import json
 import math
 import re
 import sys
 import time
-from argparse import ArgumentTypeError
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured, ValidationError
@@ -92,20 +92,24 @@ class PortalCommand(BaseCommand):
 
 
 class LearnerCommand(PortalCommand):
-    """A command about a person, who is named by an e-mail address."""
+    """A command about a person. The e-mail address is read from standard input, or asked for at a terminal.
+
+    It is never an argument, because process lists and shell histories hold those.
+    """
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """The address."""
+        """Accepts arguments only in order to say where the address belongs."""
         super().add_arguments(parser)
-        parser.add_argument(
-            "email",
-            nargs="?",
-            help="better left out: then it is read from standard input, and no process list or shell history holds it",
-        )
+        parser.add_argument("arguments", nargs="*", help=argparse.SUPPRESS)
 
     def learners(self, options: dict[str, Any]) -> list[Learner]:
         """Everybody known under the address. Raises CommandError."""
-        email = read_line(_("E-mail address: ")) if options["email"] is None else options["email"]
+        if options["arguments"]:
+            raise CommandError(
+                _("The address is not taken as an argument, because process lists and shell histories hold those. "
+                  "Leave it out: the command asks for it, or reads it from standard input.")
+            )  # fmt: skip
+        email = read_line(_("E-mail address: "))
         try:
             return privacy.find_learners(email)
         except privacy.NobodyFound as error:
@@ -143,7 +147,7 @@ def check_fields(row: Model) -> None:
 def percent(text: str) -> int:
     """A whole number from 0 to 100, for argparse."""
     if not text.isdecimal() or int(text) > 100:
-        raise ArgumentTypeError(_("a whole number from 0 to 100 is needed"))
+        raise argparse.ArgumentTypeError(_("a whole number from 0 to 100 is needed"))
     return int(text)
 
 
@@ -154,7 +158,7 @@ def seconds(text: str) -> float:
     except ValueError:
         number = math.nan
     if not 0 < number < math.inf:
-        raise ArgumentTypeError(_("a number above 0 is needed"))
+        raise argparse.ArgumentTypeError(_("a number above 0 is needed"))
     return number
 
 

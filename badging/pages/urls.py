@@ -4,10 +4,12 @@ from django.urls import path
 
 from .courses import course_list, course_page, issuance_page, remove_badge
 from .home import home
+from .pictures import picture
 from .wizard import choose_badge, choose_provider, review_badge
 
 urlpatterns = [
     path("", home, name="home"),
+    path("pictures/<str:signed>/", picture, name="picture"),
     path("courses/", course_list, name="courses"),
     path("courses/<int:pk>/", course_page, name="course"),
     path("courses/<int:pk>/badge/", choose_provider, name="choose-provider"),

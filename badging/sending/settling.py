@@ -19,9 +19,9 @@ from django.db import DatabaseError, InterfaceError, OperationalError, transacti
 from django.db import connection as database
 
 from navigatr_client import Assertion, NavigatrError, NavigatrTokenRefused
+from outbound_http import web_address
 
 from .. import audit, meanings, transitions
-from ..mapping import web_address
 from ..meanings import TROUBLE, Outcome
 from ..models import CourseBadgeMapping, Issuance, IssuanceAttempt, Unanswered
 from ..privacy import end_erased

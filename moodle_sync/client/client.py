@@ -11,6 +11,8 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
 
+from outbound_http import MayConnect, anywhere
+
 from . import functions
 from .connection import FILTERED, ODD_ROW, RAW, MoodleConnection
 from .course_names import course_name
@@ -68,9 +70,10 @@ class MoodleClient(MoodleConnection):
         *,
         timeout: float = 30,
         language: str = "en",
+        may_connect: MayConnect = anywhere,
         while_waiting: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
-        super().__init__(base_url, token, timeout=timeout, while_waiting=while_waiting)
+        super().__init__(base_url, token, timeout=timeout, may_connect=may_connect, while_waiting=while_waiting)
         self._language = language
 
     def site_info(self) -> SiteInfo:

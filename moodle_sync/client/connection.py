@@ -3,6 +3,7 @@
 See docs/moodle-api.md, "Calling a function" and "Errors".
 """
 
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -16,10 +17,12 @@ from outbound_http import (
     AnswerTooLarge,
     ApiClient,
     HttpClient,
+    MayConnect,
     NotJson,
     WireFailure,
     decode_json,
     parse_http_date,
+    web_address,
 )
 
 from .errors import MoodleUnavailable, MoodleUnexpected, from_answer, from_status
@@ -28,8 +31,12 @@ from .translation import gettext_noop
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
 # Bytes. Larger answers are refused.
 LARGEST_ANSWER = 20 * 1024 * 1024
+# What people are told of every call without an answer.
+NO_ANSWER = "no answer"
 # Seconds that a caller may set as time-out.
 LONGEST_TIMEOUT = 300
 # Seconds for connecting, before the time-out begins.
@@ -49,10 +56,6 @@ _COPIED = (_SERVER, "/login/index.php", "/login", "/my/courses.php", "/my/index.
 _NOT_MOODLE = gettext_noop(
     "Something that is not Moodle's web service answered. Check that the address is the one of Moodle's front page "
     "and that nothing in front of Moodle, such as a sign-in page, answers in its place."
-)
-_CERTIFICATE = gettext_noop(
-    "Moodle's TLS certificate is not valid: it may have expired, be for another name, or be self-signed. Renew it, or "
-    "let the portal's machine trust its authority."
 )
 _TOO_LARGE = gettext_noop("Moodle's answer was larger than 20 MB, so it was not read.")
 _TOO_MANY_VALUES = gettext_noop("Moodle's answer held more values than the portal reads at once, so it was not read.")
@@ -92,7 +95,7 @@ def normalise_url(text: str) -> str:
     if "@" in address.netloc:
         raise ValueError(gettext_noop("The address must not hold a user name or password."))
     host = (address.hostname or "").lower()
-    if not host or not text.isprintable() or " " in text:
+    if not host or not web_address(text):
         raise ValueError(_NO_ADDRESS)
     host = f"[{host}]" if ":" in host else host
     path = address.path
@@ -124,8 +127,8 @@ class MoodleConnection(ApiClient):
 
     An answer may take `timeout` seconds (1 to 300), counted from the end of the request to the last byte. Redirects
     are never followed. Proxies and certificate authorities are taken from the environment, passwords are not. The
-    context of `while_waiting` is entered around each call. Raises ValueError for a time-out out of range and for an
-    address that `normalise_url` refuses.
+    context of `while_waiting` is entered around each call. `may_connect` is asked about each address of the host at
+    each connection. Raises ValueError for a time-out out of range and for an address that `normalise_url` refuses.
 
     `calls` counts the requests. `server_time` is the Date header of the last answer, or None. `oddities` are texts for
     people, with their values, about odd answers that did not stop the call; `skipped_rows` counts the skipped rows of
@@ -138,6 +141,7 @@ class MoodleConnection(ApiClient):
         token: str,
         *,
         timeout: float,
+        may_connect: MayConnect,
         while_waiting: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         if not 1 <= timeout <= LONGEST_TIMEOUT:
@@ -157,6 +161,7 @@ class MoodleConnection(ApiClient):
                 timeout=timeout,
                 connect_timeout=CONNECT_TIMEOUT,
                 largest_answer=LARGEST_ANSWER,
+                may_connect=may_connect,
             )
         except ValueError:
             raise ValueError(_NO_ADDRESS) from None
@@ -230,9 +235,9 @@ class MoodleConnection(ApiClient):
                 function, status=answer.status, failure="answer over 20 MB", advice=_TOO_LARGE
             ) from None
         except WireFailure as failure:
-            if failure.tls:
-                raise MoodleUnavailable(function, failure="TLS certificate refused", advice=_CERTIFICATE) from None
-            raise MoodleUnavailable(function, failure=str(failure)) from None
+            # For the operator only. If people were told, the form for a site's address would be a port scanner.
+            log.warning("No answer from Moodle at %s: %s", urlsplit(self.base_url).netloc, failure)
+            raise MoodleUnavailable(function, failure=NO_ANSWER) from None
 
     def skip_row(self, text: str, values: dict[str, str | int]) -> None:
         """Note that a row was skipped, with a text for people and its values."""

@@ -60,7 +60,8 @@ class MoodleUnavailable(MoodleError):
 
     advice = gettext_noop(
         "Moodle cannot be reached or is too busy. If this lasts, check that the address is right, that Moodle is "
-        "running, and that its firewall lets the portal in."
+        "running, that its TLS certificate is valid, and that its firewall lets the portal in. The portal's log says "
+        "more."
     )
 
 

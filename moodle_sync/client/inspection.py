@@ -1,16 +1,17 @@
 """The check of a Moodle site: what the portal needs of it, and which feed it allows."""
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from http import HTTPStatus
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from . import functions
 from .client import MoodleClient
-from .errors import MoodleError, MoodleTokenRefused, MoodleUnavailable
+from .connection import NO_ANSWER
+from .errors import MoodleError, MoodleTokenRefused
 from .findings import MoodleFinding, refusal
 from .functions import LEARNER_FEED, REPORT_FEED
 from .people_check import PeopleCheck
@@ -19,6 +20,8 @@ from .report_check import ReportCheck
 from .translation import gettext_noop
 from .zones import QUARTER, zone_named
 
+log = logging.getLogger(__name__)
+
 # A larger difference of the clocks is a finding.
 MOST_CLOCK_SKEW = timedelta(seconds=120)
 # A smaller difference counts as none: HTTP dates have whole seconds, and the network takes time.
@@ -26,6 +29,13 @@ LEAST_CLOCK_SKEW = timedelta(seconds=5)
 # No time zone is further from UTC.
 MOST_OFFSET = timedelta(hours=14)
 
+# The same text for a closed port, a time-out, a server that is not Moodle, a bad certificate and a forbidden address.
+NO_MOODLE = gettext_noop(
+    "Moodle cannot be reached at this address, or is too busy. Check that the address is the one of Moodle's front "
+    "page, with https:// or http:// as the browser shows it; that web services (Site administration, Advanced "
+    "features) and REST (Server, Web services, Manage protocols) are on; that the TLS certificate is valid; and that "
+    "no firewall or sign-in page stands in between. The portal's log says what happened."
+)
 _VALID_UNTIL = gettext_noop(
     'Moodle does not tell when a token expires, and presets "Valid until" to 30 days. If the token has such a date '
     "(Server, Web services, Manage tokens), create one without it: an expired token stops everything."
@@ -75,7 +85,7 @@ def inspect(client: MoodleClient, *, now: datetime) -> Inspection:
     try:
         info = client.site_info()
     except MoodleError as error:
-        return Inspection(findings=tuple(_entry_refused(error, findings[0])), failure=error)
+        return Inspection(findings=tuple(_entry_refused(error, findings[0], client.base_url)), failure=error)
     skew = _clock_skew(client.server_time, now + timedelta(seconds=time.monotonic() - started))
     findings += _site_findings(client, info, skew)
     zone, zone_finding = _zone(client, info)
@@ -139,14 +149,21 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _entry_refused(error: MoodleError, address: MoodleFinding) -> list[MoodleFinding]:
-    """The findings if not even the site's own information can be read."""
-    if error.status == HTTPStatus.FORBIDDEN and isinstance(error, MoodleUnavailable):
-        return [address, refusal("rest", error)]
+def _entry_refused(error: MoodleError, address: MoodleFinding, base_url: str) -> list[MoodleFinding]:
+    """The findings if not even the site's own information can be read.
+
+    Only Moodle's own errors are told apart. Whoever may enter an address must not learn from the answer which machines
+    and ports exist inside; the log says more.
+    """
     if isinstance(error, MoodleTokenRefused):
         rest = MoodleFinding("rest", True, gettext_noop("Web services and REST are enabled."))
         return [address, rest, refusal("token", error)]
-    return [refusal("address", error)]
+    if error.errorcode:
+        return [refusal("address", error)]
+    if error.failure != NO_ANSWER:
+        # Else the call itself has logged why there was no answer.
+        log.warning("No Moodle web service at %s: %s", urlsplit(base_url).netloc, error)
+    return [MoodleFinding("address", False, NO_MOODLE)]
 
 
 def _siteurl(client: MoodleClient, info: SiteInfo) -> MoodleFinding:

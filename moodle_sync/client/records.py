@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from decimal import ROUND_FLOOR, Context, Decimal
 from typing import Any, Self
 
+from outbound_http import web_address
+
 from .errors import MoodleError
 
 # Moodle's `aggregation` of a course for which all criteria are needed.
@@ -19,13 +21,18 @@ ALL_CRITERIA = 1
 SEPARATE_GROUPS = 1
 # The largest whole number of a database column, for Moodle's ids too.
 LARGEST_ID = 2**63 - 1
+# Characters of a site's address, as its column has.
+LONGEST_SITE_URL = 500
 # Seconds since 1970: the year 9000, which is in the calendar of every zone. A time in milliseconds is later.
 LATEST_TIME = 221_845_392_000
 
 
 @dataclass(frozen=True, slots=True)
 class SiteInfo:
-    """The site, and the functions that this token may call. The account's private access key is not read."""
+    """The site, and the functions that this token may call. The account's private access key is not read.
+
+    `siteurl` is a web address: links to courses begin with it, and Navigatr is sent them.
+    """
 
     siteurl: str
     userid: int
@@ -41,9 +48,12 @@ class SiteInfo:
         version = _text(site, "version").partition(".")[0]
         if not (version.isascii() and version.isdigit()):
             raise ValueError("a version number expected")
+        siteurl = web_address(_text(site, "siteurl"), longest=LONGEST_SITE_URL)
+        if not siteurl:
+            raise ValueError("a web address expected")
         features = (as_object(item, "a feature") for item in _optional_list(site, "advancedfeatures"))
         return cls(
-            siteurl=_text(site, "siteurl"),
+            siteurl=siteurl,
             userid=_integer(site, "userid"),
             release=_text(site, "release"),
             version=int(version),

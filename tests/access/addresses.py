@@ -71,9 +71,9 @@ def _expanded(address: str) -> list[str]:
 
 
 def _search_fields() -> list[Asked]:
-    """The admin's address for the choices of a field, with the field in its query."""
+    """The admin's address for the choices of a field, which is posted."""
     return [
-        Asked(f"admin/autocomplete/?{model._meta.label_lower}.{field}", "GET")
+        Asked(f"admin/autocomplete/?{model._meta.label_lower}.{field}", "POST")
         for model, model_admin in admin.site._registry.items()
         for field in model_admin.autocomplete_fields
     ]

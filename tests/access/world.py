@@ -24,6 +24,7 @@ from django_celery_beat.models import (
 
 from badging.meanings import Outcome
 from badging.models import AuditEntry, CourseManager, Issuance
+from badging.pictures import picture_path
 from moodle_sync.models import Course
 from sandbox import Sandbox
 from tests import builders
@@ -69,6 +70,7 @@ class World:
             "object_id": course.pk,
             "id": self.rows["auth.user"].pk,
             "url": "no/such/page/",
+            "signed": picture_path(f"{self.sandbox.url}/navigatr/images/{builders.BADGE}.svg").split("/")[2],
         }
         if name not in values:
             raise CannotAsk(f"Say what <{name}> stands for in World.value, tests/access/world.py.")
@@ -87,9 +89,6 @@ class World:
             return chosen
         if address.endswith("badge/review/"):
             return chosen | {"badge": builders.BADGE}
-        _path, question, searched = address.partition("?")
-        if question:
-            return dict(zip(("app_label", "model_name", "field_name"), searched.split("."), strict=True))
         return {}
 
     def posted(self, asked: Asked) -> dict[str, Any]:
@@ -100,6 +99,9 @@ class World:
             return {"action": action, ACTION_CHECKBOX_NAME: chosen, "confirmed": "yes", "post": "yes"}
         if address.endswith("/delete/"):
             return {"post": "yes"}
+        _path, question, searched = address.partition("?")
+        if question:
+            return dict(zip(("app_label", "model_name", "field_name"), searched.split("."), strict=True))
         of_form = address.startswith("admin/") and address.endswith(("/add/", "/change/"))
         return (self._form_of(address) if of_form else {}) | self._typed(address)
 

@@ -69,7 +69,7 @@ def test_courses_of_the_same_name_are_told_apart_wherever_a_manager_is_given_one
     course = make_course(site, fullname="Data Protection 2026", shortname="GDPR26")
     label = f"Data Protection 2026 (GDPR26 · id {course.moodle_id} · Sandbox Moodle)"
     query = {"app_label": "badging", "model_name": "coursemanager", "field_name": "course", "term": "Data"}
-    found = admin_client.get(reverse("admin:autocomplete"), query).json()
+    found = admin_client.post(reverse("admin:autocomplete"), query).json()
     assert [row["text"] for row in found["results"]] == [label]
     data = {"user": User.objects.create_user("mina").pk, "course": course.pk}
     reply = admin_client.post(reverse("admin:badging_coursemanager_add"), data, follow=True)

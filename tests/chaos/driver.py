@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import django
 from cryptography.fernet import Fernet
@@ -341,7 +342,8 @@ class _Driver:
     def erase(self, learner: int) -> None:
         """The learner asks to be forgotten."""
         number = self.learners[learner]
-        self._call_command("learner_erase", f"learner{number}@example.org")
+        with patch("sys.stdin", io.StringIO(f"learner{number}@example.org\n")):
+            self._call_command("learner_erase")
         self.erased.add(number)
 
     def _mapping(self, course: int) -> Any:

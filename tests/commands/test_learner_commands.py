@@ -4,6 +4,8 @@ import json
 import stat
 from pathlib import Path
 
+import pytest
+
 from badging.models import AuditEntry, Issuance, IssuanceAttempt
 from moodle_sync.models import Learner
 
@@ -68,11 +70,17 @@ def test_erasing_blanks_the_person_and_cancels_what_waits(connected: Connected) 
     assert manage("learner_erase", stdin=emails[0]).err == NOBODY
 
 
-def test_the_address_may_be_an_argument_too(connected: Connected) -> None:
+@pytest.mark.parametrize("command", [("learner_erase",), ("learner_export", "--output", "never.json")])
+def test_an_address_as_an_argument_is_refused_and_not_repeated(connected: Connected, command: tuple[str, ...]) -> None:
     connected.map()
     (email,) = connected.complete(1)
     succeed("poll")
-    assert succeed("learner_erase", email) == {"learners": 1, "cancelled": 1}
+    done = manage(*command, email, stdin=email)
+    assert (done.code, done.out) == (1, "")
+    assert "reads it from standard input" in done.err
+    assert email not in done.err
+    assert not Learner.objects.exclude(erased_at=None).exists()
+    assert not Path("never.json").exists()
 
 
 def test_export_needs_a_file(connected: Connected) -> None:

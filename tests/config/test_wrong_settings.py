@@ -24,6 +24,8 @@ from tests.launcher import running
         ("PORT", "70000"),
         ("TRUSTED_PROXIES", "hidden"),
         ("TRUSTED_PROXIES", "10.0.0.5/8"),
+        ("MOODLE_HOSTS", "moodle.example.org,hidden/99"),
+        ("MOODLE_HOSTS", "https://hidden.example.org"),
     ],
 )
 def test_a_wrong_setting_ends_in_one_sentence_that_names_it(data_folder: Path, name: str, value: str) -> None:

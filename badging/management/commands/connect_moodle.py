@@ -6,10 +6,9 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils.translation import gettext as _
 
-from moodle_sync.client import normalise_url
 from moodle_sync.client.findings import NOTES
 from moodle_sync.models import MoodleSite
-from moodle_sync.site_check import finding_text
+from moodle_sync.site_check import finding_text, site_address
 
 from ..base import PortalCommand, check_fields, check_when_free, read_secret
 
@@ -36,7 +35,7 @@ class Command(PortalCommand):
         """Save a site that can be read. One that cannot be read changes nothing."""
         site = MoodleSite.objects.filter(name=options["name"]).first() or MoodleSite(name=options["name"])
         try:
-            site.url = normalise_url(options["url"])
+            site.url = site_address(options["url"])
         except ValueError as error:
             raise CommandError(str(error)) from error
         if options["poll_seconds"] is not None:

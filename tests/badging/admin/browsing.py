@@ -63,6 +63,11 @@ def listed(name: str, **query: Any) -> str:
     return reverse(f"admin:{name}_changelist", query=query or None)
 
 
+def search(client: Client, name: str, words: str, **filters: Any) -> Any:
+    """The list after a search for these words."""
+    return client.post(listed(name), {"_search": "1", "q": words, **filters}, follow=True)
+
+
 def page_of(name: str, pk: int) -> str:
     return reverse(f"admin:{name}_change", args=[pk])
 

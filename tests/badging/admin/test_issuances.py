@@ -34,6 +34,7 @@ from .browsing import (
     rows_shown,
     run,
     said,
+    search,
 )
 
 State = Issuance.State
@@ -44,26 +45,26 @@ pytestmark = pytest.mark.django_db
 def test_issuances_are_found_by_learner_and_course(site_admin: Client) -> None:
     wanted = make_issuance(completion=make_completion(learner=make_learner(email="Zoe@Example.org", firstname="Zoë")))
     other = make_issuance()
-    assert rows_shown(site_admin.get(listed("badging_issuance", q="zoe@example.org"))) == [wanted.pk]
-    assert rows_shown(site_admin.get(listed("badging_issuance", q="zoe@"))) == [wanted.pk]
-    assert rows_shown(site_admin.get(listed("badging_issuance", q="Zoë Lee"))) == [wanted.pk]
+    assert rows_shown(search(site_admin, "badging_issuance", "zoe@example.org")) == [wanted.pk]
+    assert rows_shown(search(site_admin, "badging_issuance", "zoe@")) == [wanted.pk]
+    assert rows_shown(search(site_admin, "badging_issuance", "Zoë Lee")) == [wanted.pk]
     Learner.objects.filter(pk=wanted.learner_id).update(
         email="zoe@BÜCHER.example", email_key=Learner.key_of("zoe@BÜCHER.example")
     )
     for term in ("zoe@bü", "Zoe@bu\u0308cher", "zoe@xn--bcher-kva.example"):
-        assert rows_shown(site_admin.get(listed("badging_issuance", q=term))) == [wanted.pk]
+        assert rows_shown(search(site_admin, "badging_issuance", term)) == [wanted.pk]
     wanted.course.fullname = "Fire Safety"
     wanted.course.save()
-    assert rows_shown(site_admin.get(listed("badging_issuance", q="fire"))) == [wanted.pk]
+    assert rows_shown(search(site_admin, "badging_issuance", "fire")) == [wanted.pk]
     moodle_id = Learner.objects.filter(pk=other.learner_id).update(moodle_id=777)
     assert moodle_id
-    assert rows_shown(site_admin.get(listed("badging_issuance", q="777"))) == [other.pk]
+    assert rows_shown(search(site_admin, "badging_issuance", "777")) == [other.pk]
     attempt = make_attempt(wanted)
     make_attempt(other)
-    assert rows_shown(site_admin.get(listed("badging_issuanceattempt", q="zoe@bücher.example"))) == [attempt.pk]
-    found = site_admin.get(listed("moodle_sync_completion", q="Zoë"))
+    assert rows_shown(search(site_admin, "badging_issuanceattempt", "zoe@bücher.example")) == [attempt.pk]
+    found = search(site_admin, "moodle_sync_completion", "Zoë")
     assert rows_shown(found) == [wanted.completion_id]
-    assert rows_shown(site_admin.get(listed("moodle_sync_completion", q="Fire S"))) == [wanted.completion_id]
+    assert rows_shown(search(site_admin, "moodle_sync_completion", "Fire S")) == [wanted.completion_id]
 
 
 def test_issuances_are_filtered(site_admin: Client) -> None:

@@ -16,7 +16,7 @@ from badging.setup import DATA_PROTECTION_OFFICERS
 from moodle_sync.models import Learner
 from tests.builders import NOW, make_completion, make_course, make_issuance, make_learner, make_site
 
-from .browsing import listed, page_of, rows_shown, run, said, signed_in
+from .browsing import listed, page_of, rows_shown, run, said, search, signed_in
 
 State = Issuance.State
 pytestmark = pytest.mark.django_db
@@ -54,7 +54,7 @@ def test_a_course_manager_is_chosen_from_searched_users_and_courses(site_admin: 
     course, user = make_course(fullname="Fire Safety"), User.objects.create_user("mo")
     for field, term, row, name in (("course", "fire", course, "Fire Safety"), ("user", "mo", user, "mo")):
         query = {"app_label": "badging", "model_name": "coursemanager", "field_name": field, "term": term}
-        (found,) = site_admin.get(reverse("admin:autocomplete"), query).json()["results"]
+        (found,) = site_admin.post(reverse("admin:autocomplete"), query).json()["results"]
         assert found["id"] == str(row.pk)
         assert found["text"].startswith(name)
     site_admin.post(reverse("admin:badging_coursemanager_add"), {"user": user.pk, "course": course.pk})
@@ -129,5 +129,5 @@ def test_learners_are_found_by_address_whatever_its_case(officer: Client) -> Non
     wanted = make_learner(site, email="Zoe.Smith@Example.org", firstname="Zoe", lastname="Smith")
     make_learner(site)
     for term in ("ZOE.smith@example.ORG", "zoe.smith@", "smith zoe", str(wanted.moodle_id)):
-        rows = officer.get(listed("moodle_sync_learner", q=term)).context["cl"].result_list
+        rows = search(officer, "moodle_sync_learner", term).context["cl"].result_list
         assert [row.pk for row in rows] == [wanted.pk], term

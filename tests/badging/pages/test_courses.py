@@ -26,6 +26,7 @@ from badging.models import (
     IssuanceAttempt,
     NavigatrConnection,
 )
+from badging.pictures import picture_path
 from moodle_sync.models import Course, MoodleSiteState
 from tests.builders import (
     NOW,
@@ -53,7 +54,7 @@ def test_the_list_shows_each_course_with_its_badge_and_what_needs_attention(web:
     page = web.get("/courses/")
     assert "First Aid at Work" in text(page)
     assert "Safeguarding Staging Needs attention" in text(page)
-    assert 'src="https://img.example/1.png"' in page.content.decode()
+    assert f'src="{picture_path("https://img.example/1.png")}"' in page.content.decode()
 
 
 def test_the_list_is_searched_filtered_and_paged(client: Client, admin_user: User) -> None:
@@ -381,3 +382,16 @@ def test_a_removal_that_somebody_else_was_faster_with_is_told(
     assert answer["Location"] == reverse("course", args=[course.pk])
     monkeypatch.undo()
     assert "awards no badge any more" in text(web.get(answer["Location"]))
+
+
+@pytest.mark.parametrize(
+    "link", ["javascript:alert(1)", "data:text/html,x", "//evil.example/", "https://me:word@x.org/"]
+)
+def test_a_stored_link_that_is_no_web_address_is_not_a_link(web: Client, course: Course, link: str) -> None:
+    """Rows from before links were checked may hold anything."""
+    row = make_issuance(make_mapping(course, badge_url=link), state=State.ISSUED, assertion_id="7", assertion_url=link)
+    MoodleSiteState.objects.filter(site=course.site).update(wwwroot=link)
+    for page in (reverse("course", args=[course.pk]), reverse("issuance", args=[course.pk, row.pk])):
+        answer = web.get(page)
+        assert not links(answer, link)
+    assert links(web.get(reverse("course", args=[course.pk])), "https://moodle.example/course/view.php")

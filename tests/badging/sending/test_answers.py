@@ -12,14 +12,13 @@ from badging import by_hand
 from badging.meanings import Outcome
 from badging.models import Issuance, IssuanceAttempt, NavigatrConnection
 from badging.queueing import requeue_changed_learners
-from moodle_sync.models import Course, Learner
+from moodle_sync.models import Learner
 from navigatr_client import NavigatrClient
-from sandbox import Sandbox
+from sandbox import Sandbox, navigatr
 from tests.builders import (
     BADGE,
     PROVIDER,
     connect,
-    make_site,
     map_course,
     owe,
 )
@@ -102,9 +101,11 @@ def test_a_profile_that_navigatr_refuses_goes_on_once_it_has_changed_in_moodle(s
     assert len(sandbox.navigatr.assertions_for("mended@example.org")) == 1
 
 
-def test_another_field_that_navigatr_refuses_is_not_the_learners_fault(sandbox: Sandbox) -> None:
+def test_another_field_that_navigatr_refuses_is_not_the_learners_fault(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(navigatr.CHECKS, "evidence_url", lambda address: address.endswith(".edu"))
     row = owe(map_course(sandbox))
-    Course.objects.update(site=make_site(url="https://moodle.example", wwwroot="no address"))
     send(row)
     assert (row.state, row.reason) == (State.FAILED, Outcome.UNPUBLISHED)
     assert "evidence_url" in attempts(row)[0].detail

@@ -8,6 +8,7 @@ import pytest
 from django.utils import timezone
 
 from badging.models import Issuance
+from moodle_sync.models import MoodleSite, MoodleSiteState
 from sandbox import Sandbox
 from tests.builders import (
     PROVIDER,
@@ -89,3 +90,21 @@ def test_what_is_sent_is_rounded_down(sandbox: Sandbox, score: str, sent: int) -
     send(row)
     assert (row.state, row.score_tried) == (State.ISSUED, Decimal(score))
     assert sandbox.navigatr.puts[0].body["score"] == sent
+
+
+@pytest.mark.parametrize(
+    "wwwroot", ["javascript:alert(1)//", "data:text/html,x", "//evil.example", "https://me:pw@x.org"]
+)
+def test_evidence_is_a_web_address_whatever_moodle_named(sandbox: Sandbox, wwwroot: str) -> None:
+    row = owe(map_course(sandbox))
+    MoodleSiteState.objects.filter(site=row.course.site).update(wwwroot=wwwroot)
+    send(row)
+    sent = sandbox.navigatr.puts[0].body["evidence_url"]
+    assert sent == f"https://moodle.example/course/view.php?id={row.course.moodle_id}"
+
+
+def test_a_site_without_any_web_address_sends_no_evidence_url(sandbox: Sandbox) -> None:
+    row = owe(map_course(sandbox))
+    MoodleSite.objects.update(url="javascript:alert(1)")
+    send(row)
+    assert "evidence_url" not in sandbox.navigatr.puts[0].body
