@@ -267,7 +267,7 @@ MEANINGS: dict[str, Meaning] = {
         _("The course's mapping was removed before the badge was sent."),
         _("Nothing to do. To issue it after all, map the course again and include past completions."),
     ),
-    Outcome.ERASED: Meaning(_("The learner's personal data was erased; nothing is sent for them."), NOTHING),
+    Outcome.ERASED: Meaning(_("The learner's personal data was erased. Nothing more is sent for them."), NOTHING),
     Outcome.BY_HAND: Meaning(_("A person cancelled it."), _("Nothing to do. “Send again” takes it back.")),
 }
 
@@ -289,8 +289,11 @@ _BY_STATUS = {
 }
 
 
-# What Navigatr calls the fields that come from the learner's profile.
+# What Navigatr calls the fields that come from the learner's profile, and all fields that the portal sends.
 _PROFILE_FIELDS = frozenset({"recipient_email", "recipient_firstname", "recipient_lastname"})
+SENT_FIELDS = _PROFILE_FIELDS | {
+    "badge_id", "provider_id", "issue_date", "score", "min_score", "evidence_text", "evidence_url",
+}  # fmt: skip
 
 
 def of_error(error: navigatr_client.NavigatrError) -> Outcome:
