@@ -132,14 +132,14 @@ MEANINGS: dict[str, Meaning] = {
     ),
     Outcome.PROFILE_REFUSED: Meaning(
         _(
-            "Navigatr does not accept the learner's first name, last name or e-mail address; its words in the attempt "
-            "tell which."
+            "Navigatr does not accept the learner's first name, last name or e-mail address; the attempt names the "
+            "field."
         ),
         _("Correct the learner's profile in Moodle; the badge is sent by itself after the next poll that sees it."),
     ),
     Outcome.REJECTED: Meaning(
         _("Navigatr refused the request for good."),
-        _("Read Navigatr's reason in the attempt, mend its cause, then use “Send again”."),
+        _("Read Navigatr's reason in the attempt in the admin, mend its cause, then use “Send again”."),
     ),
     Outcome.RATE_LIMITED: Meaning(_("Navigatr asked for a pause: too many requests."), WAITS),
     Outcome.UNAVAILABLE: Meaning(_("Navigatr could not be reached, or asked to try later. Nothing was issued."), WAITS),
