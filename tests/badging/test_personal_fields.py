@@ -41,7 +41,7 @@ LEARNERS: dict[str, Any] = {
 }
 # The portal's own codes and texts, and digests of keys.
 OURS = {
-    "vault.DigestKey.name",
+    "vault.DigestKey.name", "badging.Heartbeat.name",
     "moodle_sync.MoodleSiteState.findings", "moodle_sync.MoodleSiteState.functions", "moodle_sync.MoodleSiteState.feed",
     "moodle_sync.MoodleSiteState.zone", "moodle_sync.MoodleSiteState.doubt",
     "moodle_sync.MoodleSiteState.looked_back_at", "moodle_sync.Course.error", "moodle_sync.Completion.time_source",
@@ -72,13 +72,15 @@ def text_columns() -> set[str]:
         for label in OUR_APPS
         for model in apps.get_app_config(label).get_models()
         for field in model._meta.concrete_fields
-        if isinstance(field, TEXT)
+        # A proxy has the columns of another app's table.
+        if isinstance(field, TEXT) and not model._meta.proxy
     }
 
 
 def test_every_column_with_text_is_classified() -> None:
     assert not (LEARNERS.keys() & OURS | OURS & ORGANISATIONS | LEARNERS.keys() & ORGANISATIONS)
-    assert text_columns() == LEARNERS.keys() | OURS | ORGANISATIONS
+    classified = LEARNERS.keys() | OURS | ORGANISATIONS
+    assert (text_columns() - classified, classified - text_columns()) == (set(), set())
 
 
 def plant() -> Issuance:
