@@ -1,12 +1,13 @@
 """The audit trail: what people do, and how each attempt ended, in the transaction of the change itself."""
 
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from navigatr_client import NavigatrError
 
-from .meanings import Outcome
-from .models import AuditEntry, Issuance, IssuanceAttempt
+from .meanings import SENT_FIELDS, Outcome
+from .models import AttemptWords, AuditEntry, Issuance, IssuanceAttempt
 from .scrubbing import scrub
 
 
@@ -14,6 +15,13 @@ def record(action: AuditEntry.Action, subject: object, *, actor: Any = None, **d
     """Add one entry. `actor` is a user or None (a command, the portal itself); no personal data in the rest."""
     known = actor if getattr(actor, "pk", None) else None
     AuditEntry.objects.create(action=action, subject=str(subject)[:255], actor=known, details=details)
+
+
+class Told(NamedTuple):
+    """One attempt as it is written down: the row that stays, and the words beside it, if there are any. Not saved."""
+
+    attempt: IssuanceAttempt
+    words: AttemptWords | None
 
 
 def attempt(
@@ -27,20 +35,45 @@ def attempt(
     status: int | None = None,
     looked_up: str = "",
     next_at: datetime | None = None,
-) -> IssuanceAttempt:
-    """The row of one attempt, not saved. The learner's data is taken out of Navigatr's message."""
-    detail = error.detail if isinstance(error, NavigatrError) else type(error).__name__ if error else ""
-    return IssuanceAttempt(
+) -> Told:
+    """One attempt, not saved.
+
+    The row that stays holds nothing in others' words: of the fields that Navigatr found malformed only those that the
+    portal sends, as any other name may be somebody's.
+    """
+    answer = error if isinstance(error, NavigatrError) else None
+    told = IssuanceAttempt(
         issuance=row,
         kind=kind,
         at=at,
         duration=duration,
-        status=error.status if isinstance(error, NavigatrError) else status,
+        status=answer.status if answer else status,
         outcome=outcome,
-        detail=scrub(detail, row.learner) if detail else "",
-        looked_up=looked_up,
+        fields=", ".join(name for name in answer.fields if name in SENT_FIELDS) if answer else "",
         next_attempt_at=next_at,
         environment=row.environment,
         provider_id=row.provider_id,
         badge_id=row.badge_id,
     )
+    detail = answer.detail if answer else type(error).__name__ if error else ""
+    if not detail and not looked_up:
+        return Told(told, None)
+    return Told(told, AttemptWords(attempt=told, at=at, detail=scrub(detail, row.learner), looked_up=looked_up))
+
+
+def write_attempts(attempts: Sequence[Told], *, without_words: Collection[int] = ()) -> None:
+    """Write these attempts with their words, in the caller's transaction.
+
+    `without_words`: the issuances of erased learners, of whom nothing is kept that others said.
+    """
+    for told in attempts:
+        # A try before this one may have been rolled back after it got its number.
+        told.attempt.pk = None
+    IssuanceAttempt.objects.bulk_create([told.attempt for told in attempts])
+    words = []
+    for attempt, row in attempts:
+        if row is not None and attempt.issuance_id not in without_words:
+            # The attempt has its number only now.
+            row.attempt = attempt
+            words.append(row)
+    AttemptWords.objects.bulk_create(words)

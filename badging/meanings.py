@@ -137,14 +137,14 @@ MEANINGS: dict[str, Meaning] = {
     ),
     Outcome.PROFILE_REFUSED: Meaning(
         _(
-            "Navigatr does not accept the learner's first name, last name or e-mail address; its words in the attempt "
-            "tell which."
+            "Navigatr does not accept the learner's first name, last name or e-mail address; the attempt names the "
+            "field."
         ),
         _("Correct the learner's profile in Moodle; the badge is sent by itself after the next poll that sees it."),
     ),
     Outcome.REJECTED: Meaning(
         _("Navigatr refused the request for good."),
-        _("Read Navigatr's reason in the attempt, mend its cause, then use “Send again”."),
+        _("Read Navigatr's reason in the attempt in the admin, mend its cause, then use “Send again”."),
     ),
     Outcome.RATE_LIMITED: Meaning(_("Navigatr asked for a pause: too many requests."), WAITS),
     Outcome.UNAVAILABLE: Meaning(_("Navigatr could not be reached, or asked to try later. Nothing was issued."), WAITS),
@@ -289,7 +289,7 @@ MEANINGS: dict[str, Meaning] = {
         _("The course's mapping was removed before the badge was sent."),
         _("Nothing to do. To issue it after all, map the course again and include past completions."),
     ),
-    Outcome.ERASED: Meaning(_("The learner's personal data was erased; nothing is sent for them."), NOTHING),
+    Outcome.ERASED: Meaning(_("The learner's personal data was erased. Nothing more is sent for them."), NOTHING),
     Outcome.BY_HAND: Meaning(_("A person cancelled it."), _("Nothing to do. “Send again” takes it back.")),
 }
 
@@ -311,8 +311,11 @@ _BY_STATUS = {
 }
 
 
-# What Navigatr calls the fields that come from the learner's profile.
+# What Navigatr calls the fields that come from the learner's profile, and all fields that the portal sends.
 _PROFILE_FIELDS = frozenset({"recipient_email", "recipient_firstname", "recipient_lastname"})
+SENT_FIELDS = _PROFILE_FIELDS | {
+    "badge_id", "provider_id", "issue_date", "score", "min_score", "evidence_text", "evidence_url",
+}  # fmt: skip
 
 
 def of_error(error: navigatr_client.NavigatrError) -> Outcome:

@@ -1,6 +1,5 @@
 """Connections to Navigatr, which badge each course awards, the badges owed, and every attempt to issue them."""
 
-import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import reduce
@@ -19,7 +18,8 @@ from django_celery_beat.models import PeriodicTask
 
 from moodle_sync.addresses import recipient_address
 from moodle_sync.models import Completion, Course, Learner, MoodleSite
-from vault.fields import EncryptedTextField
+from vault import digests
+from vault.fields import DigestField, EncryptedTextField
 
 from .meanings import HELD_BY_MAPPING, MEANINGS, Meaning, Outcome
 
@@ -510,8 +510,9 @@ class Issuance(models.Model):
     What has not been sent belongs to the mapping of its course: that says with which connection it is sent, and as
     which provider's badge. The columns here tell for which badge it was queued or, once it has been, last sent.
 
-    Personal data: none in clear; the name and address stay on Learner. `recipient_key` is a digest of the address
-    that it was sent to, kept so that one person never gets a badge twice, and blanked on erasure.
+    Personal data: `recipient_key` is a keyed digest of the address that it was sent to, kept so that one person never
+    gets a badge twice; `assertion_id` and `assertion_url` lead to the person's badge in Navigatr; `score_tried` is
+    their score. Erasure blanks them. Name and address stay on Learner.
     """
 
     class State(models.TextChoices):
@@ -558,7 +559,7 @@ class Issuance(models.Model):
         _("date accepted"), default=False, help_text=_("A person lets it go on although its date is implausible.")
     )
     score_tried = models.DecimalField(max_digits=9, decimal_places=6, null=True, editable=False)
-    recipient_key = models.CharField(max_length=64, blank=True, editable=False)
+    recipient_key = DigestField()
     assertion_id = models.CharField(_("assertion"), max_length=64, blank=True)
     assertion_url = models.URLField(_("assertion's page"), max_length=2000, blank=True)
     issued_at = models.DateTimeField(_("issued"), null=True)
@@ -576,11 +577,14 @@ class Issuance(models.Model):
                 fields=["course", "learner", "environment"], name="one_issuance_per_course_and_learner"
             ),
             models.UniqueConstraint(
-                fields=["environment", "badge_id", "recipient_key"],
+                # The recipient first, so that its index also finds whoever asks under this address.
+                fields=["recipient_key", "environment", "badge_id"],
                 condition=~Q(recipient_key="") & (Q(state__in=["sending", "issued"]) | ~Q(unanswered="")),
                 name="one_badge_per_recipient",
             ),
-            models.CheckConstraint(condition=~Q(state="issued") | ~Q(assertion_id=""), name="issued_has_an_assertion"),
+            models.CheckConstraint(
+                condition=~Q(state="issued") | ~Q(assertion_id="") | Q(reason="erased"), name="issued_has_an_assertion"
+            ),
             models.CheckConstraint(
                 condition=~Q(state="sending") | (Q(leased_until__isnull=False) & Q(claim__isnull=False)),
                 name="sending_has_a_lease",
@@ -645,8 +649,10 @@ class Issuance(models.Model):
     @property
     def is_as_sent(self) -> bool:
         """Whether what would be sent now is what was: the badge that the mapping awards, and the learner's address."""
-        key = recipient_key(self.learner.email)
-        return self.mapping is not None and self.mapping.awards(self) and self.recipient_key == key
+        if self.mapping is None or not self.mapping.awards(self) or not self.recipient_key:
+            return False
+        sent_to: str = self.recipient_key
+        return sent_to == recipient_key(self.learner.email, digests.name_of(sent_to))
 
     @property
     def is_unknown(self) -> bool:
@@ -718,9 +724,13 @@ def update_by_pk(pks: Sequence[int], where: Q, **values: Any) -> int:
     )
 
 
-def recipient_key(email: str) -> str:
-    """The digest that stands for an e-mail address, the same for all its spellings that Navigatr may keep."""
-    return hashlib.sha256(recipient_address(email).encode(errors="surrogatepass")).hexdigest()
+def recipient_key(email: str, made_with: str) -> str:
+    """The digest that stands for an e-mail address, the same for all its spellings that Navigatr may keep.
+
+    `made_with` names the keys: those in use (`digests.in_use`), or those of the digest that it is compared with. Raises
+    digests.WrongDigestKey.
+    """
+    return digests.digest(recipient_address(email), made_with)
 
 
 class AppendOnly(Exception):
@@ -761,7 +771,8 @@ class AppendOnlyModel(models.Model):
 class IssuanceAttempt(AppendOnlyModel):
     """One audit row: an attempt to issue, a look-up, or a decision not to call. Never changed, never deleted.
 
-    Personal data: none; Navigatr's own words are scrubbed of the learner's name and address before they are kept.
+    Personal data: none. It keeps codes, and names of fields that the portal itself sends. What others said in words
+    stands in an AttemptWords beside it.
     """
 
     class Kind(models.TextChoices):
@@ -777,8 +788,7 @@ class IssuanceAttempt(AppendOnlyModel):
     duration = models.DurationField(_("duration"), null=True)
     status = models.PositiveSmallIntegerField(_("HTTP status"), null=True)
     outcome = models.CharField(_("outcome"), max_length=20, choices=Outcome)
-    detail = models.TextField(_("Navigatr's message"), blank=True)
-    looked_up = models.TextField(_("what was looked up"), blank=True)
+    fields = models.CharField(_("malformed fields"), max_length=255, blank=True)
     next_attempt_at = models.DateTimeField(_("next attempt"), null=True)
     environment = models.CharField(_("environment"), max_length=10, choices=Environment)
     provider_id = models.PositiveBigIntegerField(_("provider id"))
@@ -801,6 +811,38 @@ class IssuanceAttempt(AppendOnlyModel):
     def meaning(self) -> Meaning:
         """What happened and what to do, in plain words."""
         return MEANINGS[self.outcome]
+
+    @property
+    def detail(self) -> str:
+        """What Navigatr said in words, "" when it said nothing or that is not kept any more. For staff only."""
+        return self.words.detail if hasattr(self, "words") else ""
+
+    @property
+    def looked_up(self) -> str:
+        """What was looked at, as above."""
+        return self.words.looked_up if hasattr(self, "words") else ""
+
+
+class AttemptWords(models.Model):
+    """What Navigatr said in words in an attempt, and what was looked at. For staff only, and not for long.
+
+    Personal data: the learner's name and address are taken out of the words as well as can be, but other text may
+    still name somebody. So the row is deleted after WORDS_KEPT, and at once when the learner is erased.
+    """
+
+    attempt = models.OneToOneField(
+        IssuanceAttempt, on_delete=models.PROTECT, primary_key=True, related_name="words", verbose_name=_("attempt")
+    )
+    at = models.DateTimeField(_("time"), db_index=True)
+    detail = models.TextField(_("Navigatr's message"), blank=True)
+    looked_up = models.TextField(_("what was looked up"), blank=True)
+
+    class Meta:
+        verbose_name = _("words of an attempt")
+        verbose_name_plural = _("words of attempts")
+
+    def __str__(self) -> str:
+        return str(self.attempt)
 
 
 class AuditEntry(AppendOnlyModel):

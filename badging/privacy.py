@@ -1,25 +1,32 @@
 """Everything held about a person: shown to them, and erased for good.
 
-`PERSONAL_RELATIONS` lists the tables that point to a learner. The export walks it, and a test fails when a model gains
-a relation to Learner that is not in it. Erasure blanks the learner, and in issuances the digest of the address; the
-other rows name nobody.
+`PERSONAL_RELATIONS` lists the tables with rows about a learner, and for each how they are found, shown and erased. The
+export and the erasure both walk it, and tests fail when a model gains a relation to Learner that is not in it, or a
+text column of which nobody has said whether it can hold a person's data (tests/badging/test_personal_fields.py).
 """
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db import models, transaction
+from django.conf import settings
+from django.db import connection, models, transaction
+from django.db.models import Q
 
-from moodle_sync.models import Completion, Learner
+from moodle_sync.models import Completion, Course, Learner, MoodleSiteState
+from vault import digests
 
 from . import audit, transitions
 from .meanings import Outcome
-from .models import AuditEntry, Issuance, IssuanceAttempt, IssuanceQuerySet, Unanswered
+from .models import AttemptWords, AuditEntry, Issuance, IssuanceAttempt, Unanswered, recipient_key
 
 State = Issuance.State
+
+# How many rows are deleted at once.
+DELETED_AT_ONCE = 1000
 
 
 class NobodyFound(Exception):
@@ -27,11 +34,21 @@ class NobodyFound(Exception):
 
 
 def find_learners(email: str) -> list[Learner]:
-    """Everybody known under the address, in any Moodle site. Raises NobodyFound."""
-    found = list(Learner.objects.with_email(email).select_related("site").order_by("pk")) if email.strip() else []
+    """Everybody known under the address, in any Moodle site, and whoever was sent a badge at it. Raises NobodyFound."""
+    if not email.strip():
+        raise NobodyFound
+    known = Learner.objects.filter(Q(pk__in=sent_to(email)) | Q(email_key=Learner.key_of(email)))
+    found = list(known.select_related("site").order_by("pk"))
     if not found:
         raise NobodyFound
     return found
+
+
+def sent_to(email: str) -> list[int]:
+    """The ids of the learners who were sent a badge at this address, which may not be theirs in Moodle any more."""
+    rows = Issuance.objects.perhaps_sent().exclude(recipient_key="")
+    key = recipient_key(email, digests.in_use())
+    return list(rows.filter(recipient_key=key).order_by().values_list("learner", flat=True).distinct())
 
 
 def export_learners(learners: Iterable[Learner], *, actor: Any = None) -> dict[str, Any]:
@@ -48,7 +65,7 @@ def export_learners(learners: Iterable[Learner], *, actor: Any = None) -> dict[s
 
 @transaction.atomic
 def erase_learner(learner: Learner, *, actor: Any = None, now: datetime) -> int:
-    """Blank the person for good; returns how many waiting issuances were cancelled.
+    """Erase the person for good; returns how many waiting issuances were cancelled.
 
     The Moodle user id stays, so that the next poll recognises the person and does not bring them back; audit rows
     stay, they hold no personal data. What is on its way to Navigatr in this moment may still arrive there, and badges
@@ -56,31 +73,59 @@ def erase_learner(learner: Learner, *, actor: Any = None, now: datetime) -> int:
     """
     learner = Learner.objects.select_for_update().get(pk=learner.pk)
     learner.firstname = learner.lastname = learner.email = learner.email_key = ""
+    learner.names_hidden = learner.suspended = learner.deleted = False
     learner.erased_at = learner.erased_at or now
-    learner.save(update_fields=["firstname", "lastname", "email", "email_key", "erased_at"])
-    own = Issuance.objects.filter(learner=learner)
-    # Locked, so that none of them comes back from a worker between the changes made here.
-    list(own.order_by("pk").select_for_update().values_list("pk", flat=True))
-    cancelled = end_erased(own)
+    learner.save()
+    cancelled = sum(relation.erase(learner) for relation in PERSONAL_RELATIONS.values())
     audit.record(
         AuditEntry.Action.LEARNER_ERASED, f"learner {learner.pk}", actor=actor, moodle_id=learner.moodle_id,
         cancelled=cancelled,
     )  # fmt: skip
+    transaction.on_commit(empty_log, robust=True)
     return cancelled
 
 
-def end_erased(rows: IssuanceQuerySet) -> int:
+def erased_among(issuances: Collection[int]) -> list[int]:
+    """Those of these issuances, by number, whose learner is erased."""
+    rows = Issuance.objects.filter(pk__in=issuances, learner__erased_at__isnull=False)
+    return list(rows.order_by("pk").values_list("pk", flat=True))
+
+
+def end_erased(pks: Collection[int]) -> int:
     """End those of these issuances whose learner is erased and that no worker has in hand; returns how many waited.
 
-    What may have been sent can no longer be looked up without the address's digest, and is not sent again.
+    What may have been sent can no longer be looked up without the address's digest, and is not sent again. What was
+    issued stays so, without the number and the page that lead to the person's badge.
     """
-    gone = list(rows.filter(learner__erased_at__isnull=False).exclude(state=State.SENDING).values_list("pk", flat=True))
-    if not gone:
+    erased = erased_among(pks) if pks else []
+    if not erased:
         return 0
+    AttemptWords.objects.filter(attempt__issuance__in=erased).delete()
+    rows = Issuance.objects.filter(pk__in=erased).exclude(state=State.SENDING)
+    gone = list(rows.order_by("pk").values_list("pk", flat=True))
     cancelled = transitions.change(gone, transitions.Event.ERASE, reason=Outcome.ERASED)
-    ended = Issuance.objects.filter(pk__in=gone).exclude(state=State.SENDING)
-    ended.update(recipient_key="", unanswered=Unanswered.NOTHING)
+    transitions.change(gone, transitions.Event.ERASE_ISSUED, reason=Outcome.ERASED)
+    rows.update(recipient_key="", unanswered=Unanswered.NOTHING, assertion_id="", assertion_url="", score_tried=None)
     return cancelled
+
+
+def remove_old_words(*, now: datetime) -> int:
+    """Delete what others said longer than WORDS_KEPT ago; returns how many rows."""
+    old = AttemptWords.objects.filter(at__lte=now - settings.WORDS_KEPT).order_by("at")
+    count = 0
+    while pks := list(old.values_list("pk", flat=True)[:DELETED_AT_ONCE]):
+        count += AttemptWords.objects.filter(pk__in=pks).delete()[0]
+    return count
+
+
+def empty_log() -> None:
+    """Move what SQLite's write-ahead log holds into the database file, and empty the log.
+
+    Pages from before an erasure stand in it until then. While others read or write, as much is moved as is possible.
+    """
+    if connection.vendor == "sqlite" and not connection.in_atomic_block:
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def fields_of(row: models.Model) -> dict[str, Any]:
@@ -102,24 +147,101 @@ def plain(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Relation:
-    """One table that points to learners: how to find a learner's rows, and how to show one."""
+    """Tables with rows about a learner: how to find these rows, how to show one, and how to erase them.
 
+    `models` are the tables that `show` and `erase` deal with. `erase` is called in a transaction, once the learner is
+    marked as erased; it returns how many badges it cancelled.
+    """
+
+    models: tuple[type[models.Model], ...]
     of: Callable[[Learner], Iterable[Any]]
     show: Callable[[Any], dict[str, Any]]
+    erase: Callable[[Learner], int]
+
+
+def _completions_of(learner: Learner) -> Iterable[Completion]:
+    return learner.completions.select_related("course").order_by("pk")
 
 
 def _show_completion(row: Completion) -> dict[str, Any]:
     return {"course": str(row.course), **fields_of(row)}
 
 
+def _erase_completions(learner: Learner) -> int:
+    """Leave that there was a completion, which issuances point to, and nothing that Moodle said of it."""
+    learner.completions.update(
+        completed_at=None, time_source=Completion.TimeSource.UNKNOWN, completed_again_at=None, undone_at=None,
+        score=None, score_hidden=False, score_read_at=None, implausible=False,
+    )  # fmt: skip
+    return 0
+
+
+def _issuances_of(learner: Learner) -> Iterable[Issuance]:
+    return learner.issuances.select_related("course").order_by("pk")
+
+
 def _show_issuance(row: Issuance) -> dict[str, Any]:
-    attempts = IssuanceAttempt.objects.filter(issuance=row).order_by("pk")
-    return {"course": str(row.course), **fields_of(row), "attempts": [fields_of(attempt) for attempt in attempts]}
+    attempts = IssuanceAttempt.objects.filter(issuance=row).select_related("words").order_by("pk")
+    return {"course": str(row.course), **fields_of(row), "attempts": [_show_attempt(attempt) for attempt in attempts]}
 
 
+def _show_attempt(row: IssuanceAttempt) -> dict[str, Any]:
+    return {**fields_of(row), "detail": row.detail, "looked_up": row.looked_up}
+
+
+def _erase_issuances(learner: Learner) -> int:
+    own = Issuance.objects.filter(learner=learner).order_by("pk")
+    # Locked, so that none of them comes back from a worker between the changes made here.
+    return end_erased(list(own.select_for_update().values_list("pk", flat=True)))
+
+
+def _lists_with(learner: Learner) -> list[Course]:
+    """The courses whose lists of untracked participants name the learner.
+
+    Few sites have such lists at all, and JSON is asked for its elements in each database differently.
+    """
+    lists = Course.objects.filter(site=learner.site_id).exclude(untracked=[]).order_by("pk")
+    return [course for course in lists.only("pk", "fullname", "untracked") if learner.moodle_id in course.untracked]
+
+
+def _show_list(row: Course) -> dict[str, Any]:
+    return {"course": str(row)}
+
+
+def _erase_from_lists(learner: Learner) -> int:
+    chosen = [course.pk for course in _lists_with(learner)]
+    for course in Course.objects.filter(pk__in=chosen).order_by("pk").select_for_update(no_key=True):
+        course.untracked = [user_id for user_id in course.untracked if user_id != learner.moodle_id]
+        course.save(update_fields=["untracked"])
+    return 0
+
+
+def _problems_with(learner: Learner) -> list[MoodleSiteState]:
+    states = MoodleSiteState.objects.filter(site=learner.site_id, error__contains=str(learner.moodle_id))
+    return [state for state in states if _names(learner, state.error)]
+
+
+def _names(learner: Learner, text: str) -> bool:
+    """Whether the text names the learner by the Moodle user id."""
+    return re.search(rf"(?<!\d){learner.moodle_id}(?!\d)", text) is not None
+
+
+def _show_problem(row: MoodleSiteState) -> dict[str, Any]:
+    return {"what_is_wrong": row.error}
+
+
+def _erase_problems(learner: Learner) -> int:
+    """Take the lines that name the learner out of what is wrong with their site; the next poll writes it anew."""
+    for state in _problems_with(learner):
+        lines = [line for line in state.error.splitlines() if not _names(learner, line)]
+        MoodleSiteState.objects.filter(pk=state.pk, error=state.error).update(error="\n".join(lines))
+    return 0
+
+
+# In the order in which their rows are locked: completions, courses and sites, issuances.
 PERSONAL_RELATIONS: dict[str, Relation] = {
-    "completions": Relation(
-        lambda learner: learner.completions.select_related("course").order_by("pk"), _show_completion
-    ),
-    "issuances": Relation(lambda learner: learner.issuances.select_related("course").order_by("pk"), _show_issuance),
+    "completions": Relation((Completion,), _completions_of, _show_completion, _erase_completions),
+    "not_tracked_in": Relation((Course,), _lists_with, _show_list, _erase_from_lists),
+    "named_in_problems": Relation((MoodleSiteState,), _problems_with, _show_problem, _erase_problems),
+    "issuances": Relation((Issuance, IssuanceAttempt, AttemptWords), _issuances_of, _show_issuance, _erase_issuances),
 }

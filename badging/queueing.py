@@ -9,6 +9,7 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from moodle_sync.models import Completion, Course, Learner, MoodleSite
 from moodle_sync.reading import Stored
+from vault import digests
 
 from . import transitions
 from .meanings import HELD_BY_MOODLE, WITHOUT_SCORE, Outcome
@@ -35,6 +36,8 @@ MENDED_BY_PROFILE = [
     Outcome.NAMES_HIDDEN,
     Outcome.DUPLICATE_RECIPIENT,
 ]
+# These say nothing true any more once the account is deleted: it is held for that instead.
+MOOT_ONCE_DELETED = [Outcome.PROFILE_INCOMPLETE, Outcome.PROFILE_REFUSED, Outcome.NAMES_HIDDEN]
 # Of these only another attempt shows whether they are mended.
 SHOWN_BY_AN_ATTEMPT = [Outcome.PROFILE_REFUSED, Outcome.DUPLICATE_RECIPIENT]
 
@@ -84,13 +87,15 @@ def queue_completions(completions: Sequence[Completion], *, now: datetime) -> in
     new: list[Issuance] = []
     again: list[int] = []
     past: list[int] = []
+    made_with = ""
     for completion in completions:
         mapping = mappings.get(completion.course_id)
         if mapping is None:
             continue
         row = _row_for(mapping, known[completion.course_id, completion.learner_id])
         if row is None:
-            new.append(_owed(completion, mapping, now))
+            made_with = made_with or digests.in_use()
+            new.append(_owed(completion, mapping, now, made_with))
         elif _goes_on(row, completion):
             again.append(row.pk)
             past += [row.pk] if row.past or _is_past(completion, mapping) else []
@@ -159,8 +164,11 @@ def _has_another_reason(row: Issuance, completion: Completion) -> bool:
     return row.reason in WITHOUT_SCORE and (row.reason == Outcome.SCORE_HIDDEN) != completion.score_hidden
 
 
-def _owed(completion: Completion, mapping: CourseBadgeMapping, now: datetime) -> Issuance:
-    """The issuance that this completion is owed: queued, or held where Moodle speaks against it."""
+def _owed(completion: Completion, mapping: CourseBadgeMapping, now: datetime, made_with: str) -> Issuance:
+    """The issuance that this completion is owed: queued, or held where Moodle speaks against it.
+
+    The digest is made already here (with the keys of that name), so that claiming it rarely has to write it.
+    """
     learner = completion.learner
     hold = held_by_moodle(completion, learner, completion.course)
     row = Issuance(
@@ -172,7 +180,7 @@ def _owed(completion: Completion, mapping: CourseBadgeMapping, now: datetime) ->
         past=_is_past(completion, mapping),
         queued_at=now,
         next_attempt_at=None if hold else now,
-        recipient_key=recipient_key(learner.email) if learner.profile_complete else "",
+        recipient_key=recipient_key(learner.email, made_with) if learner.profile_complete else "",
     )
     row.take_award(mapping)
     return row
@@ -278,7 +286,13 @@ def requeue_asked_learners(learners: Sequence[int], *, now: datetime) -> int:
 
 
 def _mended(learners: Sequence[int]) -> IssuanceQuerySet:
-    """What failed for the profiles of those of these learners who have complete ones now."""
-    people = Learner.objects.filter(pk__in=learners)
+    """What failed for the profiles of those of these learners who have complete ones now, or no account any more.
+
+    The latter is held when it is claimed, with the reason that counts now.
+    """
+    people = list(Learner.objects.filter(pk__in=learners))
     complete = [person.pk for person in people if person.profile_complete and not person.deleted]
-    return Issuance.objects.filter(learner__in=complete, state=State.FAILED, reason__in=MENDED_BY_PROFILE)
+    deleted = [person.pk for person in people if person.deleted]
+    mended = Q(learner__in=complete, reason__in=MENDED_BY_PROFILE)
+    moot = Q(learner__in=deleted, reason__in=MOOT_ONCE_DELETED)
+    return Issuance.objects.filter(mended | moot, state=State.FAILED)

@@ -21,7 +21,7 @@ from moodle_sync.models import MoodleSiteState
 from navigatr_client import NavigatrError
 from vault.keys import WrongKey
 
-from . import connections, mapping, schedule
+from . import connections, mapping, privacy, schedule
 from .models import NavigatrConnection
 from .polling.poller import Poller
 from .sending import rounds, sweeping
@@ -117,8 +117,13 @@ def send_due(connection_id: int) -> None:
 
 @shared_task(ignore_result=True)
 def daily_checks() -> None:
-    """Look at every connection's token and mapped badges again. Sites check themselves when they are polled."""
+    """Delete old words, and look at every connection's token and mapped badges again.
+
+    Sites check themselves when they are polled. Running it twice at a time is harmless.
+    """
     schedule.note("badging.tasks.daily_checks", timezone.now())
+    privacy.remove_old_words(now=timezone.now())
+    privacy.empty_log()
     for connection in NavigatrConnection.objects.exclude(state=NavigatrConnection.State.REMOVED):
         try:
             if connections.retest(connection, actor=None, now=timezone.now()).ok:

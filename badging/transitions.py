@@ -37,6 +37,7 @@ class Event(StrEnum):
     REQUEUE = "requeue"
     CANCEL = "cancel"
     ERASE = "erase"
+    ERASE_ISSUED = "erase issued"
 
 
 class Transition(NamedTuple):
@@ -90,6 +91,11 @@ TABLE: dict[Event, Transition] = {
         frozenset(State) - {State.SENDING, State.ISSUED, State.CANCELLED},
         State.CANCELLED,
         "The learner's data was erased.",
+    ),
+    Event.ERASE_ISSUED: Transition(
+        frozenset({State.ISSUED}),
+        State.ISSUED,
+        "The learner's data was erased, and with it the number and the page of the assertion.",
     ),
 }
 

@@ -84,12 +84,12 @@ INSERT INTO badging_issuance (course_id, learner_id, completion_id, connection_i
           FROM moodle_sync_completion k JOIN moodle_sync_learner l ON l.id = k.learner_id) owed
     JOIN badging_coursebadgemapping m ON m.course_id = owed.course_id
     ORDER BY completion;
-INSERT INTO badging_issuanceattempt (issuance_id, kind, at, duration, status, outcome, detail, looked_up, environment,
+INSERT INTO badging_issuanceattempt (issuance_id, kind, at, duration, status, outcome, fields, environment,
         provider_id, badge_id)
     SELECT i.id, 'send', queued_at + round * interval '1 second', interval '50 ms',
         CASE WHEN round = 1 AND state = 'issued' THEN 200 ELSE 503 END,
         CASE WHEN round = 0 THEN 'unavailable' WHEN state = 'issued' THEN 'issued' ELSE 'unclear' END,
-        '', '', environment, provider_id, badge_id
+        '', environment, provider_id, badge_id
     FROM badging_issuance i, generate_series(0, 1) round
     ORDER BY i.id, round;
 SET session_replication_role = DEFAULT;

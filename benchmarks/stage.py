@@ -62,6 +62,7 @@ def environment(database: str, info: dict[str, Any]) -> Iterator[dict[str, str]]
             "PORTAL_DATA_DIR": folder,
             "SECRET_KEY": "only-for-benchmarks",
             "FIELD_ENCRYPTION_KEYS": Fernet.generate_key().decode(),
+            "DIGEST_KEYS": Fernet.generate_key().decode(),
             "NAVIGATR_STAGING_URL": info["navigatr_url"],
             "DJANGO_SETTINGS_MODULE": "config.settings",
         }

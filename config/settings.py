@@ -155,6 +155,8 @@ DATA_UPLOAD_MAX_NUMBER_FILES = 0
 
 # Newest first: the first key encrypts, all of them decrypt. See `manage.py rotate_keys`.
 FIELD_ENCRYPTION_KEYS = env.list("FIELD_ENCRYPTION_KEYS", default=_data_file("field_encryption_keys").split())
+# Newest first, none ever removed: they make the digests of addresses. See vault/digests.py.
+DIGEST_KEYS = env.list("DIGEST_KEYS", default=_data_file("digest_keys").split())
 
 INSTALLED_APPS = [
     "vault",
@@ -387,3 +389,5 @@ MOODLE_CALLS_PER_ROUND = _number("MOODLE_CALLS_PER_ROUND", 1000)
 MOODLE_HOSTS = _hosts("MOODLE_HOSTS")
 # Seconds that Moodle may take to answer a call.
 MOODLE_TIMEOUT = _number("MOODLE_TIMEOUT_SECONDS", 30)
+# For how long the words in which others answered are kept.
+WORDS_KEPT = timedelta(days=_number("WORDS_KEPT_DAYS", 90, most=3650))

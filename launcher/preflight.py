@@ -15,7 +15,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils.translation import gettext as _
 from kombu import Connection
 
-from vault import keys
+from vault import digests, keys
 from vault import secrets as stored_secrets
 
 from . import addresses, embedded
@@ -66,11 +66,12 @@ def lock(folder: Path) -> IO[str]:
 
 
 def check_keys() -> None:
-    """Raise NotReady if SECRET_KEY is not set or there are no valid encryption keys."""
+    """Raise NotReady if SECRET_KEY is not set, or there are no valid keys for tokens and digests."""
     if settings.SECRET_KEY == settings.SECRET_KEY_NOT_SET:
         raise NotReady(_("The portal is not set up yet, or its keys cannot be read. Run “make setup”."))
     try:
         keys.cipher()
+        digests.all_keys()
     except ImproperlyConfigured as error:
         raise NotReady(str(error)) from error
 
@@ -124,5 +125,5 @@ def _check_database() -> None:
         ) from error
     if unapplied:
         raise NotReady(_("The database is not up to date. Run “make setup”."))
-    if problem := stored_secrets.problem():
+    if problem := stored_secrets.problem() or digests.problem():
         raise NotReady(problem)

@@ -7,7 +7,7 @@ from pathlib import Path
 from cryptography.fernet import Fernet
 
 
-def create_missing(folder: Path, *, secret_key: bool, encryption_key: bool) -> list[str]:
+def create_missing(folder: Path, *, secret_key: bool, encryption_key: bool, digest_key: bool) -> list[str]:
     """Create the requested secrets that do not exist; return the names of the new files.
 
     The folder gets mode 0700, files get 0600. Raises OSError if the folder cannot be written to.
@@ -18,6 +18,8 @@ def create_missing(folder: Path, *, secret_key: bool, encryption_key: bool) -> l
         contents["secret_key"] = secrets.token_urlsafe(50)
     if encryption_key:
         contents["field_encryption_keys"] = Fernet.generate_key().decode()
+    if digest_key:
+        contents["digest_keys"] = secrets.token_urlsafe(50)
     return [name for name, content in contents.items() if _create(folder / name, content)]
 
 

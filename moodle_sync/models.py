@@ -131,7 +131,7 @@ class MoodleSiteStateQuerySet(models.QuerySet["MoodleSiteState"]):
 class MoodleSiteState(models.Model):
     """What the portal knows about a site, and how far it has read it. Only checks and polls write it.
 
-    Personal data: none.
+    Personal data: `error` may name learners by their Moodle user id, until the next poll or their erasure.
     """
 
     site = models.OneToOneField(
@@ -186,7 +186,8 @@ class MoodleSiteState(models.Model):
 class Course(models.Model):
     """A course of a Moodle site.
 
-    Personal data: `untracked` holds Moodle user ids of participants whose completion Moodle does not track.
+    Personal data: `untracked` holds Moodle user ids of participants whose completion Moodle does not track. Erasure
+    takes the person's out.
     """
 
     site = models.ForeignKey(MoodleSite, on_delete=models.PROTECT, related_name="courses", verbose_name=_("site"))
@@ -240,18 +241,11 @@ class Course(models.Model):
         return f"{home}/course/view.php?id={self.moodle_id}" if home else ""
 
 
-class LearnerQuerySet(models.QuerySet["Learner"]):
-    """Queries of learners."""
-
-    def with_email(self, email: str) -> "LearnerQuerySet":
-        """Learners with this address, in any spelling."""
-        return self.filter(email_key=Learner.key_of(email))
-
-
 class Learner(models.Model):
     """A person in a Moodle site, identified by site and Moodle user id only.
 
-    Personal data: first name, last name and e-mail address. They are stored only here.
+    Personal data: first name, last name and e-mail address, which are stored only here, and the state of the account.
+    Erasure blanks them. The Moodle user id stays: see docs/data-protection.md.
     """
 
     site = models.ForeignKey(MoodleSite, on_delete=models.PROTECT, related_name="learners", verbose_name=_("site"))
@@ -268,8 +262,6 @@ class Learner(models.Model):
     deleted = models.BooleanField(_("deleted in Moodle"), default=False)
     suspended = models.BooleanField(_("suspended in Moodle"), default=False)
     erased_at = models.DateTimeField(_("erased"), null=True, editable=False)
-
-    objects = LearnerQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("learner")
@@ -309,7 +301,7 @@ class Completion(models.Model):
 
     `completed_at` is the first known time, which a badge may state; `completed_again_at` is that of a later completion.
 
-    Personal data: none of its own; it points to a Learner.
+    Personal data: when the person completed the course, and their score. Erasure blanks both.
     """
 
     class TimeSource(models.TextChoices):

@@ -201,7 +201,7 @@ def _poll(
         try:
             _read(poll, callbacks, heartbeat)
             _note_success(poll, lease)
-        except (MoodleError, AnotherMoodle, _Stopped, _LeaseLost, *ODD_DATA) as error:
+        except (MoodleError, WrongKey, AnotherMoodle, _Stopped, _LeaseLost, *ODD_DATA) as error:
             result.error = _note_end(poll, error)
         finally:
             result.calls, result.new_completions, result.queued = client.calls, poll.new, poll.queued
@@ -381,6 +381,9 @@ def _note_end(poll: Poll, error: Exception) -> str:
         text = for_people(error)
         _note_failure(poll.site, text, poll.now, error)
         return text
+    if isinstance(error, WrongKey):
+        _note_failure(poll.site, str(error), poll.now)
+        return str(error)
     # Data that the portal does not expect: one such site must not stop the polls of the others.
     text = _("The portal itself failed while it read this site. Read the server's log, and report it.")
     _log_fault(poll.site, error)

@@ -13,6 +13,8 @@ from .times import is_implausible
 
 # `confirmed_at` is not written again while it is younger than this.
 CONFIRM_EVERY = timedelta(minutes=30)
+# How many learners one query names.
+ASKED_AT_ONCE = 1000
 # The length of the columns of names and addresses.
 LONGEST_NAME = 255
 
@@ -27,6 +29,7 @@ COMPLETION_FIELDS = [
 
 def store(poll: Poll, batch: Batch, completed: Completed) -> Stored:
     """Store one batch and move the reading on. The caller opens the transaction."""
+    _leave_out_erased(poll, batch.bookmarks)
     learners, changed_learners = _store_learners(poll, completed)
     stored = _store_completions(poll, batch, completed, learners)
     stored.changed_learners.extend([*changed_learners, *_mark_deleted(poll, batch)])
@@ -63,7 +66,7 @@ def _mark_deleted(poll: Poll, batch: Batch) -> list[int]:
     """Mark the learners whose accounts were deleted; returns the keys of the changed rows."""
     if not batch.gone:
         return []
-    rows = poll.site.learners.filter(moodle_id__in=batch.gone, deleted=False)
+    rows = poll.site.learners.filter(moodle_id__in=batch.gone, deleted=False, erased_at=None)
     keys = list(rows.values_list("pk", flat=True))
     Learner.objects.filter(pk__in=keys).update(deleted=True)
     return keys
@@ -175,6 +178,18 @@ def _move_on(poll: Poll, batch: Batch) -> None:
     if batch.state:
         poll.set_state(batch.state)
         MoodleSiteState.objects.filter(pk=poll.state.pk).update(**batch.state)
+
+
+def _leave_out_erased(poll: Poll, courses: Sequence[Course]) -> None:
+    """Take learners who were erased since the reading began out of the lists of untracked participants."""
+    for course in courses:
+        erased: set[int] = set()
+        for start in range(0, len(course.untracked), ASKED_AT_ONCE):
+            ids = course.untracked[start : start + ASKED_AT_ONCE]
+            # Locked: an erasure that is under way is waited for, and one that comes later finds the list as stored.
+            rows = poll.site.learners.filter(moodle_id__in=ids).order_by("pk").select_for_update()
+            erased |= {row.moodle_id for row in rows if row.erased_at is not None}
+        course.untracked = [user_id for user_id in course.untracked if user_id not in erased]
 
 
 def profiles(batch: Sequence[Seen], facts: dict[Key, LearnerFacts]) -> dict[int, dict[str, str | bool]]:

@@ -40,6 +40,7 @@ NAVIGATR_KINDS: dict[str, str] = {
     "404": "404: badge not found",
     "422": "422: badge is unpublished",
     "422_recipient": "422: the recipient's address is malformed",
+    "422_quotes": "422: the answer quotes the recipient in many spellings",
     "lookup_403": "Looking up assertions is refused (403)",
     "no_recipients": "Assertions come without their recipients",
 }

@@ -6,13 +6,14 @@ import json
 import re
 import threading
 import time
+import unicodedata
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from html import escape
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from .faults import NAVIGATR, Fault, Faults
 from .wire import Reply, Request, html_reply, json_reply
@@ -642,8 +643,26 @@ def _fault_reply(fault: Fault, body: Any) -> Reply:
         address = body.get("recipient_email") if isinstance(body, dict) else None
         problem = _wrong(("body", "recipient_email"), "value_error", f"value is not a valid email address: {address}")
         return json_reply({"detail": [problem]}, 422, retry)
+    if kind == "422_quotes":
+        return json_reply({"detail": _quotes(body)}, 422, retry)
     status, detail = FAULT_ANSWERS[kind]
     return json_reply({"detail": detail}, status, retry)
+
+
+def _quotes(body: Any) -> str:
+    """An explanation that names the recipient in many spellings, one of them wrong."""
+    fields = body if isinstance(body, dict) else {}
+    first, last, email = (str(fields.get(f"recipient_{name}") or "-") for name in ("firstname", "lastname", "email"))
+    apart = unicodedata.normalize("NFD", f"{first} {last}")
+    bare = "".join(letter for letter in apart if not unicodedata.combining(letter))
+    name, local = f"{first} {last}", email.partition("@")[0]
+    spellings = [
+        name, f"{last}, {first}", name.upper(), apart, bare, bare.replace("-", " "), bare.replace(" ", "-"),
+        f"{bare}'s",
+        name.encode("ascii", "xmlcharrefreplace").decode(), quote(name), email.replace("@", " at "), local,
+        f"{first[0]}. {last}", f"{first}h",
+    ]  # fmt: skip
+    return f"Known already: {'; '.join(spellings)}"
 
 
 def _parsed(body: bytes) -> Any:

@@ -13,6 +13,7 @@ from badging import mapping as mappings
 from badging import schedule
 from badging.meanings import Outcome
 from badging.models import (
+    AttemptWords,
     ConnectionGrant,
     CourseBadgeMapping,
     Environment,
@@ -24,6 +25,7 @@ from badging.models import (
 from moodle_sync.models import Completion, Course, Learner, MoodleSite, MoodleSiteState
 from navigatr_client import Badge, Provider
 from sandbox import DEMO_BADGE_ID, DEMO_PROVIDER_ID, Sandbox
+from vault import digests
 
 NOW = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)
 
@@ -96,6 +98,11 @@ def make_mapping(
     )
 
 
+def digest_of(email: str) -> str:
+    """The `recipient_key` of an address, with the keys of the settings."""
+    return recipient_key(email, digests.newest())
+
+
 def make_issuance(
     mapping: CourseBadgeMapping | None = None,
     completion: Completion | None = None,
@@ -114,7 +121,7 @@ def make_issuance(
         "badge_name": mapping.badge_name,
         "queued_at": NOW,
         "next_attempt_at": NOW,
-        "recipient_key": recipient_key(completion.learner.email) if completion.learner.profile_complete else "",
+        "recipient_key": digest_of(completion.learner.email) if completion.learner.profile_complete else "",
     }
     return Issuance.objects.create(
         course=completion.course,
@@ -130,11 +137,18 @@ def make_issuance(
 
 
 def make_attempt(issuance: Issuance | None = None, **fields: Any) -> IssuanceAttempt:
-    """An attempt to issue the issuance's badge at NOW, which met a Navigatr that was away."""
+    """An attempt to issue the issuance's badge at NOW, which met a Navigatr that was away.
+
+    `detail` and `looked_up` are its words.
+    """
     issuance = issuance or make_issuance()
+    words = {name: fields.pop(name) for name in fields.keys() & {"detail", "looked_up"}}
     values = {"kind": "send", "at": NOW, "status": 503, "outcome": Outcome.UNAVAILABLE}
     values |= {name: getattr(issuance, name) for name in ("environment", "provider_id", "badge_id")}
-    return IssuanceAttempt.objects.create(issuance=issuance, **values | fields)
+    attempt = IssuanceAttempt.objects.create(issuance=issuance, **values | fields)
+    if words:
+        AttemptWords.objects.create(attempt=attempt, at=attempt.at, **words)
+    return attempt
 
 
 def mapping_of(row: Issuance) -> CourseBadgeMapping:

@@ -91,6 +91,7 @@ def pytest_configure(config: pytest.Config) -> None:
     (Path(folder) / "static").mkdir()
     os.environ["CELERY_BROKER_URL"] = "memory://"
     os.environ["FIELD_ENCRYPTION_KEYS"] = Fernet.generate_key().decode()
+    os.environ["DIGEST_KEYS"] = "only-for-tests-" + "y" * 50
     os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
     # Pages render without `collectstatic`: tests need no manifest of hashed names.
     settings.STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}

@@ -1,1 +1,1 @@
-"""Secrets at rest: an encrypted model field, its keys, and a command that rotates them."""
+"""Secrets at rest: encrypted fields, keyed digests, their keys, and a command that rotates them."""

@@ -1,4 +1,4 @@
-"""A model field that is plain text in Python and ciphertext in the database."""
+"""Model fields: one that is plain text in Python and ciphertext in the database, and one that holds a digest."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,13 @@ from . import keys
 # TextField is generic for the type checker only.
 if TYPE_CHECKING:
     _TextField = models.TextField[Any, Any]
+    _CharField = models.CharField[Any, Any]
 else:
     _TextField = models.TextField
+    _CharField = models.CharField
+
+# The length of a keyed digest: see digests.py.
+DIGEST_LENGTH = 64
 
 
 class EncryptedTextField(_TextField):
@@ -93,3 +98,10 @@ class _DecryptOnRead:
 
     def __set__(self, instance: models.Model, value: Any) -> None:
         instance.__dict__[self.name] = value
+
+
+class DigestField(_CharField):
+    """A keyed digest (see digests.py), or "". By this type the rotation of keys finds all digests."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs | {"max_length": DIGEST_LENGTH, "blank": True, "editable": False})

@@ -22,14 +22,14 @@ class AttemptAdmin(ReadOnlyAdmin):
     sortable_by = ()
     list_filter = ("outcome", "at")
     link_filters = ("issuance__id__exact",)
-    list_select_related = ("issuance__learner", "issuance__course__site", "issuance__course__mapping")
+    list_select_related = ("words", "issuance__learner", "issuance__course__site", "issuance__course__mapping")
     search_fields = ("issuance",)
     search_help_text = gettext_lazy("The learner's e-mail address, names or Moodle user id")
     fields = (
-        "at", "issuance", "kind", "duration", "status", "outcome", "what", "todo", "detail", "looked_up",
+        "at", "issuance", "kind", "duration", "status", "outcome", "what", "todo", "fields", "detail", "looked_up",
         "next_attempt_at", "environment", "provider_id", "badge_id",
     )  # fmt: skip
-    readonly_fields = ("what", "todo")
+    readonly_fields = ("what", "todo", "detail", "looked_up")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[IssuanceAttempt], search_term: str
@@ -56,3 +56,13 @@ class AttemptAdmin(ReadOnlyAdmin):
     def todo(self, obj: IssuanceAttempt) -> Any:
         """What to do about it."""
         return obj.meaning.todo
+
+    @admin.display(description=gettext_lazy("Navigatr's message"), empty_value="-")
+    def detail(self, obj: IssuanceAttempt) -> str:
+        """What Navigatr said in words, while that is kept."""
+        return obj.detail
+
+    @admin.display(description=gettext_lazy("what was looked up"), empty_value="-")
+    def looked_up(self, obj: IssuanceAttempt) -> str:
+        """What was looked at, while that is kept."""
+        return obj.looked_up

@@ -194,7 +194,7 @@ class IssuanceAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("newest first"))
     def attempts(self, obj: Issuance) -> str:
         """The newest attempts; a link leads to all of them."""
-        rows = obj.attempts.order_by("-pk")[:MOST_SHOWN]
+        rows = obj.attempts.select_related("words").order_by("-pk")[:MOST_SHOWN]
         headers = (
             gettext_lazy("time"), gettext_lazy("kind"), gettext_lazy("HTTP status"), gettext_lazy("outcome"),
             gettext_lazy("Navigatr's message"), gettext_lazy("what was looked up"), gettext_lazy("next attempt"),

@@ -96,7 +96,8 @@ class LearnerAdmin(ReadOnlyAdmin):
         if rows is None:
             return None
         effects = [
-            _("Names and e-mail address are blanked for good. This cannot be undone."),
+            _("Names, e-mail address, scores and links to badges are blanked for good. This cannot be undone."),
+            _("What Navigatr said about them in words is deleted."),
             _("Badges that were not sent yet are cancelled, and nothing is issued to them again."),
             _("Audit rows are kept; they hold no personal data."),
             _("Badges already issued stay in Navigatr, and the account stays in Moodle: erase them there too."),

@@ -4,6 +4,8 @@ from django.db.models import Q
 
 from moodle_sync.models import Course, Learner, MoodleSite
 
+from .. import privacy
+
 # A search uses at most so many learners or courses; one that means more must be narrowed.
 MOST_FOUND = 500
 # Longer numbers are made up, and too large for the database.
@@ -16,13 +18,16 @@ def is_key(text: str) -> bool:
 
 
 def learners_matching(term: str) -> list[int]:
-    """The ids of at most MOST_FOUND learners: by e-mail address (its start will do), Moodle user id, or names."""
+    """The ids of at most MOST_FOUND learners: by e-mail address, Moodle user id, or names.
+
+    The start of the present address will do, and a whole address that a badge was sent to.
+    """
     term = term.strip()
     if term.isdecimal() and len(term) <= LONGEST_KEY:
         # The unique index begins with the site.
         found = Learner.objects.filter(site__in=list(MoodleSite.objects.values_list("pk", flat=True)), moodle_id=term)
     elif "@" in term:
-        found = Learner.objects.filter(email_key__startswith=Learner.key_of(term))
+        found = Learner.objects.filter(Q(email_key__startswith=Learner.key_of(term)) | Q(pk__in=privacy.sent_to(term)))
     else:
         found = Learner.objects.all()
         for word in term.split():

@@ -41,6 +41,7 @@ _ADVICE_FOR_MANAGERS: dict[str, Promise] = {
         "sent by themselves."
     ),
     Outcome.OUR_BUG: _("Tell a site admin: the server's log says more."),
+    Outcome.REJECTED: _("Tell a site admin, who can read Navigatr's reason and then send it again."),
     Outcome.AWAITS_MOODLE: _(
         "Nothing to do: Moodle is asked again every few minutes. If the Moodle site is switched off for good, a site "
         "admin can send it without asking."

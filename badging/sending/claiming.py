@@ -16,6 +16,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Prefetch
 from django.db.models.functions import Coalesce
 
+from vault import digests
+
 from .. import audit, transitions
 from ..meanings import HELD_BY_MAPPING, Outcome
 from ..models import (
@@ -133,9 +135,11 @@ def _claim(connection: NavigatrConnection, claim_id: uuid.UUID, limit: int, now:
     elsewhere = _goes_on_elsewhere(candidates, as_read)
     decisions = {row.pk: change for row in candidates if (change := decide(row, elsewhere=row.pk in elsewhere))}
     undecided = [row for row in candidates if row.pk not in decisions]
+    # Asked for after the rows were locked: see vault/digests.py.
+    made_with = digests.in_use()
     for row in undecided:
         if not row.is_unknown:
-            row.recipient_key = recipient_key(row.learner.email)
+            row.recipient_key = recipient_key(row.learner.email, made_with)
     decisions |= _has_it_already(connection, undecided, now)
     claimed = Claimed(more=len(rows) >= limit)
     claimed.send = [row for row in undecided if row.pk not in decisions]
@@ -332,10 +336,8 @@ def _write_decisions(decided: Sequence[tuple[Issuance, Change]], now: datetime) 
             tally.count(row.state)
     rows = [row for row, _change in decided]
     transitions.write_rows(rows, DECIDED)
-    IssuanceAttempt.objects.bulk_create(attempts)
-    erased = [row.pk for row in rows if row.reason == Outcome.ERASED]
-    if erased:
-        end_erased(Issuance.objects.filter(pk__in=erased))
+    audit.write_attempts(attempts)
+    end_erased([row.pk for row in rows if row.reason == Outcome.ERASED])
     return tally
 
 

@@ -61,4 +61,4 @@ class Leases:
         Issuance.objects.filter(NOTHING_OPEN, pk__in=own, failures=0).update(first_attempt_at=None)
         transitions.change(own, Event.HAND_BACK)
         cancel_unmapped(Issuance.objects.filter(pk__in=own))
-        end_erased(Issuance.objects.filter(pk__in=own))
+        end_erased(own)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from navigatr_client import Assertion, NavigatrClient, NavigatrError, NavigatrRejected
+from vault import digests
 
 from ..meanings import Outcome
 from ..models import recipient_key
@@ -79,6 +80,8 @@ class _Search:
     def __init__(self, badge_id: int, provider_id: int, questions: dict[str, Question]) -> None:
         self.badge_id, self.provider_id = badge_id, provider_id
         self.questions = questions
+        # The keys that the recipients' digests are made with; almost always the same for all.
+        self._made_with = {digests.name_of(recipient) for recipient in questions}
         self.answers: dict[int, LookUpAnswer] = {}
         self._oldest = min(question.sent_after for question in questions.values())
         self._pages = self._assertions = 0
@@ -130,10 +133,13 @@ class _Search:
         if not assertion.recipient_email:
             self._recipients_hidden = True
             return
-        question = self.questions.get(recipient_key(assertion.recipient_email))
+        for made_with in self._made_with:
+            question = self.questions.get(recipient_key(assertion.recipient_email, made_with))
+            if question is not None and question.issuance_id not in self.answers:
+                self._answer_one(question, assertion)
+
+    def _answer_one(self, question: Question, assertion: Assertion) -> None:
         created = assertion.time_created
-        if question is None or question.issuance_id in self.answers:
-            return
         if created is None or created >= question.sent_after:
             found = f"assertions of badge {self.badge_id}: found {storable(assertion.id)} on page {self._pages}"
             self.answers[question.issuance_id] = LookUpAnswer(Outcome.FOUND, found, assertion)

@@ -20,6 +20,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from navigatr_client import NavigatrClient, NavigatrError, NavigatrTokenRefused
+from vault import digests
 from vault.keys import WrongKey
 
 from .. import connections
@@ -74,8 +75,10 @@ def send_due(connection: NavigatrConnection, *, should_stop: Callable[[], bool] 
     """Send what is due of one connection until nothing is, the connection rests, or `should_stop` says so.
 
     Any number of these may run at the same time, in any number of processes: `claim` gives each issuance to one.
-    Raises WrongKey, before anything is taken, when the stored token cannot be read.
+    Raises WrongKey, before anything is taken, when the stored token cannot be read, or the address digests were made
+    with other keys.
     """
+    digests.in_use()
     try:
         navigatr_client_for(connection).close()
     except NavigatrTokenRefused:

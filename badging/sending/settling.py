@@ -24,7 +24,7 @@ from outbound_http import web_address
 from .. import audit, meanings, transitions
 from ..meanings import TROUBLE, Outcome
 from ..models import CourseBadgeMapping, Issuance, IssuanceAttempt, Unanswered
-from ..privacy import end_erased
+from ..privacy import end_erased, erased_among
 from ..queueing import cancel_unmapped, lock_mappings
 from ..scrubbing import storable
 from ..transitions import Change, Event
@@ -54,10 +54,15 @@ SETTLED = [
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """One issuance with what was decided about it (in memory), and the audit row that tells so."""
+    """One issuance with what was decided about it (in memory), and the attempt that tells so."""
 
     row: Issuance
-    attempt: IssuanceAttempt
+    told: audit.Told
+
+    @property
+    def attempt(self) -> IssuanceAttempt:
+        """The audit row."""
+        return self.told.attempt
 
 
 def settle(results: Sequence[Sent | LookedUp], now: datetime) -> list[Settled]:
@@ -179,21 +184,20 @@ def write_settled(settled: Sequence[Settled], claim_id: uuid.UUID, now: datetime
     pks = [row.pk for row in rows]
     with transaction.atomic():
         mappings = lock_mappings({row.course_id for row in rows if row.is_unsent})
-        own = Issuance.objects.filter(pk__in=pks, claim=claim_id).order_by("pk").select_for_update()
-        ours = set(own.values_list("pk", flat=True))
+        # All are locked, so that none of their learners is erased between being asked for below and the end.
+        locked = Issuance.objects.filter(pk__in=pks).order_by("pk").select_for_update()
+        ours = {pk for pk, claim in locked.values_list("pk", "claim") if claim == claim_id}
+        erased = erased_among(pks)
         transitions.write_rows([row for row in rows if row.pk in ours], SETTLED)
         for row in rows:
             if row.pk not in ours and row.state == State.ISSUED:
                 columns = [name for name in (*SETTLED, *SentAs._fields) if name not in ("state", "reason")]
                 written = {name: getattr(row, name) for name in columns}
                 transitions.change([row.pk], Event.ISSUE_LATE, reason=Outcome(row.reason), **written)
-        for one in settled:
-            # A try before this one may have been rolled back after it got its number.
-            one.attempt.pk = None
-        IssuanceAttempt.objects.bulk_create([one.attempt for one in settled])
+        audit.write_attempts([one.told for one in settled], without_words=erased)
         _follow_mappings([row for row in rows if row.pk in ours and row.is_unsent], mappings, now)
         # Who was erased while a badge was on its way does not come back with the answer.
-        end_erased(Issuance.objects.filter(pk__in=pks))
+        end_erased(erased)
 
 
 def _follow_mappings(rows: Sequence[Issuance], mappings: dict[int, CourseBadgeMapping], now: datetime) -> None:
@@ -236,7 +240,7 @@ def _write_fault(one: Settled, fault: Exception, claim_id: uuid.UUID, now: datet
         status=attempt.status,
     )  # fmt: skip
     instead = Settled(row, failed)
-    persist(partial(write_settled, [instead], claim_id, now), is_written=partial(is_written, failed))
+    persist(partial(write_settled, [instead], claim_id, now), is_written=partial(is_written, failed.attempt))
     return instead
 
 

@@ -25,10 +25,12 @@ def sweep(*, now: datetime) -> int:
                 values = {"unanswered": unknown, "next_attempt_at": now}
                 transitions.change_row(row, Change(Event.LEASE_RUNS_OUT, Outcome.LEASE_RAN_OUT, values))
             transitions.write_rows(rows, LAPSED)
-            IssuanceAttempt.objects.bulk_create(
-                audit.attempt(row, IssuanceAttempt.Kind.SEND, Outcome.LEASE_RAN_OUT, at=now, next_at=now)
-                for row in rows
+            audit.write_attempts(
+                [
+                    audit.attempt(row, IssuanceAttempt.Kind.SEND, Outcome.LEASE_RAN_OUT, at=now, next_at=now)
+                    for row in rows
+                ]
             )
-            end_erased(Issuance.objects.filter(pk__in=lapsed))
+            end_erased(lapsed)
             count += len(rows)
     return count

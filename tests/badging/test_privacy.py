@@ -6,21 +6,30 @@ from typing import Any
 
 import pytest
 from django.apps import apps
+from django.db.models import Model
 
 from badging import privacy, queueing
+from badging.admin.search import learners_matching
 from badging.meanings import Outcome
 from badging.models import AuditEntry, Issuance, IssuanceAttempt
-from moodle_sync.models import Completion, Learner
-from tests.builders import NOW, make_attempt, make_completion, make_issuance, make_learner, make_mapping
+from moodle_sync.models import Completion, Course, Learner, MoodleSiteState
+from tests.builders import NOW, digest_of, make_attempt, make_completion, make_issuance, make_learner, make_mapping
 
 pytestmark = pytest.mark.django_db
 State = Issuance.State
 
 
 def test_every_relation_to_a_learner_is_exported_and_erased() -> None:
-    """A model that gains a pointer to Learner must be added to PERSONAL_RELATIONS."""
-    relations = {relation.get_accessor_name() for relation in Learner._meta.related_objects}
-    assert relations == set(privacy.PERSONAL_RELATIONS)
+    """A model that gains a pointer to Learner, also by way of others, must be added to PERSONAL_RELATIONS."""
+    pointing: set[type[Model]] = set()
+    found: set[type[Model]] = {Learner}
+    while found:
+        found = {relation.related_model for model in found for relation in model._meta.related_objects} - pointing
+        pointing |= found
+    listed = [model for relation in privacy.PERSONAL_RELATIONS.values() for model in relation.models]
+    assert len(listed) == len(set(listed))
+    # Two more hold lists and texts that name learners by their Moodle user id.
+    assert pointing == set(listed) - {Course, MoodleSiteState}
 
 
 def test_names_and_addresses_are_kept_in_one_table_only() -> None:
@@ -38,6 +47,22 @@ def test_a_person_is_found_by_any_spelling_of_their_address() -> None:
     learner = make_learner(email="ana@BÜCHER.example")
     for spelling in ("Ana@bücher.example", "ana@xn--bcher-kva.example", " ana@bu\u0308cher.example "):
         assert privacy.find_learners(spelling) == [learner]
+
+
+def test_a_person_is_found_by_the_address_that_a_badge_was_sent_to() -> None:
+    learner = make_learner(email="new@example.org")
+    row = make_issuance(
+        completion=make_completion(learner=learner),
+        state="issued",
+        assertion_id="1",
+        recipient_key=digest_of("old@example.org"),
+    )
+    for spelling in ("old@example.org", " OLD@Example.org"):
+        assert privacy.find_learners(spelling) == [learner]
+        assert learners_matching(spelling) == [learner.pk]
+    privacy.erase_learner(row.learner, now=NOW)
+    with pytest.raises(privacy.NobodyFound):
+        privacy.find_learners("old@example.org")
 
 
 def test_the_export_holds_everything_and_is_json() -> None:
@@ -123,7 +148,7 @@ def test_erasing_blanks_the_person_cancels_what_waits_and_keeps_the_audit_rows()
         ({"state": "held"}, "cancelled", "erased"),
         ({"state": "failed", "reason": "gave_up", "unanswered": "unknown"}, "cancelled", "erased"),
         ({"state": "not_met"}, "cancelled", "erased"),
-        ({"state": "issued", "reason": "issued", "assertion_id": "1"}, "issued", "issued"),
+        ({"state": "issued", "reason": "issued", "assertion_id": "1"}, "issued", "erased"),
         ({"state": "cancelled", "reason": "by_hand"}, "cancelled", "by_hand"),
     ],
 )

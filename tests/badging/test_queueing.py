@@ -191,7 +191,7 @@ def test_a_poll_that_brings_the_missing_field_queues_it_by_itself(reason: str) -
     assert (row.state, row.reason, row.next_attempt_at, row.failures) == (State.QUEUED, "", LATER, 0)
 
 
-@pytest.mark.parametrize("fields", [{"email": ""}, {"deleted": True}, {"firstname": ""}])
+@pytest.mark.parametrize("fields", [{"email": ""}, {"firstname": ""}])
 def test_a_profile_that_is_still_incomplete_goes_on_waiting(fields: dict[str, Any]) -> None:
     row = make_issuance(state="failed", reason="profile_incomplete")
     Learner.objects.update(**fields)

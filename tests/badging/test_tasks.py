@@ -12,9 +12,19 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from badging import tasks
-from badging.models import Issuance, NavigatrConnection
+from badging.models import AttemptWords, Issuance, NavigatrConnection
 from sandbox import Sandbox
-from tests.builders import BADGE, connect, make_connection, make_course, make_issuance, make_site, map_course, owe
+from tests.builders import (
+    BADGE,
+    connect,
+    make_attempt,
+    make_connection,
+    make_course,
+    make_issuance,
+    make_site,
+    map_course,
+    owe,
+)
 from tests.worker import take
 from vault.keys import WrongKey
 
@@ -228,3 +238,9 @@ def test_a_broker_that_takes_the_connection_and_says_nothing_is_given_up(
         publisher.join(30)
         assert ended == [OperationalError]
     assert settings.CELERY_BROKER_TRANSPORT_OPTIONS["socket_timeout"] <= 10
+
+
+def test_old_words_are_deleted_each_day() -> None:
+    make_attempt(at=timezone.now() - timedelta(days=91), detail="Ana has it")
+    tasks.daily_checks()
+    assert not AttemptWords.objects.exists()

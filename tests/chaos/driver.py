@@ -100,6 +100,7 @@ class _Driver:
             "PORTAL_DATA_DIR": str(folder),
             "SECRET_KEY": "only-for-chaos-" + "x" * 50,
             "FIELD_ENCRYPTION_KEYS": Fernet.generate_key().decode(),
+            "DIGEST_KEYS": Fernet.generate_key().decode(),
             "DATABASE_URL": self.database.url,
             "CELERY_BROKER_URL": self.broker.url,
             "NAVIGATR_STAGING_URL": f"{self.sandbox_url}/navigatr/v1",

@@ -23,7 +23,6 @@ from badging.models import (
     CourseManager,
     Environment,
     Issuance,
-    IssuanceAttempt,
     NavigatrConnection,
     ScheduledTask,
 )
@@ -33,6 +32,7 @@ from sandbox import DEMO_BADGE_ID, DEMO_PROVIDER_ID, NAVIGATR, Sandbox
 from tests.builders import (
     NOW,
     let_everything_run,
+    make_attempt,
     make_completion,
     make_connection,
     make_course,
@@ -142,10 +142,9 @@ def fill(course: Course, connection: NavigatrConnection, sandbox: Sandbox) -> Is
         learner = make_learner(course.site, firstname=name, lastname="Fernández-López")
         row = make_issuance(mapping, make_completion(course, learner), state=state, **reasons.get(state, {}))
     row = Issuance.objects.get(state=State.FAILED)
-    shared: dict[str, Any] = {"issuance": row, "environment": "staging", "provider_id": 11, "badge_id": 111, "at": NOW}
-    IssuanceAttempt.objects.create(kind="send", outcome=Outcome.UNCLEAR, next_attempt_at=NOW, **shared)
-    refused = {"status": 403, "detail": "You do not have permission", "looked_up": "newest 100 of badge 111"}
-    IssuanceAttempt.objects.create(kind="lookup", outcome=Outcome.LOOKUP_REFUSED, **refused, **shared)
+    make_attempt(row, outcome=Outcome.UNCLEAR, status=None, next_attempt_at=NOW)
+    refused = {"status": 403, "fields": "recipient_email, provider_id", "detail": "You do not have permission"}
+    make_attempt(row, kind="lookup", outcome=Outcome.LOOKUP_REFUSED, **refused)
     other = make_course(course.site, shortname="ÉTH-1", fullname="Café & “Éthique” niveau 1 — Donaudampfschifffahrt")
     CourseManager.objects.create(user=User.objects.get(username="mina"), course=other)
     return row

@@ -16,7 +16,7 @@ from tests.services import wait_until
 ROOT = Path(__file__).resolve().parents[2]
 # What conftest sets for the tests' own process, and a portal under test must choose for itself.
 OURS = (
-    *("DATABASE_URL", "CELERY_BROKER_URL", "SECRET_KEY", "FIELD_ENCRYPTION_KEYS"),
+    *("DATABASE_URL", "CELERY_BROKER_URL", "SECRET_KEY", "FIELD_ENCRYPTION_KEYS", "DIGEST_KEYS"),
     *("NAVIGATR_STAGING_URL", "NAVIGATR_PRODUCTION_URL", "DJANGO_SETTINGS_MODULE"),
     *("BIND_ADDRESS", "PORT", "ALLOWED_HOSTS", "TRUST_PROXY_HEADER", "TRUSTED_PROXIES", "SECRET_KEY_FALLBACKS"),
 )

@@ -22,23 +22,24 @@ def test_first_set_up_makes_private_files_and_tells_the_password_once(tmp_path: 
     assert first.returncode == 0, first.stderr
     assert "Created the user “admin” with the password " in first.stdout
     assert mode(data) == 0o700
-    names = ("secret_key", "field_encryption_keys", "portal.sqlite3")
-    assert [mode(data / name) for name in names] == [0o600] * 3
+    names = ("secret_key", "field_encryption_keys", "digest_keys", "portal.sqlite3")
+    assert [mode(data / name) for name in names] == [0o600] * 4
     Fernet((data / "field_encryption_keys").read_text().strip())
-    before = {name: (data / name).read_bytes() for name in names[:2]}
+    before = {name: (data / name).read_bytes() for name in names[:3]}
 
     second = running.manage(data, "setup_portal")
     assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
-    assert {name: (data / name).read_bytes() for name in names[:2]} == before
+    assert {name: (data / name).read_bytes() for name in names[:3]} == before
 
 
 def test_keys_from_the_environment_are_not_doubled_by_files(tmp_path: Path) -> None:
     data = tmp_path / "var"
     key = Fernet.generate_key().decode()
-    done = running.manage(data, "setup_portal", SECRET_KEY="x" * 60, FIELD_ENCRYPTION_KEYS=key)
+    done = running.manage(data, "setup_portal", SECRET_KEY="x" * 60, FIELD_ENCRYPTION_KEYS=key, DIGEST_KEYS=key)
     assert done.returncode == 0, done.stderr
     assert not (data / "secret_key").exists()
     assert not (data / "field_encryption_keys").exists()
+    assert not (data / "digest_keys").exists()
 
 
 def test_an_unwritable_data_folder_is_one_line(tmp_path: Path) -> None:
@@ -59,14 +60,21 @@ def test_an_unreachable_database_is_one_line(tmp_path: Path) -> None:
 
 def test_a_present_secret_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "secret_key").write_text("kept")
-    assert create_missing(tmp_path, secret_key=True, encryption_key=True) == ["field_encryption_keys"]
+    assert create_missing(tmp_path, secret_key=True, encryption_key=True, digest_key=True) == [
+        "field_encryption_keys",
+        "digest_keys",
+    ]
     assert (tmp_path / "secret_key").read_text() == "kept"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["field_encryption_keys", "secret_key"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "digest_keys",
+        "field_encryption_keys",
+        "secret_key",
+    ]
 
 
 def test_secrets_are_private_whatever_the_umask(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     before = os.umask(0)
     request.addfinalizer(lambda: os.umask(before))
-    create_missing(tmp_path / "var", secret_key=True, encryption_key=False)
+    create_missing(tmp_path / "var", secret_key=True, encryption_key=False, digest_key=False)
     assert mode(tmp_path / "var" / "secret_key") == 0o600
     assert mode(tmp_path / "var") == 0o700

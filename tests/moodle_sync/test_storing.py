@@ -5,16 +5,18 @@ from decimal import Decimal
 
 import pytest
 import responses
+from django.db import transaction
 from pytest_django import DjangoAssertNumQueries
 
 from badging.privacy import erase_learner
-from moodle_sync.completing import is_again
+from moodle_sync.completing import Completed, is_again
 from moodle_sync.models import Completion, Course, Learner
 from moodle_sync.polling import read_site
-from moodle_sync.reading import Seen, Stored, WantedCourse
-from moodle_sync.storing import fitting, profile
+from moodle_sync.reading import Batch, Poll, Seen, Stored, WantedCourse
+from moodle_sync.site_check import moodle_client_for
+from moodle_sync.storing import fitting, profile, store
 from sandbox import MOODLE
-from tests.builders import NOW, make_course, make_site
+from tests.builders import NOW, make_course, make_learner, make_site
 
 from .polled import GRADES, MANY, REPORT, RETRIEVE, SET_FILTERS, Polled
 from .recordings import SITE, answer_by, recording
@@ -318,3 +320,27 @@ def test_known_completions_cost_no_query_each(
 
     read_site(polled.site, polled.wanted(), on_stored=courses_of, now=polled.now + timedelta(minutes=1))
     assert len(heard) == 30
+
+
+@pytest.mark.django_db
+def test_a_list_that_was_read_before_an_erasure_is_stored_without_the_person() -> None:
+    course = make_course(untracked=[7, 8])
+    person = make_learner(course.site, moodle_id=7)
+    as_read = Course.objects.get(pk=course.pk)
+    erase_learner(person, now=NOW)
+    poll = Poll(course.site, course.site.state, moodle_client_for(course.site), {}, NOW)
+    with transaction.atomic():
+        store(poll, Batch([], bookmarks=(as_read,)), Completed([], {}, set()))
+    course.refresh_from_db()
+    assert course.untracked == [8]
+
+
+@pytest.mark.django_db
+def test_of_an_erased_learner_it_is_not_noted_that_the_account_was_deleted() -> None:
+    person = make_learner()
+    erase_learner(person, now=NOW)
+    poll = Poll(person.site, person.site.state, moodle_client_for(person.site), {}, NOW)
+    with transaction.atomic():
+        stored = store(poll, Batch([], gone=frozenset({person.moodle_id})), Completed([], {}, set()))
+    person.refresh_from_db()
+    assert (person.deleted, stored.changed_learners) == (False, [])

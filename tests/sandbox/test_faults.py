@@ -36,6 +36,7 @@ ISSUING = {
     "404": (404, False),
     "422": (422, False),
     "422_recipient": (422, False),
+    "422_quotes": (422, False),
     "slow": (201, True),
 }
 

@@ -200,7 +200,7 @@ def test_command_rotates_the_keys_and_says_how_many(
     make_site(token=SECRET)
     settings.FIELD_ENCRYPTION_KEYS = [new_key(), *settings.FIELD_ENCRYPTION_KEYS]
     call_command("rotate_keys", "--json")
-    assert json.loads(capsys.readouterr().out) == {"rotated": 1}
+    assert json.loads(capsys.readouterr().out) == {"rotated": 1, "digests_rotated": 0}
     call_command("rotate_keys")
     assert "1 stored token(s) now use the newest key" in capsys.readouterr().out
     settings.FIELD_ENCRYPTION_KEYS = settings.FIELD_ENCRYPTION_KEYS[:1]

@@ -12,7 +12,7 @@ from ..base import LearnerCommand
 class Command(LearnerCommand):
     """Erases every account with the address, in every Moodle site. Audit rows stay: they hold no personal data."""
 
-    help = "Erase a person's name and address, and cancel what is queued for them."
+    help = "Erase all personal data of a person, and cancel what is queued for them."
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Erase, or say that nobody is known."""

@@ -36,6 +36,7 @@ class Command(BaseCommand):
                 settings.PORTAL_DATA_DIR,
                 secret_key=settings.SECRET_KEY == settings.SECRET_KEY_NOT_SET,
                 encryption_key=not settings.FIELD_ENCRYPTION_KEYS,
+                digest_key=not settings.DIGEST_KEYS,
             )
         except OSError as error:
             raise CommandError(

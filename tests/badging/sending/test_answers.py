@@ -85,7 +85,8 @@ def test_navigatrs_words_are_kept_without_the_learners_data(sandbox: Sandbox) ->
     send(row)
     [attempt] = attempts(row)
     assert (attempt.status, attempt.outcome) == (422, Outcome.PROFILE_REFUSED)
-    assert "recipient_email" in attempt.detail
+    assert attempt.fields == "recipient_email"
+    assert "value is not a valid email address" in attempt.detail
     assert "no-address" not in attempt.detail
 
 
@@ -108,7 +109,7 @@ def test_another_field_that_navigatr_refuses_is_not_the_learners_fault(
     row = owe(map_course(sandbox))
     send(row)
     assert (row.state, row.reason) == (State.FAILED, Outcome.UNPUBLISHED)
-    assert "evidence_url" in attempts(row)[0].detail
+    assert attempts(row)[0].fields == "evidence_url"
 
 
 def test_retries_end_after_a_week_and_a_person_can_start_them_anew(sandbox: Sandbox) -> None:

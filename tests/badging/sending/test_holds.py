@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from badging import connections, mapping
+from badging import connections, mapping, queueing
 from badging.meanings import Outcome
 from badging.models import AuditEntry, Issuance, NavigatrConnection
 from badging.sending import rounds, tally
@@ -117,3 +117,13 @@ def test_a_long_hold_does_not_count_as_a_week_of_tries(sandbox: Sandbox) -> None
     sandbox.faults.plan(row.learner.email, "500_before")
     send(row)
     assert (row.state, row.reason) == (State.QUEUED, Outcome.UNCLEAR)
+
+
+@pytest.mark.parametrize("reason", [Outcome.PROFILE_INCOMPLETE, Outcome.PROFILE_REFUSED, Outcome.NAMES_HIDDEN])
+def test_what_failed_for_a_profile_is_held_once_the_account_is_deleted(sandbox: Sandbox, reason: str) -> None:
+    person = {"firstname": "", "deleted": True}
+    row = owe(map_course(sandbox), person=person, state="failed", reason=reason, next_attempt_at=None)
+    assert queueing.requeue_changed_learners([row.learner_id], now=timezone.now()) == 1
+    send(row)
+    assert (row.state, row.reason) == (State.HELD, Outcome.LEARNER_DELETED)
+    assert queueing.requeue_changed_learners([row.learner_id], now=timezone.now()) == 0

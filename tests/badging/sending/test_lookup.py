@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 
 from badging.meanings import Outcome
-from badging.models import recipient_key
 from badging.sending.lookup import Question, look_up
 from navigatr_client import NavigatrClient
 from sandbox import NAVIGATR, Navigatr, Sandbox
-from tests.builders import BADGE, PROVIDER
+from tests.builders import BADGE, PROVIDER, digest_of
 
 WHEN = datetime.now(UTC)
 
@@ -24,7 +23,7 @@ def navigatr(sandbox: Sandbox) -> Any:
 
 
 def ask(service: Navigatr, *emails: str, since: datetime = WHEN) -> dict[int, Any]:
-    questions = [Question(number, recipient_key(email), since) for number, email in enumerate(emails)]
+    questions = [Question(number, digest_of(email), since) for number, email in enumerate(emails)]
     with NavigatrClient(service.url, service.pat) as client:
         return look_up(client, badge_id=BADGE, provider_id=PROVIDER, questions=questions)
 
@@ -157,8 +156,8 @@ def test_what_was_found_before_a_later_page_failed_stays_found(
             badge_id=BADGE,
             provider_id=PROVIDER,
             questions=[
-                Question(1, recipient_key("new149@example.org"), WHEN),
-                Question(2, recipient_key("new0@example.org"), WHEN),
+                Question(1, digest_of("new149@example.org"), WHEN),
+                Question(2, digest_of("new0@example.org"), WHEN),
             ],
         )
     assert [found[1].outcome, found[2].outcome] == [Outcome.FOUND, Outcome.LOOKUP_FAILED]

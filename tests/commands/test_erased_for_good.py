@@ -1,0 +1,123 @@
+"""Nothing of an erased person is left in the database: looked for in its file, and in every column of every table.
+
+All comes in by the ways that it really takes: polls of Moodle, and answers of Navigatr that quote the person.
+"""
+
+import sqlite3
+import unicodedata
+from collections.abc import Iterator
+from contextlib import closing
+from html import escape
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+from psycopg import sql
+
+from sandbox import Sandbox
+
+from .test_from_a_shell import Shell, database
+
+__all__ = ["database"]
+
+FIRST, LAST = "Zoë", "Öz-Leewenhoek"
+OLD, NEW = "zoe.oezl@example.org", "zoe.new@example.net"
+# An answer names her in this wrong spelling, which nobody can scrub.
+MISSPELT = "Zoëh"
+
+
+def spellings() -> set[str]:
+    """What nobody should find any more, in lower case."""
+    name = f"{FIRST} {LAST}"
+    apart = unicodedata.normalize("NFD", name)
+    bare = "".join(letter for letter in apart if not unicodedata.combining(letter))
+    local = OLD.partition("@")[0]
+    found = {
+        name, f"{LAST}, {FIRST}", apart, bare, bare.replace("-", " "), bare.replace(" ", "-"), f"{bare}'s",
+        name.encode("ascii", "xmlcharrefreplace").decode(), escape(name), quote(name), OLD, NEW, quote(OLD),
+        OLD.replace("@", " at "), local, "zoe.new",
+        LAST, unicodedata.normalize("NFD", LAST), "Oz-Lee", "Leewenhoek", FIRST,
+        unicodedata.normalize("NFD", FIRST), "Zo&#235;", "Zo%C3%AB", MISSPELT,
+    }  # fmt: skip
+    return {spelling.casefold() for spelling in found} | {spelling.upper().casefold() for spelling in found}
+
+
+class Contents:
+    """All that a database holds: of SQLite the bytes of its files, and the text of every column of every row."""
+
+    def __init__(self, shell: Shell) -> None:
+        self.shell = shell
+
+    def text(self) -> str:
+        """Everything, in lower case."""
+        url = self.shell.settings.get("DATABASE_URL", "")
+        parts = [*self._of_postgresql(url)] if url else [*self._of_sqlite(), *self._bytes()]
+        return "\n".join(parts).casefold()
+
+    def _bytes(self) -> Iterator[str]:
+        for file in self.shell.data.glob("portal.sqlite3*"):
+            yield file.read_bytes().decode("utf-8", "replace")
+
+    def _of_sqlite(self) -> Iterator[str]:
+        with closing(sqlite3.connect(self.shell.data / "portal.sqlite3")) as connection:
+            names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            for (name,) in names:
+                yield from map(str, connection.execute(f'SELECT * FROM "{name}"').fetchall())  # noqa: S608
+
+    def _of_postgresql(self, url: str) -> Iterator[str]:
+        with psycopg.connect(url) as connection:
+            names = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+            for (name,) in names:
+                every_row = sql.SQL("SELECT * FROM {}").format(sql.Identifier(name))
+                yield from map(str, connection.execute(every_row).fetchall())
+
+
+def keep_a_person(shell: Shell) -> tuple[str, list[str]]:
+    """Poll and send until much is known of a person; returns the page of their badge, and their address's digests."""
+    sandbox = shell.sandbox
+    first = shell.connect()
+    second = sandbox.moodle.add_course("B-2", "Second course")
+    assert shell.run("connect_moodle", "--name", "Moodle", "--url", sandbox.moodle_url, "--token-stdin",
+                     stdin=sandbox.moodle_token).returncode == 0  # fmt: skip
+    badge = ("--connection", "College", "--provider", 11, "--badge", 112)
+    shell.json("map_course", "--site", "Moodle", "--course", "B-2", *badge)
+    person = sandbox.moodle.add_learner(FIRST, LAST, OLD)
+    for course in (first, second):
+        sandbox.moodle.enrol(course, person)
+        sandbox.moodle.set_grade(course, person, 83)
+        sandbox.moodle.complete(course, person)
+    shell.json("poll")
+    sandbox.faults.plan(OLD, "422_quotes")
+    shell.json("issue")
+    (assertion,) = sandbox.navigatr.assertions_for(OLD)
+    sandbox.moodle.set_email(person, NEW)
+    shell.json("poll")
+    script = "from badging.models import Issuance\nfor row in Issuance.objects.all(): print(row.recipient_key)"
+    keys = shell.run("shell", "--no-imports", "-c", script).stdout.split()
+    assert len(keys) == 2
+    return f"/assertion/{assertion.id}", keys
+
+
+def test_an_erased_person_is_in_no_byte_of_the_database(
+    sandbox: Sandbox,
+    tmp_path: Path,
+    database: dict[str, str],  # noqa: F811 - a fixture
+) -> None:
+    shell = Shell(sandbox, tmp_path / "var", **database)
+    page, keys = keep_a_person(shell)
+    contents = Contents(shell)
+    before = contents.text()
+    for known in (FIRST, LAST, NEW, MISSPELT, page, *keys):
+        assert known.casefold() in before, known
+    # The address that the badge was sent to finds her, though Moodle has another one by now.
+    assert shell.json("learner_erase", stdin=OLD)["learners"] == 1
+    after = contents.text()
+    left = [wanted for wanted in (*spellings(), page, *keys) if wanted in after]
+    assert left == []
+    # Nor does she come back.
+    shell.json("poll")
+    shell.json("issue")
+    after = contents.text()
+    assert [wanted for wanted in (*spellings(), page, *keys) if wanted in after] == []
+    assert len(sandbox.navigatr.assertions_for(NEW)) == 0
+    assert len(sandbox.navigatr.assertions_for(OLD)) == 1
