@@ -2,11 +2,15 @@
 
 from typing import Any, cast
 
+from allauth.account.decorators import secure_admin_login
 from django.contrib.admin import AdminSite
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
+from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from django.utils.http import url_has_allowed_host_and_scheme
 
 from moodle_sync.models import Course
 
@@ -24,6 +28,13 @@ class _Autocomplete(AutocompleteJsonView):
         return {**result, "text": obj.full_label} if isinstance(obj, Course) else result
 
 
+def _go_on(request: HttpRequest) -> HttpResponse:
+    """Where staff who are signed in already wanted to go."""
+    wanted = request.GET.get(REDIRECT_FIELD_NAME, "")
+    is_safe = url_has_allowed_host_and_scheme(wanted, {request.get_host()}, request.is_secure())
+    return redirect(wanted if is_safe else "admin:index")
+
+
 class PortalAdminSite(AdminSite):
     """Named in `config.apps` as the default site."""
 
@@ -37,6 +48,18 @@ class PortalAdminSite(AdminSite):
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
         """Register models as Django does, with lists that accept only their declared filters."""
         super().register(model_or_iterable, strict(admin_class), **options)
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The admin has no sign-in form of its own: go to the portal's, and come back."""
+        return cast(HttpResponse, secure_admin_login(_go_on)(request))
+
+    def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """So it is with signing out."""
+        return redirect("account_logout")
+
+    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """And with one's password."""
+        return redirect("account_change_password")
 
     def autocomplete_view(self, request: HttpRequest) -> HttpResponse:
         """The choices that a search field offers."""

@@ -188,8 +188,8 @@ def addresses(course: Course, staging: NavigatrConnection, sandbox: Sandbox) -> 
         "review": reverse("review-badge", args=[course.pk], query=chosen | {"badge": DEMO_BADGE_ID + 1}),
         "remove": reverse("remove-badge", args=[course.pk]),
         "trouble": reverse("review-badge", args=[course.pk], query=chosen | {"badge": 1}),
-        "password": reverse("password"),
-        "password-changed": reverse("password-changed"),
+        "password": reverse("account_change_password"),
+        "password-chosen": reverse("account_reset_password_from_key_done"),
     }
 
 
@@ -218,10 +218,10 @@ def test_every_page_is_accessible_and_fits_a_phone(signed_in: Page, addresses: d
 def test_sign_in_and_error_pages_are_accessible(page: Page, course: Course, complaints: list[str]) -> None:
     page.goto("/sign-in/")
     look_at(page, "sign-in")
-    page.get_by_label("Username").fill("mina")
+    page.get_by_label("User name or e-mail address").fill("mina")
     page.get_by_label("Password").fill("wrong")
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("alert")).to_contain_text("correct username and password")
+    expect(page.get_by_role("alert")).to_contain_text("password is not right")
     look_at(page, "sign-in-refused")
     page.goto("/no-such-page/")
     look_at(page, "not-found")
@@ -232,7 +232,7 @@ def test_sign_in_and_error_pages_are_accessible(page: Page, course: Course, comp
 
 def test_a_badge_is_mapped_by_keyboard_alone(page: Page, course: Course, staging: NavigatrConnection) -> None:
     page.goto("/")
-    press_to(page, "Username")
+    press_to(page, "User name or e-mail address")
     page.keyboard.type("mina")
     page.keyboard.press("Tab")
     page.keyboard.type("correct horse")
