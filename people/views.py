@@ -1,8 +1,10 @@
 """The pages of allauth that the portal uses, where they differ from it, and the page “Your account”."""
 
+import logging
 from typing import Any
 from urllib.parse import urlsplit
 
+import requests
 from allauth.account import views as account_views
 from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount
@@ -15,23 +17,27 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-# Chromium applies `form-action` to the redirects that follow a form, too.
-_PROVIDER = urlsplit(settings.OIDC_SERVER_URL)
-PROVIDER_ORIGIN = f"{_PROVIDER.scheme}://{_PROVIDER.netloc}" if settings.OIDC_SERVER_URL else ""
+
+logger = logging.getLogger(__name__)
 
 
-class SignInView(account_views.LoginView):
+class _SignInView(account_views.LoginView):
     """The sign-in page, with a button for the OpenID Connect provider if there is one."""
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """Add the provider's name and whether a password can be reset by mail."""
+        """Add the provider's name."""
         context: dict[str, Any] = super().get_context_data(**kwargs)
-        return context | {"provider_name": settings.OIDC_NAME if PROVIDER_ORIGIN else ""}
+        return context | {"provider_name": settings.OIDC_NAME if settings.OIDC_SERVER_URL else ""}
 
 
-sign_in = SignInView.as_view()
-if PROVIDER_ORIGIN:
-    sign_in = csp_update({"form-action": [PROVIDER_ORIGIN]})(sign_in)
+def sign_in(request: HttpRequest) -> HttpResponse:
+    """The sign-in page. Its form may lead to the provider: browsers apply `form-action` to redirects, too."""
+    view = _SignInView.as_view()
+    if settings.OIDC_SERVER_URL:
+        provider = urlsplit(settings.OIDC_SERVER_URL)
+        view = csp_update({"form-action": [f"{provider.scheme}://{provider.netloc}"]})(view)
+    page: HttpResponse = view(request)
+    return page
 
 
 class PasswordResetView(account_views.PasswordResetView):
@@ -64,7 +70,11 @@ def sign_in_with_provider(request: HttpRequest, provider_id: str) -> HttpRespons
     """Go to the provider: by POST only, so that nobody is signed in by a link."""
     if request.method != "POST":
         return redirect("account_login")
-    answer: HttpResponse = oidc_views.login(request, provider_id)
+    try:
+        answer: HttpResponse = oidc_views.login(request, provider_id)
+    except requests.RequestException as error:
+        logger.error("The OpenID Connect provider cannot be asked: %s. Check OIDC_SERVER_URL.", type(error).__name__)
+        return render(request, "socialaccount/authentication_error.html", status=503)
     return answer
 
 
