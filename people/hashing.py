@@ -6,15 +6,20 @@ all threads of the web server, and every other page would wait for them.
 
 import os
 import threading
+from contextvars import ContextVar
 
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 
-# Half of the processors stays free for pages.
+# Half of the processors stays free for pages. Known browsers have slots of their own, so that guesses cannot keep
+# those people waiting who sign in every day.
 HASHES_AT_ONCE = max(1, (os.cpu_count() or 1) // 2)
 # `people.middleware` lets only a few requests get here at once, so the wait is short.
-LONGEST_WAIT_SECONDS = 5.0
+LONGEST_WAIT_SECONDS = 10.0
 
-_slots = threading.BoundedSemaphore(HASHES_AT_ONCE)
+# Whether the present request comes from a known browser; `people.middleware` sets it.
+from_known_browser: ContextVar[bool] = ContextVar("people.hashing.from_known_browser", default=False)
+
+_slots = {known: threading.BoundedSemaphore(HASHES_AT_ONCE) for known in (True, False)}
 
 
 class TooManyHashes(Exception):
@@ -26,9 +31,10 @@ class BoundedPasswordHasher(PBKDF2PasswordHasher):
 
     def encode(self, password: str, salt: str, iterations: int | None = None) -> str:
         """Hash, once there is a slot."""
-        if not _slots.acquire(timeout=LONGEST_WAIT_SECONDS):
+        slot = _slots[from_known_browser.get()]
+        if not slot.acquire(timeout=LONGEST_WAIT_SECONDS):
             raise TooManyHashes
         try:
             return super().encode(password, salt, iterations)
         finally:
-            _slots.release()
+            slot.release()

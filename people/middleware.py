@@ -13,8 +13,7 @@ from django.shortcuts import redirect
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
-from . import known_browsers
-from .hashing import TooManyHashes
+from . import hashing, known_browsers
 from .mail import MailNotSent
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
@@ -57,14 +56,15 @@ class SignInQueue:
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
-        self._strangers = threading.BoundedSemaphore(QUEUE_LENGTH)
-        self._known = threading.BoundedSemaphore(QUEUE_LENGTH)
+        self._queues = {known: threading.BoundedSemaphore(QUEUE_LENGTH) for known in (True, False)}
 
     def __call__(self, request: Any) -> HttpResponse:
         """Leave the queue once there is an answer."""
+        token = hashing.from_known_browser.set(known_browsers.is_known(request))
         try:
             return self.get_response(request)
         finally:
+            hashing.from_known_browser.reset(token)
             if queue := getattr(request, "sign_in_queue", None):
                 queue.release()
 
@@ -72,7 +72,7 @@ class SignInQueue:
         """Join the queue before one of HASHING_PAGES is posted."""
         if request.method != "POST" or request.resolver_match.url_name not in HASHING_PAGES:
             return None
-        queue = self._known if known_browsers.is_known(request) else self._strangers
+        queue = self._queues[hashing.from_known_browser.get()]
         if not queue.acquire(blocking=False):
             return _busy()
         request.sign_in_queue = queue
@@ -80,7 +80,7 @@ class SignInQueue:
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Hashing took too long, on whatever page; or a mail could not be sent."""
-        if isinstance(exception, TooManyHashes):
+        if isinstance(exception, hashing.TooManyHashes):
             return _busy()
         if isinstance(exception, MailNotSent):
             return HttpResponse(render_to_string("account/mail_not_sent.html"), status=503)
