@@ -327,6 +327,7 @@ ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_FORMS = {
     "login": "people.forms.SignInForm",
     "change_password": "people.forms.PasswordForm",
+    "reauthenticate": "people.forms.ConfirmByPasswordForm",
     "set_password": "people.forms.FirstPasswordForm",
     "reset_password": "people.forms.ForgottenForm",
     "reset_password_from_key": "people.forms.ChooseForm",
@@ -350,6 +351,7 @@ MFA_TOTP_TOLERANCE = 1
 MFA_ALLOW_UNVERIFIED_EMAIL = True
 MFA_RATE_LIMITS = {"webauthn_login": "120/m/ip"}
 MFA_FORMS = {
+    "activate_totp": "people.forms.AppForm",
     "authenticate": "people.forms.SecondFactorForm",
     "reauthenticate": "people.forms.ConfirmByCodeForm",
     "add_webauthn": "people.forms.PasskeyForm",

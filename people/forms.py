@@ -11,8 +11,12 @@ from allauth.account.forms import (
     ResetPasswordKeyForm,
     SetPasswordForm,
 )
+from allauth.account.forms import (
+    ReauthenticateForm as ConfirmForm,
+)
 from allauth.core import context
 from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
+from allauth.mfa.totp.forms import ActivateTOTPForm
 from allauth.mfa.webauthn.forms import AddWebAuthnForm
 from django import forms
 from django.contrib.auth.models import User
@@ -55,6 +59,15 @@ class PasswordForm(ChangePasswordForm):
         return password
 
 
+class ConfirmByPasswordForm(ConfirmForm):
+    """The password, to confirm that it is still you."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["password"].help_text = ""
+        _plain(self.fields["password"])
+
+
 class ForgottenForm(ResetPasswordForm):
     """The address to send a link for a new password to."""
 
@@ -90,8 +103,20 @@ class FirstPasswordForm(SetPasswordForm):
             _plain(field)
 
 
+class AppForm(ActivateTOTPForm):
+    """The first code of a new authenticator app."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _plain(self.fields["code"])
+
+
 class SecondFactorForm(AuthenticateForm):
     """The second factor of signing in."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _plain(self.fields["code"])
 
     def clean_code(self) -> str:
         """Check the code, and count wrong ones."""
@@ -100,6 +125,10 @@ class SecondFactorForm(AuthenticateForm):
 
 class ConfirmByCodeForm(ReauthenticateForm):
     """The second factor of confirming that it is still you."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _plain(self.fields["code"])
 
     def clean_code(self) -> str:
         """Check the code, and count wrong ones."""

@@ -17,7 +17,6 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-
 logger = logging.getLogger(__name__)
 
 

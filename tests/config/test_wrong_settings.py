@@ -24,6 +24,12 @@ from tests.launcher import running
         ("PORT", "70000"),
         ("TRUSTED_PROXIES", "hidden"),
         ("TRUSTED_PROXIES", "10.0.0.5/8"),
+        ("REQUIRE_SECOND_FACTOR", "hidden"),
+        ("EMAIL_URL", "hidden://user:hidden@mail/"),
+        ("EMAIL_URL", "smtp://user:hidden@mail:port"),
+        ("OIDC_SERVER_URL", "http://hidden.example.org"),
+        ("OIDC_SERVER_URL", "https://hidden.example.org"),
+        ("OIDC_GROUPS", "hidden"),
     ],
 )
 def test_a_wrong_setting_ends_in_one_sentence_that_names_it(data_folder: Path, name: str, value: str) -> None:

@@ -201,10 +201,15 @@ def look_at(page: Page, name: str) -> None:
             page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
             found = Axe().run(page, options={"runOnly": {"type": "tag", "values": WCAG}})
             assert found.violations_count == 0, f"{name}, {size}, {scheme}: {found.generate_report()}"
-            if folder := os.environ.get("PORTAL_SCREENSHOTS"):
-                page.screenshot(path=Path(folder) / f"{name}-{size}-{scheme}.png", full_page=True)
+            keep_picture(page, f"{name}-{size}-{scheme}")
         wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
         assert not wide, f"{name} scrolls sideways on a {size}"
+
+
+def keep_picture(page: Page, name: str) -> None:
+    """Keep a picture of the page in PORTAL_SCREENSHOTS, if that is set."""
+    if folder := os.environ.get("PORTAL_SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
 
 def test_every_page_is_accessible_and_fits_a_phone(signed_in: Page, addresses: dict[str, str]) -> None:

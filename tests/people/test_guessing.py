@@ -175,9 +175,7 @@ def test_after_a_quiet_day_all_is_forgotten(mina: User) -> None:
 def test_failures_are_audited_without_address_or_password(mina: User) -> None:
     guess(5)
     entries = list(AuditEntry.objects.order_by("pk").values_list("action", "subject", "actor"))
-    assert entries == [("sign_in_failed", f"user {mina.pk}", None)] * 5 + [
-        ("sign_in_locked", f"user {mina.pk}", None)
-    ]
+    assert entries == [("sign_in_failed", f"user {mina.pk}", None)] * 5 + [("sign_in_locked", f"user {mina.pk}", None)]
     assert HERE not in str(list(AuditEntry.objects.values("details")))
 
 

@@ -1,7 +1,6 @@
 """Signing in and out, resets by mail, and what the admin no longer has of its own."""
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -29,12 +28,11 @@ def mina() -> User:
 
 
 @pytest.fixture
-def mailing(settings: Any) -> Iterator[None]:
+def mailing(settings: Any) -> None:
     """A portal with a mail server."""
     settings.SENDS_MAIL = True
     settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
     mail.outbox = []
-    yield
 
 
 def link_in(message: Any) -> str:
