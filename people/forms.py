@@ -41,6 +41,14 @@ class SignInForm(LoginForm):
         _plain(self.fields["password"])
         self.fields["password"].help_text = ""
 
+    def user_credentials(self) -> dict[str, Any]:
+        """What was typed as the user name alone: the backend tries it as an address first.
+
+        Allauth would name it as an address as well, and the password of a known address would be hashed twice. The
+        time that this takes would tell which addresses are known.
+        """
+        return {"username": self.cleaned_data["login"], "password": self.cleaned_data["password"]}
+
 
 class PasswordForm(ChangePasswordForm):
     """The present password counts as a sign-in: who sits at a forgotten session must not guess it without limit."""

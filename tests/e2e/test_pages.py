@@ -225,7 +225,7 @@ def test_sign_in_and_error_pages_are_accessible(page: Page, course: Course, comp
     look_at(page, "sign-in")
     page.get_by_label("User name or e-mail address").fill("mina")
     page.get_by_label("Password").fill("wrong")
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     expect(page.get_by_role("alert")).to_contain_text("password is not right")
     look_at(page, "sign-in-refused")
     page.goto("/no-such-page/")

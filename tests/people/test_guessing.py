@@ -5,13 +5,15 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.contrib.auth.hashers import MD5PasswordHasher
 from django.contrib.auth.models import User
 from django.core.cache import cache
-from django.test import Client
-from django.urls import reverse
+from django.http import HttpResponse
+from django.test import Client, RequestFactory
+from django.urls import resolve, reverse
 
 from badging.models import AuditEntry
-from people import guessing
+from people import guessing, middleware
 from people.models import SignInLock
 from tests.builders import NOW
 
@@ -187,6 +189,35 @@ def test_a_forgotten_session_is_no_place_to_guess_the_password(mina: User) -> No
     assert statuses == [200, 200, 200, 200, 429, 429]
     mina.refresh_from_db()
     assert mina.check_password(PASSWORD)
+
+
+class CountingHasher(MD5PasswordHasher):
+    """Says how often it hashed."""
+
+    hashed = 0
+
+    def encode(self, password: str, salt: str) -> str:
+        CountingHasher.hashed += 1
+        return super().encode(password, salt)
+
+
+@pytest.mark.parametrize("name", ["mina", "mina@example.org", "nobody", "nobody@example.org"])
+def test_the_time_of_an_answer_does_not_tell_which_names_exist(mina: User, settings: Any, name: str) -> None:
+    settings.PASSWORD_HASHERS = ["tests.people.test_guessing.CountingHasher"]
+    CountingHasher.hashed = 0
+    guess(1, name)
+    assert CountingHasher.hashed == 1
+
+
+def test_more_requests_than_the_queue_holds_are_sent_away_at_once() -> None:
+    sign_in_queue = middleware.SignInQueue(lambda request: HttpResponse(status=200))
+    request = RequestFactory().post("/sign-in/")
+    request.resolver_match = resolve("/sign-in/")
+    refused = [sign_in_queue.process_view(request, None, (), {}) for _number in range(middleware.QUEUE_LENGTH + 1)]
+    assert refused[:-1] == [None] * middleware.QUEUE_LENGTH
+    assert refused[-1] is not None
+    assert (refused[-1].status_code, refused[-1]["Retry-After"]) == (503, "3")
+    assert "Too many people are signing in" in refused[-1].content.decode()
 
 
 def test_the_counts_of_the_limits_outlive_many_addresses(settings: Any) -> None:
