@@ -103,7 +103,7 @@ def test_what_an_old_key_has_signed_is_valid_until_the_key_is_taken_out(data_fol
 
 def test_the_deployment_check_of_a_portal_behind_https_is_silent(data_folder: Path) -> None:
     assert running.manage(data_folder, "setup_portal").returncode == 0
-    environment = HTTPS | PROXY | {"ALLOWED_HOSTS": "badges.example.org"}
+    environment = HTTPS | PROXY | {"ALLOWED_HOSTS": "badges.example.org", "REQUIRE_SECOND_FACTOR": "true"}
     done = running.manage(data_folder, "check", "--deploy", "--fail-level", "WARNING", **environment)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("System check identified no issues")
