@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from allauth.mfa.models import Authenticator
@@ -11,6 +12,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from . import hashing, known_browsers
@@ -88,8 +90,13 @@ class SignInQueue:
 
 
 def _busy() -> HttpResponse:
-    page = render_to_string("account/busy.html")
-    return HttpResponse(page, status=503, headers={"Retry-After": RETRY_AFTER_SECONDS})
+    return HttpResponse(_busy_page(get_language()), status=503, headers={"Retry-After": RETRY_AFTER_SECONDS})
+
+
+@cache
+def _busy_page(language: str | None) -> str:
+    """The page in the present language, rendered once: it is sent most when there is no time."""
+    return render_to_string("account/busy.html")
 
 
 class KnownBrowser:

@@ -108,4 +108,5 @@ def test_while_32_clients_guess_pages_stay_quick_and_the_owner_gets_in(guessed_a
     assert set(answers) <= {"200", "429", "503"}
     assert answers["200"] > 0
     assert answers["503"] > answers["200"]
-    assert meanwhile < 0.5
+    # Half a second; more only on a machine that is too busy to show a page quickly even before.
+    assert meanwhile < max(0.5, 4 * alone)
