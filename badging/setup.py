@@ -22,7 +22,7 @@ def create_groups_and_schedule(sender: Any = None, **kwargs: Any) -> None:
 
     Except: nobody keeps rights to the raw rows of the schedule, which `badging.admin.schedule` replaces.
     """
-    apps = ["moodle_sync", "badging"]
+    apps = ["moodle_sync", "badging", "people"]
     for label in [*apps, "auth"]:
         # Django creates an app's permissions in a receiver of the same signal, which may run after this one.
         create_permissions(registry.get_app_config(label), verbosity=0)

@@ -2,11 +2,15 @@
 
 from typing import Any, cast
 
+from allauth.account.decorators import secure_admin_login
 from django.contrib.admin import AdminSite, ModelAdmin
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
+from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from django.utils.http import url_has_allowed_host_and_scheme
 
 from badging.searches import SearchByPost
 from moodle_sync.models import Course
@@ -37,6 +41,13 @@ class _Autocomplete(AutocompleteJsonView):
         return {**result, "text": obj.full_label} if isinstance(obj, Course) else result
 
 
+def _go_on(request: HttpRequest) -> HttpResponse:
+    """Where staff who are signed in already wanted to go."""
+    wanted = request.GET.get(REDIRECT_FIELD_NAME, "")
+    is_safe = url_has_allowed_host_and_scheme(wanted, {request.get_host()}, request.is_secure())
+    return redirect(wanted if is_safe else "admin:index")
+
+
 class PortalAdminSite(AdminSite):
     """Named in `config.apps` as the default site."""
 
@@ -53,6 +64,18 @@ class PortalAdminSite(AdminSite):
         if not issubclass(base, SearchByPost):
             base = type(base.__name__, (SearchByPost, base), {"__doc__": base.__doc__, "__module__": base.__module__})
         super().register(model_or_iterable, strict(base), **options)
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The admin has no sign-in form of its own: go to the portal's, and come back."""
+        return cast(HttpResponse, secure_admin_login(_go_on)(request))
+
+    def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """So it is with signing out."""
+        return redirect("account_logout")
+
+    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """And with one's password."""
+        return redirect("account_change_password")
 
     def autocomplete_view(self, request: HttpRequest) -> HttpResponse:
         """The choices that a search field offers."""

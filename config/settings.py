@@ -9,6 +9,7 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import environ
@@ -31,6 +32,11 @@ YES = ("true", "yes", "on", "1", "y", "t", "ok")
 NO = ("false", "no", "off", "0", "n", "f")
 # The supported schemes of DATABASE_URL.
 DATABASE_SCHEMES = ("postgres", "postgresql", "psql", "pgsql", "sqlite")
+
+# The supported schemes of EMAIL_URL.
+MAIL_SCHEMES = ("smtp", "smtp+tls", "smtp+ssl")
+# Where the identity provider of a test may answer without TLS.
+LOOPBACK = ("http://127.0.0.1:", "http://localhost:")
 
 
 # Each of the following raises ImproperlyConfigured for a wrong value. manage.py prints the message, which names the
@@ -105,6 +111,38 @@ def _database(name: str) -> dict[str, Any]:
     return database
 
 
+def _mail(name: str) -> dict[str, Any]:
+    """The setting as Django's settings of a mail server; one that sends nothing if it is not set."""
+    url = env(name, default="")
+    if not url:
+        return {"EMAIL_BACKEND": "django.core.mail.backends.dummy.EmailBackend"}
+    mail: dict[str, Any] = {}
+    # env.email_url() would print a URL with an unknown scheme, and so its password.
+    if url.partition("://")[0] in MAIL_SCHEMES:
+        with suppress(ValueError):
+            mail = env.email_url(name)
+    if not mail.get("EMAIL_HOST"):
+        raise ImproperlyConfigured(f"{name} must look like smtp+tls://user:password@mail.example.org:587.")
+    return mail
+
+
+def _provider_address(name: str) -> str:
+    """The setting as an https:// address, or plain http on loopback; "" if it is not set."""
+    url = str(env(name, default="")).rstrip("/")
+    parts = urlsplit(url)
+    if url and not (parts.hostname and (parts.scheme == "https" or url.startswith(LOOPBACK))):
+        raise ImproperlyConfigured(f"{name} must be an https:// address.")
+    return url
+
+
+def _pairs(name: str) -> dict[str, str]:
+    """The setting as pairs: `value=name; other value=other name`. Values may hold commas and equals signs."""
+    pairs = [part.rpartition("=") for part in env(name, default="").split(";") if part.strip()]
+    if not all(value.strip() and group.strip() for value, _equals, group in pairs):
+        raise ImproperlyConfigured(f"{name} must look like “value=Site admins; other=Data protection officers”.")
+    return {value.strip(): group.strip() for value, _equals, group in pairs}
+
+
 # The folder for SQLite, Valkey, keys and static files.
 PORTAL_DATA_DIR = Path(env("PORTAL_DATA_DIR", default=str(BASE_DIR / "var"))).absolute()
 
@@ -165,6 +203,14 @@ INSTALLED_APPS = [
     "badging.pages",
     "launcher",
     "config.apps.PortalAdminConfig",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
+    "axes",
+    # After allauth, whose pages it takes out of the admin.
+    "people",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -183,6 +229,7 @@ MIDDLEWARE = [
     "config.headers.PrivateHeaders",
     "config.headers.ContentSecurityPolicy",
     "config.proxies.PlainPathMiddleware",
+    "people.middleware.SignInQueue",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -190,6 +237,10 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "people.middleware.SecondFactor",
+    "people.middleware.KnownBrowser",
+    "axes.middleware.AxesMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -251,7 +302,12 @@ else:
 
 # In the database, because all processes must see the same counts and answers, and because the broker may be away.
 CACHES: dict[str, dict[str, Any]] = {
-    "default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "portal_cache"},
+    "default": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "portal_cache",
+        # With Django's 300, a few hundred addresses would push the counts of failed sign-ins out.
+        "OPTIONS": {"MAX_ENTRIES": 20_000},
+    },
     # What pages asked Navigatr (`badging.catalogue`). Apart, so that no search can push counts out of the other one.
     "navigatr": {
         "BACKEND": "django.core.cache.backends.db.DatabaseCache",
@@ -269,15 +325,103 @@ CACHES: dict[str, dict[str, Any]] = {
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+# --- Signing in ---
+PASSWORD_HASHERS = ["people.hashing.BoundedPasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
-    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
-LOGIN_URL = "login"
+LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "home"
-LOGOUT_REDIRECT_URL = "login"
+LOGOUT_REDIRECT_URL = "account_login"
+# The first one refuses who must wait, the second one checks names, addresses and passwords.
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "allauth.account.auth_backends.AuthenticationBackend"]
+# Staff without a second factor can then only add one.
+REQUIRE_SECOND_FACTOR = _switch("REQUIRE_SECOND_FACTOR")
+
+ACCOUNT_ADAPTER = "people.adapters.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username", "email"}
+# Addresses are typed by site admins, not by those who sign in.
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if HTTPS else "http"
+ACCOUNT_REAUTHENTICATION_METHODS = ["password", "mfa"]
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_FORMS = {
+    "login": "people.forms.SignInForm",
+    "change_password": "people.forms.PasswordForm",
+    "reauthenticate": "people.forms.ConfirmByPasswordForm",
+    "set_password": "people.forms.FirstPasswordForm",
+    "reset_password": "people.forms.ForgottenForm",
+    "reset_password_from_key": "people.forms.ChooseForm",
+}
+# Beside `people.guessing`. Never None: `login_failed` guards the second factor as well. "ip" is one address, where a
+# whole college may sign in; "key" is one account at one place.
+ACCOUNT_RATE_LIMITS = {
+    "login": "300/m/ip",
+    "login_failed": "60/m/ip,600/h/ip,10/5m/key",
+    "reset_password": "20/m/ip,3/h/key",
+    "reset_password_from_key": "60/m/ip",
+    "change_password": "5/m/user",
+    "reauthenticate": "10/m/user",
+}
+
+MFA_ADAPTER = "people.adapters.MFAAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes", "webauthn"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+# The clocks of a phone and the server may differ by one period.
+MFA_TOTP_TOLERANCE = 1
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+MFA_RATE_LIMITS = {"webauthn_login": "120/m/ip"}
+MFA_FORMS = {
+    "activate_totp": "people.forms.AppForm",
+    "authenticate": "people.forms.SecondFactorForm",
+    "reauthenticate": "people.forms.ConfirmByCodeForm",
+    "add_webauthn": "people.forms.PasskeyForm",
+}
+
+AXES_HANDLER = "people.axes_handler.SignInHandler"
+AXES_USERNAME_CALLABLE = "people.axes_handler.account_key"
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_LOCKOUT_CALLABLE = "people.axes_handler.locked_page"
+AXES_CLIENT_IP_CALLABLE = "people.guessing.address_of"
+# Who tries again while they must wait does not wait longer.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_ENABLE_ADMIN = False
+
+# Any OpenID Connect provider. Accounts are matched by verified address; nobody gets a new one.
+OIDC_NAME = env("OIDC_NAME", default="") or "single sign-on"
+OIDC_SERVER_URL = _provider_address("OIDC_SERVER_URL")
+OIDC_CLIENT_ID = env("OIDC_CLIENT_ID", default="")
+OIDC_CLIENT_SECRET = env("OIDC_CLIENT_SECRET", default="")
+if OIDC_SERVER_URL and not (OIDC_CLIENT_ID and OIDC_CLIENT_SECRET):
+    raise ImproperlyConfigured("OIDC_SERVER_URL must come with OIDC_CLIENT_ID and OIDC_CLIENT_SECRET.")
+# The claim that lists somebody's groups, and which of its values means which group of the portal.
+OIDC_GROUPS_CLAIM = env("OIDC_GROUPS_CLAIM", default="")
+OIDC_GROUPS = _pairs("OIDC_GROUPS")
+SOCIALACCOUNT_ADAPTER = "people.adapters.SocialAccountAdapter"
+SOCIALACCOUNT_EMAIL_AUTHENTICATION = True
+SOCIALACCOUNT_EMAIL_AUTHENTICATION_AUTO_CONNECT = True
+SOCIALACCOUNT_REQUESTS_TIMEOUT = 10
+SOCIALACCOUNT_PROVIDERS: dict[str, Any] = {"openid_connect": {"OAUTH_PKCE_ENABLED": True, "APPS": []}}
+if OIDC_SERVER_URL:
+    SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"].append(
+        {
+            "provider_id": "oidc",
+            "name": OIDC_NAME,
+            "client_id": OIDC_CLIENT_ID,
+            "secret": OIDC_CLIENT_SECRET,
+            "settings": {"server_url": OIDC_SERVER_URL},
+        }
+    )
+
+# Without a mail server, site admins pass on the links that people need.
+vars().update(_mail("EMAIL_URL"))
+SENDS_MAIL = bool(env("EMAIL_URL", default=""))
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env("DEFAULT_FROM_EMAIL", default="") or "portal@localhost"
 
 LANGUAGE_CODE = "en-gb"
 # All texts are marked for translation. Add a language here when it has been translated.

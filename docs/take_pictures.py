@@ -191,9 +191,9 @@ def save(picture: bytes, path: Path) -> None:
 def sign_in(page: Page, password: str) -> None:
     """Sign in as the admin."""
     page.goto("/sign-in/")
-    page.get_by_label("Username").fill("admin")
-    page.get_by_label("Password").fill(password)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_label("User name or e-mail address").fill("admin")
+    page.get_by_label("Password:").fill(password)
+    page.get_by_role("button", name="Sign in", exact=True).click()
 
 
 def open_courses(page: Page) -> None:

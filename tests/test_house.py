@@ -13,6 +13,7 @@ ROOMS = (
     "moodle_sync",
     "navigatr_client",
     "outbound_http",
+    "people",
     "sandbox",
     "tools",
     "vault",

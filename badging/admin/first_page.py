@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Exists, OuterRef, Q
 from django.urls import reverse
 from django.utils import timezone
@@ -52,6 +53,7 @@ def what_needs_a_person(user: Any) -> list[Problem] | None:
         *_not_open(),
         *_disabled(),
         *_issuances(Issuance.State.FAILED, Issuance.State.HELD),
+        *_advice(),
     ]
 
 
@@ -61,6 +63,14 @@ def _schedule(now: datetime) -> list[Problem]:
         Problem(trouble.what, trouble.todo, page_url(trouble.row) if trouble.row else list_url(ScheduledTask))
         for trouble in schedule.problems(now)[:MOST_LISTED]
     ]
+
+
+def _advice() -> list[Problem]:
+    """What is advised of every portal in service; the demo asks for nothing."""
+    if settings.REQUIRE_SECOND_FACTOR or settings.SANDBOX_URL:
+        return []
+    todo = _("Whoever runs the server can set REQUIRE_SECOND_FACTOR=true. Your own second factor you add here.")
+    return [Problem(_("Staff can sign in with a password alone"), todo, reverse("account"))]
 
 
 def _questions() -> list[Problem]:

@@ -26,6 +26,7 @@ from badging.meanings import Outcome
 from badging.models import AuditEntry, CourseManager, Issuance
 from badging.pictures import picture_path
 from moodle_sync.models import Course
+from people.models import SignInLock
 from sandbox import Sandbox
 from tests import builders
 
@@ -71,6 +72,10 @@ class World:
             "id": self.rows["auth.user"].pk,
             "url": "no/such/page/",
             "signed": picture_path(f"{self.sandbox.url}/navigatr/images/{builders.BADGE}.svg").split("/")[2],
+            "provider_id": "oidc",
+            # No link of anybody: who has one is tested in tests/people.
+            "uidb36": "1",
+            "key": "none",
         }
         if name not in values:
             raise CannotAsk(f"Say what <{name}> stands for in World.value, tests/access/world.py.")
@@ -122,9 +127,11 @@ class World:
         tomorrow = timezone.now() + timedelta(days=1)
         password = {"password1": PASSWORD, "password2": PASSWORD, "usable_password": "true"}
         typed: dict[str, dict[str, Any]] = {
-            "sign-in/": {"username": "plain", "password": "wrong"},
+            "sign-in/": {"login": "nobody", "password": "wrong"},
+            "confirm/": {"password": "correct horse"},
+            "password/forgotten/": {"email": "plain@example.org"},
             "admin/login/": {"username": "super", "password": "wrong"},
-            "password/": {"old_password": "correct horse", "new_password1": PASSWORD, "new_password2": PASSWORD},
+            "password/": {"oldpassword": "correct horse", "password1": PASSWORD, "password2": PASSWORD},
             "admin/password_change/": {
                 "old_password": "correct horse",
                 "new_password1": PASSWORD,
@@ -186,9 +193,11 @@ def make_world(sandbox: Sandbox) -> World:
     mapping = builders.map_course(sandbox, course=course)
     issuance = builders.make_issuance(mapping, state=State.FAILED, reason=Outcome.FORBIDDEN)
     clients = browsers(course, builders.make_course(course.site))
+    spare = User.objects.create_user("spare", "spare@example.org", "correct horse")
+    lock = {"account": f"user {spare.pk}", "user": spare, "place": "address 192.0.2.1", "failed_at": timezone.now()}
     rows = {
         "auth.group": Group.objects.create(name="Spare"),
-        "auth.user": User.objects.create_user("spare", "spare@example.org", "correct horse"),
+        "auth.user": spare,
         "badging.auditentry": AuditEntry.objects.create(action="site_saved", subject="Moodle"),
         "badging.coursebadgemapping": mapping,
         "badging.coursemanager": CourseManager.objects.get(course=course),
@@ -204,6 +213,7 @@ def make_world(sandbox: Sandbox) -> World:
         "moodle_sync.completion": issuance.completion,
         "moodle_sync.course": course,
         "moodle_sync.learner": issuance.learner,
+        "people.signinlock": SignInLock.objects.create(**lock),
         # A site that nothing was read from may be deleted, and there is a question about it to answer.
         "moodle_sync.moodlesite": builders.make_site(url="https://other.example", doubt="Is it the same?"),
     }

@@ -103,7 +103,7 @@ def test_what_an_old_key_has_signed_is_valid_until_the_key_is_taken_out(data_fol
 
 def test_the_deployment_check_of_a_portal_behind_https_is_silent(data_folder: Path) -> None:
     assert running.manage(data_folder, "setup_portal").returncode == 0
-    environment = HTTPS | PROXY | {"ALLOWED_HOSTS": "badges.example.org"}
+    environment = HTTPS | PROXY | {"ALLOWED_HOSTS": "badges.example.org", "REQUIRE_SECOND_FACTOR": "true"}
     done = running.manage(data_folder, "check", "--deploy", "--fail-level", "WARNING", **environment)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("System check identified no issues")
@@ -132,3 +132,31 @@ def test_a_host_that_is_gone_keeps_no_rows_locked_and_the_url_has_the_last_word(
         done = subprocess.run([sys.executable, "-c", code], cwd=running.ROOT, env=env, capture_output=True, check=True)
         told.append(json.loads(done.stdout))
     assert told == [["1min", "1.1", "60000"], ["0", "3", "0"]]
+
+
+def test_mail_and_single_sign_on_come_from_the_environment(data_folder: Path) -> None:
+    names = ("EMAIL_HOST", "EMAIL_PORT", "EMAIL_USE_TLS", "SENDS_MAIL", "OIDC_GROUPS", "SOCIALACCOUNT_PROVIDERS")
+    code = f"import json; from config import settings; print(json.dumps([getattr(settings, n) for n in {names!r}]))"
+    environment = {
+        "EMAIL_URL": "smtp+tls://user:pa%2Fss@mail.example.org:587",
+        "OIDC_SERVER_URL": "https://login.example.org/realms/college/",
+        "OIDC_CLIENT_ID": "portal",
+        "OIDC_CLIENT_SECRET": "secret",
+        "OIDC_NAME": "Northgate",
+        "OIDC_GROUPS": "cn=admins,ou=x=Site admins; privacy=Data protection officers",
+    }
+    env = running.environment(data_folder, **environment)
+    done = subprocess.run([sys.executable, "-c", code], cwd=running.ROOT, env=env, capture_output=True, check=True)
+    host, port, tls, sends, groups, providers = json.loads(done.stdout)
+    assert (host, port, tls, sends) == ("mail.example.org", 587, True, True)
+    assert groups == {"cn=admins,ou=x": "Site admins", "privacy": "Data protection officers"}
+    [app] = providers["openid_connect"]["APPS"]
+    assert (app["name"], app["settings"]["server_url"]) == ("Northgate", "https://login.example.org/realms/college")
+    assert providers["openid_connect"]["OAUTH_PKCE_ENABLED"] is True
+
+
+def test_without_a_mail_server_nothing_is_sent(data_folder: Path) -> None:
+    code = "from config import settings; print(settings.SENDS_MAIL, settings.EMAIL_BACKEND)"
+    env = running.environment(data_folder)
+    done = subprocess.run([sys.executable, "-c", code], cwd=running.ROOT, env=env, capture_output=True, check=True)
+    assert done.stdout.decode().split() == ["False", "django.core.mail.backends.dummy.EmailBackend"]

@@ -26,6 +26,12 @@ from tests.launcher import running
         ("TRUSTED_PROXIES", "10.0.0.5/8"),
         ("MOODLE_HOSTS", "moodle.example.org,hidden/99"),
         ("MOODLE_HOSTS", "https://hidden.example.org"),
+        ("REQUIRE_SECOND_FACTOR", "hidden"),
+        ("EMAIL_URL", "hidden://user:hidden@mail/"),
+        ("EMAIL_URL", "smtp://user:hidden@mail:port"),
+        ("OIDC_SERVER_URL", "http://hidden.example.org"),
+        ("OIDC_SERVER_URL", "https://hidden.example.org"),
+        ("OIDC_GROUPS", "hidden"),
     ],
 )
 def test_a_wrong_setting_ends_in_one_sentence_that_names_it(data_folder: Path, name: str, value: str) -> None:

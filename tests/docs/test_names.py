@@ -9,7 +9,7 @@ from django.core.management import get_commands
 
 ROOT = Path(__file__).parents[2]
 PAPERS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "decisions").glob("*.md")]
-OURS = ("badging", "launcher", "moodle_sync", "vault")
+OURS = ("badging", "launcher", "moodle_sync", "people", "vault")
 # Folders beside the tracked ones, which come and go.
 UNTRACKED = {"var", "node_modules", "htmlcov", "_build", "__pycache__"}
 SUFFIXES = (".css", ".html", ".ini", ".js", ".json", ".md", ".py", ".sh", ".svg", ".toml", ".txt", ".yaml", ".yml")

@@ -177,8 +177,8 @@ def addresses(course: Course, staging: NavigatrConnection, sandbox: Sandbox) -> 
         "review": reverse("review-badge", args=[course.pk], query=chosen | {"badge": DEMO_BADGE_ID + 1}),
         "remove": reverse("remove-badge", args=[course.pk]),
         "trouble": reverse("review-badge", args=[course.pk], query=chosen | {"badge": 1}),
-        "password": reverse("password"),
-        "password-changed": reverse("password-changed"),
+        "password": reverse("account_change_password"),
+        "password-chosen": reverse("account_reset_password_from_key_done"),
     }
 
 
@@ -190,10 +190,15 @@ def look_at(page: Page, name: str) -> None:
             page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
             found = Axe().run(page, options={"runOnly": {"type": "tag", "values": WCAG}})
             assert found.violations_count == 0, f"{name}, {size}, {scheme}: {found.generate_report()}"
-            if folder := os.environ.get("PORTAL_SCREENSHOTS"):
-                page.screenshot(path=Path(folder) / f"{name}-{size}-{scheme}.png", full_page=True)
+            keep_picture(page, f"{name}-{size}-{scheme}")
         wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
         assert not wide, f"{name} scrolls sideways on a {size}"
+
+
+def keep_picture(page: Page, name: str) -> None:
+    """Keep a picture of the page in PORTAL_SCREENSHOTS, if that is set."""
+    if folder := os.environ.get("PORTAL_SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
 
 def test_every_page_is_accessible_and_fits_a_phone(signed_in: Page, addresses: dict[str, str]) -> None:
@@ -207,10 +212,10 @@ def test_every_page_is_accessible_and_fits_a_phone(signed_in: Page, addresses: d
 def test_sign_in_and_error_pages_are_accessible(page: Page, course: Course, complaints: list[str]) -> None:
     page.goto("/sign-in/")
     look_at(page, "sign-in")
-    page.get_by_label("Username").fill("mina")
+    page.get_by_label("User name or e-mail address").fill("mina")
     page.get_by_label("Password").fill("wrong")
-    page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("alert")).to_contain_text("correct username and password")
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("password is not right")
     look_at(page, "sign-in-refused")
     page.goto("/no-such-page/")
     look_at(page, "not-found")
@@ -221,7 +226,7 @@ def test_sign_in_and_error_pages_are_accessible(page: Page, course: Course, comp
 
 def test_a_badge_is_mapped_by_keyboard_alone(page: Page, course: Course, staging: NavigatrConnection) -> None:
     page.goto("/")
-    press_to(page, "Username")
+    press_to(page, "User name or e-mail address")
     page.keyboard.type("mina")
     page.keyboard.press("Tab")
     page.keyboard.type("correct horse")

@@ -32,7 +32,7 @@ def test_pages_answer_and_sigterm_stops_everything_in_order(data: Path) -> None:
     port = free_port()
     with running.portal(data, "--port", str(port)) as portal:
         portal.wait_for("Ctrl-C stops everything")
-        assert running.status_of(f"http://127.0.0.1:{port}/admin/login/") == 200
+        assert running.status_of(f"http://127.0.0.1:{port}/sign-in/") == 200
         assert f"http://127.0.0.1:{port}/courses/" in portal.text
         assert "Sign in as “admin”" in portal.text
         commands = " ".join(running.processes_of(data).values())
@@ -99,7 +99,7 @@ def test_a_real_database_and_broker_replace_the_embedded_ones(
     assert done.returncode == 0, done.stderr
     with running.portal(data, "--port", str(port), **services) as portal:
         portal.wait_for("Ctrl-C stops everything")
-        assert running.status_of(f"http://127.0.0.1:{port}/admin/login/") == 200
+        assert running.status_of(f"http://127.0.0.1:{port}/sign-in/") == 200
         assert "valkey-server" not in " ".join(running.processes_of(data).values())
         assert not list(data.glob("*.sqlite3"))
         assert portal.stop() == 0

@@ -80,13 +80,18 @@ def test_nobody_signed_in_sees_nothing() -> None:
 
 
 def test_nobody_signed_in_is_sent_to_sign_in_by_every_address(client: Client, course: Course) -> None:
-    there = [reverse("home"), reverse("courses"), *pages_of(course, make_connection()), reverse("password")]
+    there = [
+        reverse("home"),
+        reverse("courses"),
+        *pages_of(course, make_connection()),
+        reverse("account_change_password"),
+    ]
     for address in there:
         for answer in (client.get(address), client.post(address)):
             # A wrong method is refused before anybody is asked who they are.
             assert answer.status_code in (302, 405), address
             if answer.status_code == 302:
-                assert answer["Location"].startswith(reverse("login"))
+                assert answer["Location"].startswith(reverse("account_login"))
 
 
 def test_a_foreign_course_looks_like_an_unknown_one_on_every_address(web: Client) -> None:

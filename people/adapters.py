@@ -1,0 +1,162 @@
+"""Where the portal differs from allauth: nobody signs up, failures count per account and place, secrets are sealed."""
+
+from typing import Any
+
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.internal.userkit import filter_users_by_email
+from allauth.account.models import EmailAddress
+from allauth.core import context
+from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.core.internal import ratelimit
+from allauth.mfa.adapter import DefaultMFAAdapter
+from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
+from allauth.socialaccount.providers.base import AuthProcess
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.http import HttpRequest, HttpResponseRedirect
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext, gettext_lazy
+
+from badging import audit
+from badging.models import AuditEntry
+from vault import keys
+
+from . import claimed_groups, guessing
+from .axes_handler import account_of, lock_out
+from .mail import send
+
+_MISMATCH = gettext_lazy("This user name, e-mail address or password is not right. Check them and try again.")
+
+
+class AccountAdapter(DefaultAccountAdapter):
+    """Accounts with a password."""
+
+    error_messages = DefaultAccountAdapter.error_messages | {
+        "email_password_mismatch": _MISMATCH,
+        "username_password_mismatch": _MISMATCH,
+        "incorrect_password": gettext_lazy("This is not your password. Try again."),
+        "enter_current_password": gettext_lazy("This is not your present password. Try again."),
+    }
+
+    def is_open_for_signup(self, request: HttpRequest) -> bool:
+        """Nobody creates an account for themselves: site admins invite people."""
+        return False
+
+    def get_client_ip(self, request: HttpRequest) -> str:
+        """The address that failures are counted for."""
+        return guessing.address_of(request)
+
+    def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
+        """Count per account and place: by account alone, anybody could keep everybody out."""
+        account = account_of(credentials)
+        return f"{account.key} {guessing.place_of(request, account).name}"
+
+    def pre_authenticate(self, request: Any, **credentials: Any) -> None:
+        """Refuse when too many attempts have failed at this address. Known browsers are exempt from that."""
+        account = account_of(credentials)
+        rates = settings.ACCOUNT_RATE_LIMITS["login_failed"]
+        if guessing.place_of(request, account).known:
+            rates = ",".join(rate for rate in rates.split(",") if rate.endswith("/key"))
+        key = self._get_login_attempts_cache_key(request, **credentials)
+        limits = {"login_failed": rates}
+        self._login_failed_rl_usage = ratelimit.consume(
+            request, app="allauth.account", action="login_failed", config=limits, key=key
+        )
+        if not self._login_failed_rl_usage:
+            lock_out(request, timezone.now() + guessing.FIRST_PAUSE)
+            raise self.validation_error("too_many_login_attempts")
+
+    def is_reauthentication_required(self, **kwargs: Any) -> bool:
+        """Not of who has neither a password nor a second factor yet: they could never go on."""
+        if not self.get_reauthentication_methods(context.request.user):
+            return False
+        return bool(super().is_reauthentication_required(**kwargs))
+
+    def get_password_change_redirect_url(self, request: HttpRequest) -> str:
+        """Back to the account."""
+        return reverse("account")
+
+    def send_password_reset_mail(self, user: Any, email: str, context: dict[str, Any]) -> None:
+        """Send the link, and write down that it was asked for."""
+        super().send_password_reset_mail(user, email, context)
+        audit.record(AuditEntry.Action.RESET_SENT, f"user {user.pk}")
+
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        """Send a mail. Raises `people.mail.MailNotSent` when the mail server cannot be reached."""
+        send(self.render_mail(template_prefix, email, {"email": email, **context}))
+
+
+class SocialAccountAdapter(DefaultSocialAccountAdapter):
+    """Accounts of the OpenID Connect provider: they open accounts that exist here, by their verified address."""
+
+    def is_open_for_signup(self, request: HttpRequest, sociallogin: Any) -> bool:
+        """Who has no account here is told whom to ask."""
+        return False
+
+    def authenticate_by_email(self, sociallogin: Any) -> tuple[Any, str] | None:
+        """The one active user with this address; None if there are two, because it could be either."""
+        for address in sociallogin.email_addresses:
+            users = {user.pk: user for user in filter_users_by_email(address.email, is_active=True, for_login=True)}
+            if address.verified and len(users) == 1:
+                [user] = users.values()
+                return user, address.email
+        return None
+
+    @transaction.atomic
+    def pre_social_login(self, request: HttpRequest, sociallogin: Any) -> None:
+        """Refuse to connect by hand, take the groups over, and keep none of the provider's data about the person."""
+        if sociallogin.state.get("process") == AuthProcess.CONNECT:
+            # A signed-in person could connect an account of another address.
+            raise ImmediateHttpResponse(HttpResponseRedirect(reverse("account")))
+        claims = sociallogin.account.extra_data
+        sociallogin.account.extra_data = {}
+        if not sociallogin.is_existing:
+            return
+        if sociallogin.account.pk:
+            sociallogin.account.save(update_fields=["extra_data"])
+        else:
+            self._confirm_address(sociallogin)
+        if sociallogin.user.is_active:
+            claimed_groups.take_over(sociallogin.user, claims)
+
+    def _confirm_address(self, sociallogin: Any) -> None:
+        """Allauth takes the password away from users whose address nobody has confirmed; the provider just has."""
+        user, [address, *_others] = sociallogin.user, sociallogin.email_addresses
+        EmailAddress.objects.update_or_create(
+            user=user, email=address.email.lower(), defaults={"verified": True, "primary": True}
+        )
+
+
+class MFAAdapter(DefaultMFAAdapter):
+    """Second factors."""
+
+    def encrypt(self, text: str) -> str:
+        """Encrypt the secret of an authenticator app or of recovery codes."""
+        return keys.encrypt(text)
+
+    def decrypt(self, encrypted_text: str) -> str:
+        """Decrypt. Raises `vault.keys.WrongKey`."""
+        return keys.decrypt(encrypted_text)
+
+    def get_totp_label(self, user: Any) -> str:
+        """The user name: the address would stay in the app of who leaves."""
+        return str(user.get_username())
+
+    def _get_site_name(self) -> str:
+        return gettext("Navigatr badge portal")
+
+
+def keep_one_address(sender: Any, instance: User, raw: bool = False, **kwargs: Any) -> None:
+    """After a user is saved: allauth knows the user's present address and no other.
+
+    Otherwise the link for a new password could still be sent to an address that an admin has taken away.
+    """
+    if raw:
+        return
+    address = instance.email.lower()
+    known = EmailAddress.objects.filter(user=instance)
+    known.exclude(email=address).delete()
+    if address and not known.exists():
+        EmailAddress.objects.create(user=instance, email=address, primary=True, verified=False)

@@ -1,0 +1,3 @@
+"""The admin's pages of this app."""
+
+from . import lock_admin  # noqa: F401

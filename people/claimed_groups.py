@@ -1,0 +1,55 @@
+"""Groups that the OpenID Connect provider says somebody is in, taken over at each sign-in."""
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import Group, User
+from django.db import transaction
+
+from badging import audit
+from badging.models import AuditEntry
+from badging.setup import DATA_PROTECTION_OFFICERS, SITE_ADMINS
+
+# Whose members may open the admin.
+STAFF_GROUPS = (SITE_ADMINS, DATA_PROTECTION_OFFICERS)
+
+
+@transaction.atomic
+def take_over(user: User, claims: dict[str, Any]) -> None:
+    """Put the user into the groups of OIDC_GROUPS that the claim names, and out of the others of OIDC_GROUPS.
+
+    Groups that OIDC_GROUPS does not name stay as they are. Nobody becomes or ceases to be a superuser. Without the
+    claim nothing changes: the provider may be set up wrongly.
+    """
+    claimed = _claimed(claims)
+    if claimed is None:
+        return
+    mapped = set(settings.OIDC_GROUPS.values())
+    wanted = {name for value, name in settings.OIDC_GROUPS.items() if value in claimed}
+    present = set(user.groups.filter(name__in=mapped).values_list("name", flat=True))
+    if wanted == present:
+        return
+    user.groups.add(*Group.objects.filter(name__in=wanted - present))
+    user.groups.remove(*Group.objects.filter(name__in=present - wanted))
+    user.is_staff = user.is_superuser or user.groups.filter(name__in=STAFF_GROUPS).exists()
+    user.save(update_fields=["is_staff"])
+    audit.record(
+        AuditEntry.Action.GROUPS_CLAIMED,
+        f"user {user.pk}",
+        added=sorted(wanted - present),
+        removed=sorted(present - wanted),
+    )
+
+
+def _claimed(claims: dict[str, Any]) -> set[str] | None:
+    """The values of the claim, which may be one text or a list; None without the claim or the setting."""
+    if not settings.OIDC_GROUPS_CLAIM:
+        return None
+    found: Any = None
+    # From the user info, or the identity token where there is none.
+    for part in (claims.get("userinfo"), claims.get("id_token")):
+        if isinstance(part, dict) and found is None:
+            found = part.get(settings.OIDC_GROUPS_CLAIM)
+    if isinstance(found, str):
+        return {found}
+    return {str(value) for value in found} if isinstance(found, list) else None

@@ -1,0 +1,34 @@
+"""What the portal remembers of wrong sign-ins."""
+
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class SignInLock(models.Model):
+    """How often somebody failed to sign in to one account from one place, and until when that place must wait.
+
+    Personal data: which user; the IP address, or a random number of the browser. Removed a day after the last failure.
+    """
+
+    # "user 12"; for a name that no user has, a keyed digest of it.
+    account = models.CharField(max_length=64)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, related_name="+", verbose_name=_("user")
+    )
+    # One of the places of `people.guessing`.
+    place = models.CharField(_("place"), max_length=64)
+    failures = models.PositiveIntegerField(_("failures"), default=0)
+    failed_at = models.DateTimeField(_("last failure"), db_index=True)
+    locked_until = models.DateTimeField(_("locked until"), null=True)
+
+    class Meta:
+        verbose_name = _("sign-in lock")
+        verbose_name_plural = _("sign-in locks")
+        ordering = ["-failed_at", "-pk"]
+        default_permissions = ("view",)
+        permissions = [("release_signinlock", "Can release a sign-in lock")]
+        constraints = [models.UniqueConstraint(fields=["account", "place"], name="one_lock_for_account_and_place")]
+
+    def __str__(self) -> str:
+        return f"{self.user or _('unknown account')}: {self.place}"

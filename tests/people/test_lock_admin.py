@@ -1,0 +1,57 @@
+"""Site admins see who must wait, and release them."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+from badging.models import AuditEntry
+from badging.setup import DATA_PROTECTION_OFFICERS, SITE_ADMINS
+from people.models import SignInLock
+from tests.badging.admin.browsing import run, signed_in
+
+from .test_guessing import PASSWORD, attempt, guess
+
+pytestmark = pytest.mark.django_db
+
+LIST = "people_signinlock"
+
+
+@pytest.fixture
+def mina() -> User:
+    return User.objects.create_user("mina", "mina@example.org", PASSWORD)
+
+
+def test_a_site_admin_sees_the_lock_and_releases_it_after_a_question(mina: User) -> None:
+    guess(5)
+    admin = signed_in(SITE_ADMINS)
+    page = admin.get(reverse(f"admin:{LIST}_changelist")).content.decode()
+    assert "mina" in page
+    assert "203.0.113.5" in page
+    lock = SignInLock.objects.get(user=mina, place__startswith="address")
+    asked = run(admin, LIST, "release", lock.pk)
+    assert "can sign in again at once" in asked.content.decode()
+    assert SignInLock.objects.exists()
+    run(admin, LIST, "release", lock.pk, confirmed="yes")
+    assert attempt(Client(), password=PASSWORD).status_code == 302
+    entry = AuditEntry.objects.get(action="sign_in_released")
+    assert entry.subject == f"user {mina.pk}"
+    assert entry.actor is not None
+
+
+@pytest.mark.parametrize("group", [DATA_PROTECTION_OFFICERS, None])
+def test_nobody_else_sees_or_releases(mina: User, group: str | None) -> None:
+    guess(5)
+    client = signed_in(group) if group else Client()
+    answer: Any = client.get(reverse(f"admin:{LIST}_changelist"))
+    assert answer.status_code in (302, 403)
+    run(client, LIST, "release", SignInLock.objects.first().pk, confirmed="yes")
+    assert SignInLock.objects.exists()
+
+
+def test_allauths_own_tables_are_not_in_the_admin(admin_client: Client) -> None:
+    page = admin_client.get(reverse("admin:index")).content.decode()
+    for part in ("socialapp", "socialtoken", "authenticator", "emailaddress", "accessattempt"):
+        assert part not in page.lower()
