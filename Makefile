@@ -19,7 +19,8 @@ VENV_PYTHON := .venv/bin/python
 .PHONY: demo run setup install install-dev test test-fast chaos check docs pictures requirements audit sbom licences \
 	clean
 
-demo: setup
+demo: install
+	@$(VENV_PYTHON) manage.py setup_portal --print-password
 	@exec $(VENV_PYTHON) manage.py portal $(if $(PORT),--port $(PORT)) --sandbox
 
 run: setup

@@ -11,8 +11,11 @@ def main() -> None:
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
 
+    from people.acting import acting, nobody
+
     try:
-        execute_from_command_line(sys.argv)
+        with acting(nobody):
+            execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
         # A wrong setting: the message says what to change, a traceback would not help.
         sys.exit(str(error))

@@ -14,7 +14,14 @@ from .scrubbing import scrub
 def record(action: AuditEntry.Action, subject: object, *, actor: Any = None, **details: Any) -> None:
     """Add one entry. `actor` is a user or None (a command, the portal itself); no personal data in the rest."""
     known = actor if getattr(actor, "pk", None) else None
-    AuditEntry.objects.create(action=action, subject=str(subject)[:255], actor=known, details=details)
+    AuditEntry.objects.create(
+        action=action,
+        subject=str(subject)[:255],
+        actor=known,
+        # The user name of this moment: it stays when the account is renamed or gone.
+        actor_name=known.get_username() if known else "",
+        details=details,
+    )
 
 
 class Told(NamedTuple):

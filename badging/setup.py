@@ -23,13 +23,13 @@ def create_groups_and_schedule(sender: Any = None, **kwargs: Any) -> None:
     Except: nobody keeps rights to the raw rows of the schedule, which `badging.admin.schedule` replaces.
     """
     apps = ["moodle_sync", "badging", "people"]
-    for label in [*apps, "auth"]:
+    for label in apps:
         # Django creates an app's permissions in a receiver of the same signal, which may run after this one.
         create_permissions(registry.get_app_config(label), verbosity=0)
     permissions = Permission.objects.filter(content_type__app_label__in=apps)
     granted = {
-        # To choose course managers. Only superusers create users: whoever may create users may grant them any right.
-        SITE_ADMINS: permissions | Permission.objects.filter(content_type__app_label="auth", codename="view_user"),
+        # Not Django's own permissions to add and change users: with those, anybody could be made a superuser.
+        SITE_ADMINS: permissions,
         DATA_PROTECTION_OFFICERS: permissions.filter(content_type__app_label__in=VIEWED_BY_OFFICERS).filter(
             codename__startswith="view_"
         )

@@ -14,6 +14,7 @@ from typing import Any
 from celery import shared_task
 from celery.signals import worker_shutting_down
 from django.conf import settings
+from django.dispatch import Signal
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
@@ -31,6 +32,9 @@ log = logging.getLogger(__name__)
 # How long a sender or a polling round works in one go. A worker has fewer threads (launcher/programs.py) than there may
 # be connections with a long queue, so that each goes to the end of the line after its turn.
 TURN_SECONDS = 30.0
+
+# Sent by `daily_checks`: what other apps do once a day, without a task of their own in the schedule.
+once_a_day = Signal()
 
 # Set when the worker is told to stop.
 stopping = threading.Event()
@@ -117,13 +121,15 @@ def send_due(connection_id: int) -> None:
 
 @shared_task(ignore_result=True)
 def daily_checks() -> None:
-    """Delete old words, and look at every connection's token and mapped badges again.
+    """Delete old words, look at connections' tokens and mapped badges again, and have other apps do their daily work.
 
     Sites check themselves when they are polled. Running it twice at a time is harmless.
     """
     schedule.note("badging.tasks.daily_checks", timezone.now())
     privacy.remove_old_words(now=timezone.now())
     privacy.empty_log()
+    # Robust: an error of a receiver is logged, and the rest is done.
+    once_a_day.send_robust(sender=None)
     for connection in NavigatrConnection.objects.exclude(state=NavigatrConnection.State.REMOVED):
         try:
             if connections.retest(connection, actor=None, now=timezone.now()).ok:

@@ -209,9 +209,9 @@ INSTALLED_APPS = [
     "allauth.socialaccount",
     "allauth.socialaccount.providers.openid_connect",
     "axes",
-    # After allauth, whose pages it takes out of the admin.
-    "people",
     "django.contrib.auth",
+    # After both, whose pages it takes out of the admin.
+    "people",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
@@ -235,6 +235,8 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "people.acting.ActingMiddleware",
+    "people.sessions.SessionLimits",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
@@ -336,8 +338,13 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "account_login"
-# The first one refuses who must wait, the second one checks names, addresses and passwords.
-AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "allauth.account.auth_backends.AuthenticationBackend"]
+# The first one refuses who must wait, the second one all permissions without staff status; the third one checks names,
+# addresses and passwords.
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "people.backends.StaffOnly",
+    "allauth.account.auth_backends.AuthenticationBackend",
+]
 # Staff without a second factor can then only add one.
 REQUIRE_SECOND_FACTOR = _switch("REQUIRE_SECOND_FACTOR")
 
@@ -422,6 +429,9 @@ vars().update(_mail("EMAIL_URL"))
 SENDS_MAIL = bool(env("EMAIL_URL", default=""))
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env("DEFAULT_FROM_EMAIL", default="") or "portal@localhost"
+# Sessions know their user. They end this long after the last request; staff's end with the browser, too.
+SESSION_ENGINE = "people.sessions"
+SESSION_COOKIE_AGE = 60 * _number("SESSION_IDLE_MINUTES", 120, least=5, most=43_200)
 
 LANGUAGE_CODE = "en-gb"
 # All texts are marked for translation. Add a language here when it has been translated.

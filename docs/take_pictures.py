@@ -77,7 +77,7 @@ def demo() -> Iterator[tuple[str, str]]:
     environment = {**os.environ, **SETTINGS, "PORTAL_DATA_DIR": str(data), "PYTHONUNBUFFERED": "1"}
     portal: subprocess.Popen[str] | None = None
     try:
-        said = manage(environment, "setup_portal")
+        said = manage(environment, "setup_portal", "--print-password")
         found = re.search(r"with the password (\S+)", said)
         if found is None:
             raise RuntimeError(f"setup_portal told no password: {said}")

@@ -20,11 +20,11 @@ def create_missing(folder: Path, *, secret_key: bool, encryption_key: bool, dige
         contents["field_encryption_keys"] = Fernet.generate_key().decode()
     if digest_key:
         contents["digest_keys"] = secrets.token_urlsafe(50)
-    return [name for name, content in contents.items() if _create(folder / name, content)]
+    return [name for name, content in contents.items() if create_file(folder / name, content)]
 
 
-def _create(path: Path, content: str) -> bool:
-    """Create a file with all of its content, or return False if the file exists."""
+def create_file(path: Path, content: str) -> bool:
+    """Create a file of mode 0600 with all of its content, or return False if the file exists."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

@@ -128,8 +128,8 @@ def message(address: str, admin: str, sandbox_port: int | None = None) -> list[s
     lines = [f"Courses and badges  {address}/courses/", f"Administration      {address}/admin/"]
     if admin:
         lines += [
-            f"Sign in as “{admin}”. Forgotten the password? Set a new one:",
-            f"                    .venv/bin/python manage.py changepassword {admin}",
+            f"Sign in as “{admin}”. Forgotten the password? Get a link to a new one:",
+            f"                    .venv/bin/python manage.py sign_in_link {admin}",
         ]
     if sandbox_port is not None:
         lines = [

@@ -1,3 +1,3 @@
 """The admin's pages of this app."""
 
-from . import lock_admin  # noqa: F401
+from . import lock_admin, user_admin  # noqa: F401

@@ -12,13 +12,17 @@ class PeopleConfig(AppConfig):
     verbose_name = _("People")
 
     def ready(self) -> None:
-        """Register the checks, the audit of sign-ins, and the secrets of second factors."""
+        """Register the checks, what is audited, the limits of sessions, and the secrets of second factors."""
         from django.contrib.auth.models import User
 
+        from badging.tasks import once_a_day
         from vault import secrets
 
-        from . import adapters, checks, factor_secrets, sign_in_audit  # noqa: F401
+        from . import adapters, changes, checks, factor_secrets, sessions, sign_in_audit  # noqa: F401
 
         sign_in_audit.connect()
+        changes.connect()
+        sessions.connect()
+        once_a_day.connect(sessions.clear_expired, dispatch_uid="people.sessions.clear_expired")
         post_save.connect(adapters.keep_one_address, sender=User, dispatch_uid="people.keep_one_address")
         secrets.add_holder(secrets.Holder(factor_secrets.ciphertexts, factor_secrets.rotate))

@@ -8,10 +8,8 @@ from django.db import transaction
 
 from badging import audit
 from badging.models import AuditEntry
-from badging.setup import DATA_PROTECTION_OFFICERS, SITE_ADMINS
 
-# Whose members may open the admin.
-STAFF_GROUPS = (SITE_ADMINS, DATA_PROTECTION_OFFICERS)
+from . import roles
 
 
 @transaction.atomic
@@ -31,8 +29,7 @@ def take_over(user: User, claims: dict[str, Any]) -> None:
         return
     user.groups.add(*Group.objects.filter(name__in=wanted - present))
     user.groups.remove(*Group.objects.filter(name__in=present - wanted))
-    user.is_staff = user.is_superuser or user.groups.filter(name__in=STAFF_GROUPS).exists()
-    user.save(update_fields=["is_staff"])
+    roles.set_staff_status(user)
     audit.record(
         AuditEntry.Action.GROUPS_CLAIMED,
         f"user {user.pk}",

@@ -47,6 +47,7 @@ WITHOUT_SECOND_FACTOR = {
     "mfa_view_recovery_codes",
     "mfa_reauthenticate",
     "mfa_reauthenticate_webauthn",
+    "sign-out-everywhere",
 }
 
 

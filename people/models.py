@@ -1,6 +1,9 @@
-"""What the portal remembers of wrong sign-ins."""
+"""Wrong sign-ins, sessions that know their user, and the permission to manage users."""
 
 from django.conf import settings
+from django.contrib.auth.models import User
+from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -32,3 +35,37 @@ class SignInLock(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user or _('unknown account')}: {self.place}"
+
+
+class Session(AbstractBaseSession):
+    """A session. The user's id stands beside its data, so that all sessions of a user can be ended at once.
+
+    Personal data: which user is signed in, until the session has expired and is cleared.
+    """
+
+    user_id = models.BigIntegerField(null=True, db_index=True, editable=False)
+
+    class Meta(AbstractBaseSession.Meta):
+        # Sessions are never shown, so the names of Django's base class will do.
+        default_permissions = ()
+
+    @classmethod
+    def get_session_store_class(cls) -> type[SessionBase]:
+        """What reads and writes these rows."""
+        from .sessions import SessionStore
+
+        return SessionStore
+
+
+class PortalUser(User):
+    """Holds the permission to manage users. It has no table and no pages; `User` is used everywhere.
+
+    It takes the place of Django's own permissions to add and change users, with which anybody could be made anything.
+
+    Personal data: none of its own.
+    """
+
+    class Meta:
+        proxy = True
+        default_permissions = ()
+        permissions = [("manage_users", "Can invite, change and deactivate users who may do no more than themselves")]

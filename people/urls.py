@@ -9,7 +9,7 @@ from allauth.socialaccount import views as social
 from allauth.socialaccount.providers.openid_connect import views as oidc
 from django.urls import path, re_path
 
-from . import views
+from . import pages, views
 
 urlpatterns = [
     path("sign-in/", views.sign_in, name="account_login"),
@@ -21,6 +21,7 @@ urlpatterns = [
     path("sign-in/with-cancelled/", social.login_cancelled, name="socialaccount_login_cancelled"),
     path("sign-in/with-failed/", social.login_error, name="socialaccount_login_error"),
     path("sign-out/", account.logout, name="account_logout"),
+    path("sign-out/everywhere/", pages.sign_out_everywhere, name="sign-out-everywhere"),
     path("confirm/", account.reauthenticate, name="account_reauthenticate"),
     path("confirm/code/", factor.reauthenticate, name="mfa_reauthenticate"),
     path("confirm/passkey/", passkeys.reauthenticate_webauthn, name="mfa_reauthenticate_webauthn"),

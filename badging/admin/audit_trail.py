@@ -1,5 +1,7 @@
 """The audit trail in the admin: what people and commands did."""
 
+from typing import Any
+
 from django.contrib import admin
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -8,21 +10,26 @@ from moodle_sync.models import Feed
 
 from ..models import AuditEntry
 from .base import ReadOnlyAdmin
+from .display import yes_no
 
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(ReadOnlyAdmin):
     """What people did. Never changed."""
 
-    list_display = ("at", "actor", "action", "subject", "details_text")
+    list_display = ("at", "who", "action", "subject", "details_text")
     sortable_by = ()
     list_filter = ("action", "at")
-    list_select_related = ("actor",)
     # Only people add entries, so the table stays small enough to be searched without an index.
-    search_fields = ("actor__username", "subject__istartswith")
+    search_fields = ("actor_name", "subject__istartswith")
     search_help_text = gettext_lazy("Who, or the beginning of what was changed")
-    fields = ("at", "actor", "action", "subject", "details_text")
-    readonly_fields = ("details_text",)
+    fields = ("at", "who", "action", "subject", "details_text")
+    readonly_fields = ("who", "details_text")
+
+    @admin.display(description=gettext_lazy("who"))
+    def who(self, obj: AuditEntry) -> str:
+        """The user name of that time; "-" for a command and for the portal itself."""
+        return obj.actor_name or "-"
 
     @admin.display(description=gettext_lazy("details"))
     def details_text(self, obj: AuditEntry) -> str:
@@ -32,4 +39,12 @@ class AuditEntryAdmin(ReadOnlyAdmin):
             labels = {name: feeds.get(obj.details.get(name), "-") for name in ("before", "feed")}
             change = _("From “%(before)s” to “%(feed)s”.") % labels
             return f"{change} {obj.details.get('reason', '')}".strip()
-        return ", ".join(f"{name}: {value}" for name, value in obj.details.items()) or "-"
+        return "; ".join(f"{name}: {_in_words(value)}" for name, value in obj.details.items()) or "-"
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, bool):
+        return yes_no(value)
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "-"
+    return str(value)

@@ -30,16 +30,23 @@ class CourseField(_CourseField):
 
 @admin.register(CourseManager)
 class CourseManagerAdmin(PortalAdmin):
-    """Being listed here is all that makes a user the manager of a course."""
+    """Being listed here is all that makes a user the manager of a course.
+
+    Entries are added and deleted, never changed, so that the audit trail tells who was granted what.
+    """
 
     list_display = ("user", "course_link", "site")
     list_display_links = ("user",)
     list_filter = ("course__site",)
-    link_filters = ("course__id__exact",)
+    link_filters = ("course__id__exact", "user__id__exact")
     list_select_related = ("user", "course__site")
     autocomplete_fields = ("user", "course")
     search_fields = ("user__username", "user__email", "course__fullname", "course__shortname")
     search_help_text = gettext_lazy("User or course")
+
+    def has_change_permission(self, request: HttpRequest, obj: CourseManager | None = None) -> bool:
+        """Nobody may."""
+        return False
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Show the chosen course with its short name and site, as the search for it does."""

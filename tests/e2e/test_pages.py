@@ -460,3 +460,66 @@ def test_ask_navigatr_again_shows_what_was_changed_there(
     expect(signed_in.get_by_text("Safeguarding Essentials 2027")).to_have_count(0)
     signed_in.get_by_role("button", name="Ask Navigatr again").click()
     expect(signed_in.get_by_text("Safeguarding Essentials 2027")).to_be_visible()
+
+
+def test_a_site_admin_invites_somebody_who_chooses_a_password_and_signs_in(
+    page: Page, live_server: Any, course: Course
+) -> None:
+    sara = User.objects.create_user("sara", is_staff=True)
+    sara.groups.add(Group.objects.get(name=SITE_ADMINS))
+    sign_in(page, live_server.url, sara)
+    page.goto("/admin/auth/user/add/")
+    page.get_by_label("Email address").fill("ada.very-long-name@example.org")
+    page.get_by_label("First name").fill("Ada")
+    page.get_by_label("Site admins").check()
+    page.get_by_label("Course manager of").locator("xpath=..").get_by_role("searchbox").fill("First")
+    page.get_by_role("option", name="First Aid at Work").click()
+    check_admin(page, "user-invite")
+    page.get_by_role("button", name="Save", exact=True).click()
+    link = page.get_by_label("ada.very-long-name").input_value()
+    check_admin(page, "user-link")
+    ada = User.objects.get(username="ada.very-long-name")
+    for name, address in (
+        ("users", "/admin/auth/user/"),
+        ("user", f"/admin/auth/user/{ada.pk}/change/"),
+        ("user-self", f"/admin/auth/user/{sara.pk}/change/"),
+        ("audit", "/admin/badging/auditentry/"),
+    ):
+        page.goto(address)
+        check_admin(page, name)
+    page.goto(f"/admin/auth/user/{ada.pk}/change/")
+    page.get_by_role("button", name="Deactivate").click()
+    check_admin(page, "user-deactivate")
+
+    page.context.clear_cookies()
+    page.goto(link)
+    look_at(page, "choose-password")
+    page.locator("#id_password1").fill("plausible-lantern-42")
+    page.locator("#id_password2").fill("plausible-lantern-42")
+    page.get_by_role("button", name="Save password").click()
+    look_at(page, "password-was-set")
+    page.goto(link)
+    look_at(page, "link-used")
+    page.goto("/sign-in/")
+    page.get_by_label("User name or e-mail address").fill(ada.username)
+    page.get_by_label("Password").fill("plausible-lantern-42")
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    page.goto("/sign-out/everywhere/")
+    look_at(page, "sign-out-everywhere")
+    page.get_by_role("button", name="Sign out everywhere").click()
+    expect(page.get_by_role("status")).to_contain_text("signed out in all browsers")
+
+
+def check_admin(page: Page, name: str) -> None:
+    """A page of the admin: axe finds nothing in the part below the header, and the page fits a phone."""
+    for size, viewport in SIZES.items():
+        page.set_viewport_size(viewport)
+        if folder := os.environ.get("PORTAL_SCREENSHOTS"):
+            page.screenshot(path=Path(folder) / f"admin-{name}-{size}.png", full_page=True)
+        # Without its look at style sheets, which the content security policy refuses here.
+        options = {"runOnly": {"type": "tag", "values": WCAG[:-1]}, "preload": False}
+        found = Axe().run(page, context="#content", options=options)
+        assert found.violations_count == 0, f"{name}, {size}: {found.generate_report()}"
+        wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+        assert not wide, f"{name} scrolls sideways on a {size}"
+    page.set_viewport_size(SIZES["desktop"])

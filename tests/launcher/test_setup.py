@@ -16,20 +16,39 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_first_set_up_makes_private_files_and_tells_the_password_once(tmp_path: Path) -> None:
+def test_first_set_up_makes_private_files_and_prints_no_password(tmp_path: Path) -> None:
     data = tmp_path / "var"
     first = running.manage(data, "setup_portal")
     assert first.returncode == 0, first.stderr
-    assert "Created the user “admin” with the password " in first.stdout
+    password = (data / "first_password").read_text().strip()
+    assert f"Created the user “admin”. The password is in {data / 'first_password'}" in first.stdout
+    assert password not in first.stdout + first.stderr
     assert mode(data) == 0o700
-    names = ("secret_key", "field_encryption_keys", "digest_keys", "portal.sqlite3")
-    assert [mode(data / name) for name in names] == [0o600] * 4
+    names = ("secret_key", "field_encryption_keys", "digest_keys", "portal.sqlite3", "first_password")
+    assert [mode(data / name) for name in names] == [0o600] * 5
     Fernet((data / "field_encryption_keys").read_text().strip())
-    before = {name: (data / name).read_bytes() for name in names[:3]}
+    before = {name: (data / name).read_bytes() for name in (*names[:3], "first_password")}
 
     second = running.manage(data, "setup_portal")
     assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
-    assert {name: (data / name).read_bytes() for name in names[:3]} == before
+    assert {name: (data / name).read_bytes() for name in before} == before
+
+    change = (
+        "from django.contrib.auth.models import User; user = User.objects.get(); user.set_password('{}'); user.save()"
+    )
+    assert running.manage(data, "shell", "-v", "0", "-c", change.format(password)).returncode == 0
+    running.manage(data, "setup_portal")
+    assert (data / "first_password").exists()
+    running.manage(data, "shell", "-v", "0", "-c", change.format("another"))
+    running.manage(data, "setup_portal")
+    assert not (data / "first_password").exists()
+
+
+def test_a_demo_prints_the_password_and_keeps_no_file(tmp_path: Path) -> None:
+    data = tmp_path / "var"
+    first = running.manage(data, "setup_portal", "--print-password")
+    assert "Created the user “admin” with the password " in first.stdout
+    assert not (data / "first_password").exists()
 
 
 def test_keys_from_the_environment_are_not_doubled_by_files(tmp_path: Path) -> None:

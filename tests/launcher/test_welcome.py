@@ -13,7 +13,7 @@ def test_the_welcome_names_what_to_open() -> None:
     assert "http://127.0.0.1:8000/courses/" in text
     assert "http://127.0.0.1:8000/admin/" in text
     assert "http://127.0.0.1:8001/" in text
-    assert "changepassword ada" in text
+    assert "sign_in_link ada" in text
 
 
 def test_without_an_admin_nobody_is_told_to_sign_in() -> None:

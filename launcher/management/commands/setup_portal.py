@@ -4,6 +4,7 @@ import hashlib
 import os
 import secrets
 import sys
+from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from django.db import Error as DatabaseError
 from django.utils.translation import gettext as _
 
 from launcher import preflight
-from launcher.secrets import create_missing
+from launcher.secrets import create_file, create_missing
 
 # The user name of the first superuser.
 ADMIN = "admin"
+# The file in the data folder with the password of the first superuser.
+FIRST_PASSWORD = "first_password"  # noqa: S105 - a file's name
 
 
 class Command(BaseCommand):
@@ -28,7 +31,15 @@ class Command(BaseCommand):
     help = "Creates the data folder, the keys, the database tables, the static files and an admin, where missing."
     requires_system_checks = []
 
-    def handle(self, **options: Any) -> None:
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add --print-password."""
+        parser.add_argument(
+            "--print-password",
+            action="store_true",
+            help="for a demo: print the new admin's password; without this it is written to a file",
+        )
+
+    def handle(self, *, print_password: bool, **options: Any) -> None:
         """Set up. Raises CommandError with one line if that fails."""
         os.umask(0o077)
         try:
@@ -56,7 +67,8 @@ class Command(BaseCommand):
             call_command("migrate", interactive=False, verbosity=0, skip_checks=True)
             call_command("createcachetable", verbosity=0)
             self._collect_static_files()
-            self._create_admin()
+            self._create_admin(print_password)
+            self._remove_old_password()
         except preflight.NotReady as error:
             raise CommandError(str(error)) from error
         except DatabaseError as error:
@@ -73,7 +85,7 @@ class Command(BaseCommand):
         call_command("collectstatic", interactive=False, verbosity=0, clear=True, skip_checks=True)
         stamp.write_text(fingerprint)
 
-    def _create_admin(self) -> None:
+    def _create_admin(self, print_password: bool) -> None:
         users = get_user_model().objects
         if users.filter(is_superuser=True).exists():
             return
@@ -82,14 +94,28 @@ class Command(BaseCommand):
                 _("Nobody is a superuser, and “admin” is taken. Create one with “manage.py createsuperuser”.")
             )
         password = secrets.token_urlsafe(12)
+        path = settings.PORTAL_DATA_DIR / FIRST_PASSWORD
+        values = {"name": ADMIN, "password": password, "path": path}
+        if print_password:
+            text = _("Created the user “%(name)s” with the password %(password)s – it is shown only this once.")
+        else:
+            # Not printed: under a service manager, what is printed stays in the journal.
+            path.unlink(missing_ok=True)
+            create_file(path, password)
+            text = _("Created the user “%(name)s”. The password is in %(path)s, which only you can read.")
         users.create_superuser(ADMIN, password=password)
         self.stdout.write(
-            _(
-                "Created the user “%(name)s” with the password %(password)s – it is shown only this once.\n"
-                "Set a new one at any time: .venv/bin/python manage.py changepassword %(name)s"
-            )
-            % {"name": ADMIN, "password": password}
+            (text + "\n" + _("For a new one at any time: .venv/bin/python manage.py sign_in_link %(name)s")) % values
         )
+
+    def _remove_old_password(self) -> None:
+        """Remove the file of the first password once another one was chosen."""
+        path = settings.PORTAL_DATA_DIR / FIRST_PASSWORD
+        if not path.is_file():
+            return
+        admin = get_user_model().objects.filter(username=ADMIN).first()
+        if admin is None or not admin.check_password(path.read_text(encoding="utf-8").strip()):
+            path.unlink()
 
 
 def _static_fingerprint() -> str:

@@ -52,9 +52,22 @@ def test_a_manager_sees_only_the_courses_assigned_to_her() -> None:
 def test_site_admins_see_every_course_whatever_their_group_is_called() -> None:
     course = make_course()
     Group.objects.filter(name=SITE_ADMINS).update(name="Administrateurs")
-    for user in (make_user("root", is_superuser=True), make_user("sara", group="Administrateurs")):
+    for user in (make_user("root", is_superuser=True), make_user("sara", group="Administrateurs", is_staff=True)):
         assert reach.is_site_admin(user)
         assert access.course_or_404(user, course.pk) == course
+
+
+def test_a_site_admin_without_staff_status_has_no_leftover_power(client: Client) -> None:
+    course = make_course()
+    user = make_user(group=SITE_ADMINS, is_staff=True)
+    user.is_staff = False
+    user.save()
+    assert not access.may_manage_all(user)
+    assert not user.has_perms(["people.manage_users"])
+    assert not user.has_module_perms("badging")
+    client.force_login(user)
+    assert client.get(reverse("course", args=[course.pk])).status_code == 404
+    assert text(client.get(reverse("courses"))).count("First Aid") == 0
 
 
 def test_a_group_called_site_admins_gives_nothing_by_its_name() -> None:

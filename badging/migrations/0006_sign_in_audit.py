@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("badging", "0005_erasure"),
+        ("badging", "0005_erasable_words"),
     ]
 
     operations = [

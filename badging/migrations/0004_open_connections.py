@@ -16,8 +16,8 @@ def keep_mappings(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("badging", "0003_upstream"),
-        ("moodle_sync", "0003_reach"),
+        ("badging", "0003_schedule"),
+        ("moodle_sync", "0003_categories"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -15,7 +15,7 @@ append_only = import_module("badging.migrations.0002_append_only_attempts")
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("badging", "0004_reach"),
+        ("badging", "0004_open_connections"),
         ("moodle_sync", "0002_search_by_name"),
     ]
 
