@@ -37,7 +37,7 @@ urlpatterns = [
     ),
     path("account/", views.your_account, name="account"),
     path("account/", views.your_account, name="mfa_index"),
-    path("account/app/", app.activate_totp, name="mfa_activate_totp"),
+    path("account/app/", views.add_app, name="mfa_activate_totp"),
     path("account/app/remove/", app.deactivate_totp, name="mfa_deactivate_totp"),
     path("account/recovery-codes/", codes.view_recovery_codes, name="mfa_view_recovery_codes"),
     path("account/recovery-codes/new/", codes.generate_recovery_codes, name="mfa_generate_recovery_codes"),

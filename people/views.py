@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import requests
 from allauth.account import views as account_views
 from allauth.mfa.models import Authenticator
+from allauth.mfa.totp import views as app_views
 from allauth.socialaccount.models import SocialAccount
 from allauth.socialaccount.providers.openid_connect import views as oidc_views
 from csp.decorators import csp_update
@@ -75,6 +76,10 @@ def sign_in_with_provider(request: HttpRequest, provider_id: str) -> HttpRespons
         logger.error("The OpenID Connect provider cannot be asked: %s. Check OIDC_SERVER_URL.", type(error).__name__)
         return render(request, "socialaccount/authentication_error.html", status=503)
     return answer
+
+
+# The QR code is a picture in the page itself.
+add_app = csp_update({"img-src": ["data:"]})(app_views.activate_totp)
 
 
 @never_cache

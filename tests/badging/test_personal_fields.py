@@ -22,7 +22,7 @@ from tests.builders import NOW, digest_of, make_attempt, make_completion, make_i
 
 pytestmark = pytest.mark.django_db
 
-OUR_APPS = ("vault", "moodle_sync", "badging")
+OUR_APPS = ("vault", "moodle_sync", "badging", "people")
 TEXT = (models.CharField, models.TextField, models.JSONField, models.BinaryField, models.FileField)
 
 # Can hold a learner's data. The value is what the test below puts there, and looks for after the erasure.
@@ -49,7 +49,8 @@ OURS = {
     "badging.NavigatrConnection.last_outcome", "badging.CourseBadgeMapping.badge_problem",
     "badging.Issuance.environment", "badging.Issuance.state", "badging.Issuance.reason", "badging.Issuance.unanswered",
     "badging.IssuanceAttempt.kind", "badging.IssuanceAttempt.outcome", "badging.IssuanceAttempt.environment",
-    "badging.IssuanceAttempt.fields", "badging.AuditEntry.action",
+    "badging.IssuanceAttempt.fields", "badging.AuditEntry.action", "badging.CourseBadgeMapping.past_release",
+    "badging.ConnectionGrant.kind", "people.Session.session_key",
 }  # fmt: skip
 # What an organisation calls its sites, courses and badges, its tokens, and its staff.
 ORGANISATIONS = {
@@ -60,6 +61,10 @@ ORGANISATIONS = {
     "badging.NavigatrConnection.test_message",
     "badging.CourseBadgeMapping.provider_name", "badging.CourseBadgeMapping.badge_name",
     "badging.CourseBadgeMapping.badge_image_url", "badging.CourseBadgeMapping.badge_url", "badging.Issuance.badge_name",
+    "moodle_sync.Course.category_name", "badging.NavigatrConnection.providers",
+    # The portal's users. What a session holds of learners is encrypted: the words of the last searches.
+    "badging.AuditEntry.actor_name", "people.SignInLock.account", "people.SignInLock.place",
+    "people.Session.session_data",
     # Learners are named by their number only.
     "badging.AuditEntry.subject", "badging.AuditEntry.details",
 }  # fmt: skip

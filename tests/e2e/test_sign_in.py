@@ -28,7 +28,7 @@ from .test_pages import keep_picture, look_at
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 # The fixtures of the other pages.
-browser, complaints, page, sandbox = test_pages.browser, test_pages.complaints, test_pages.page, test_pages.sandbox
+browser, complaints, page = test_pages.browser, test_pages.complaints, test_pages.page
 
 PASSWORD = "correct horse battery"
 NEW = "battery staple horse"

@@ -15,7 +15,7 @@ from badging import audit
 from badging.models import AuditEntry, CourseManager
 from badging.setup import SITE_ADMINS
 from people.acting import acting, nobody
-from tests.badging.admin.browsing import listed
+from tests.badging.admin.browsing import rows_shown, search
 from tests.builders import make_course
 
 from .users import make_user, recorded
@@ -130,11 +130,10 @@ def test_an_entry_keeps_the_name_of_who_acted(site_admin: Client) -> None:
     user.delete()
     entry = AuditEntry.objects.get()
     assert (entry.actor, entry.actor_name) == (None, "mina")
-    for address in (
-        listed("badging_auditentry", q="mina"),
-        reverse("admin:badging_auditentry_change", args=[entry.pk]),
-    ):
-        page = site_admin.get(address).content.decode()
+    found = search(site_admin, "badging_auditentry", "mina")
+    assert rows_shown(found) == [entry.pk]
+    for answer in (found, site_admin.get(reverse("admin:badging_auditentry_change", args=[entry.pk]))):
+        page = answer.content.decode()
         assert "mina" in page
         assert "Moodle" in page
 

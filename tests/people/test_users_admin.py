@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from badging.models import CourseManager
 from badging.setup import DATA_PROTECTION_OFFICERS, SITE_ADMINS
-from tests.badging.admin.browsing import confirm, listed, page_of, rows_shown, run, said
+from tests.badging.admin.browsing import confirm, listed, page_of, rows_shown, run, said, search
 from tests.builders import make_course
 
 from .users import USERS, browser_of, can_sign_in, change, invite, make_user, recorded
@@ -41,7 +41,7 @@ def test_a_site_admin_sees_who_is_what(site_admin: Client, root: User) -> None:
     page = site_admin.get(listed(USERS)).content.decode()
     for words in ("Mina Okafor", "mina@example.org", "Course manager", DATA_PROTECTION_OFFICERS, "Superuser"):
         assert words in page
-    assert rows_shown(site_admin.get(listed(USERS, q="okafor"))) == [manager.pk]
+    assert rows_shown(search(site_admin, USERS, "okafor")) == [manager.pk]
 
 
 def test_the_list_makes_as_many_queries_for_fifty_users_as_for_one(site_admin: Client) -> None:

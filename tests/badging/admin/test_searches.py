@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
-from django.contrib.sessions.models import Session
 from django.test import Client
 from django.urls import reverse
 
 from badging import searches
 from badging.searches import SearchByPost
+from people.models import Session
 from tests.builders import make_learner, make_site
 
 from .browsing import listed, page_of, rows_shown, said, search, signed_in

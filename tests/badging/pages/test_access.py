@@ -62,7 +62,7 @@ def test_a_site_admin_without_staff_status_has_no_leftover_power(client: Client)
     user = make_user(group=SITE_ADMINS, is_staff=True)
     user.is_staff = False
     user.save()
-    assert not access.may_manage_all(user)
+    assert not reach.is_site_admin(user)
     assert not user.has_perms(["people.manage_users"])
     assert not user.has_module_perms("badging")
     client.force_login(user)
