@@ -43,6 +43,9 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 class PasswordResetView(account_views.PasswordResetView):
     """Sends the link for a new password; without mail it says whom to ask."""
 
+    # Django's form views treat PUT like POST.
+    http_method_names = ["get", "head", "post", "options"]
+
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Add whether the portal can send mail."""
         context: dict[str, Any] = super().get_context_data(**kwargs)

@@ -16,7 +16,7 @@ from .people import ROLES
 from .world import World
 
 # Tables that every request may write to.
-KEPT_FOR_REQUESTS = {"django_session", "portal_cache"}
+KEPT_FOR_REQUESTS = {"people_session", "portal_cache", "portal_navigatr_cache"}
 WRITES = re.compile(r'\s*(INSERT|UPDATE|DELETE)\b(?:\s+(?:INTO|FROM|OR \w+))*\s+"?(\w+)"?', re.IGNORECASE)
 SIGN_IN = "sign-in"
 CHANGED = "*"

@@ -5,7 +5,6 @@ them, and for nobody else.
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
 from itertools import chain
 from typing import Any
 
@@ -14,16 +13,9 @@ from django.contrib.auth.models import Group, User
 from django.contrib.contenttypes.models import ContentType
 from django.test import Client
 from django.utils import timezone
-from django_celery_beat.models import (
-    ClockedSchedule,
-    CrontabSchedule,
-    IntervalSchedule,
-    PeriodicTask,
-    SolarSchedule,
-)
 
 from badging.meanings import Outcome
-from badging.models import AuditEntry, CourseManager, Issuance
+from badging.models import AuditEntry, CourseManager, Issuance, ScheduledTask
 from badging.pictures import picture_path
 from moodle_sync.models import Course
 from people.models import SignInLock
@@ -124,8 +116,6 @@ class World:
 
     def _typed(self, address: str) -> dict[str, Any]:
         """What a person types in addition."""
-        tomorrow = timezone.now() + timedelta(days=1)
-        password = {"password1": PASSWORD, "password2": PASSWORD, "usable_password": "true"}
         typed: dict[str, dict[str, Any]] = {
             "sign-in/": {"login": "nobody", "password": "wrong"},
             "confirm/": {"password": "correct horse"},
@@ -140,8 +130,9 @@ class World:
             "courses/<int:pk>/badge/review/": {"who": "past", "min_score": "40"},
             "admin/auth/group/add/": {"name": "New group"},
             "admin/auth/group/<path:object_id>/change/": {"name": "Renamed"},
-            "admin/auth/user/add/": {"username": "new", **password},
-            "admin/auth/user/<id>/password/": {**password},
+            "admin/auth/user/add/": {"email": "new@example.org", "first_name": "Nia", "last_name": "Rowe"},
+            "admin/auth/user/<path:object_id>/change/": {"first_name": "Nia", "last_name": "Rowe"},
+            "admin/badging/scheduledtask/<path:object_id>/change/": {"seconds": "20"},
             "admin/badging/coursemanager/add/": {
                 "user": User.objects.get(username="plain").pk,
                 "course": self.rows["moodle_sync.course"].pk,
@@ -160,19 +151,6 @@ class World:
                 "name": "New",
                 "url": self.sandbox.moodle_url,
                 "new_token": self.sandbox.moodle_token,
-            },
-            "admin/django_celery_beat/intervalschedule/add/": {"every": "7", "period": "days"},
-            "admin/django_celery_beat/clockedschedule/add/": {
-                "clocked_time_0": f"{tomorrow:%Y-%m-%d}",
-                "clocked_time_1": f"{tomorrow:%H:%M:%S}",
-            },
-            "admin/django_celery_beat/solarschedule/add/": {"event": "sunset", "latitude": "52", "longitude": "0"},
-            "admin/django_celery_beat/periodictask/add/": {
-                "name": "New",
-                "regtask": "badging.tasks.send_sweep",
-                "interval": self.rows["django_celery_beat.intervalschedule"].pk,
-                "args": "[]",
-                "kwargs": "{}",
             },
         }
         return typed.get(address, {})
@@ -205,11 +183,7 @@ def make_world(sandbox: Sandbox) -> World:
         "badging.issuance": issuance,
         "badging.issuanceattempt": builders.make_attempt(issuance),
         "badging.navigatrconnection": mapping.connection,
-        "django_celery_beat.clockedschedule": ClockedSchedule.objects.create(clocked_time=builders.NOW),
-        "django_celery_beat.crontabschedule": CrontabSchedule.objects.create(),
-        "django_celery_beat.intervalschedule": IntervalSchedule.objects.create(every=3, period="days"),
-        "django_celery_beat.periodictask": PeriodicTask.objects.get(task="badging.tasks.send_sweep"),
-        "django_celery_beat.solarschedule": SolarSchedule.objects.create(event="sunset", latitude=1, longitude=1),
+        "badging.scheduledtask": ScheduledTask._default_manager.get(task="badging.tasks.send_sweep"),
         "moodle_sync.completion": issuance.completion,
         "moodle_sync.course": course,
         "moodle_sync.learner": issuance.learner,
