@@ -11,7 +11,6 @@ from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.urls import re_path
 
 # More than the system keeps for a client that does not read, and less than the server keeps. In bytes.
 LARGE = 14_000_000
@@ -28,7 +27,8 @@ def waiting(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iter
     return [b"x" * LARGE] if environ["PATH_INFO"] == "/large" else [b"finished"]
 
 
-def _echo(request: HttpRequest) -> HttpResponse:
+def echoed(request: HttpRequest) -> HttpResponse:
+    """What Django knows of the request."""
     forwarding = {name for name in request.META if "FORWARDED" in name or "REAL_IP" in name or "_URL" in name}
     return JsonResponse(
         {
@@ -42,13 +42,10 @@ def _echo(request: HttpRequest) -> HttpResponse:
     )
 
 
-urlpatterns = [re_path(".*", _echo)]
-
-
 @functools.cache
 def _django() -> WSGIHandler:
     application = get_wsgi_application()
-    settings.ROOT_URLCONF = __name__
+    settings.ROOT_URLCONF = "tests.hostile.echo_urls"
     return application
 
 

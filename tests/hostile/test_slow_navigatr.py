@@ -32,7 +32,7 @@ from badging.models import CourseManager, NavigatrConnection
 from moodle_sync.models import Course, MoodleSite
 
 site = MoodleSite.objects.create(name="Moodle", url="https://moodle.example", token="x", enabled=False)
-NavigatrConnection.objects.create(name="Trial", environment="staging", pat=PAT)
+NavigatrConnection.objects.create(name="Trial", environment="staging", pat=PAT).grants.create(kind="all")
 told = {}
 for number, name in enumerate(["mina", "omar", *(f"manager{n}" for n in range(12))], start=1):
     user = User.objects.create_user(name)
