@@ -94,7 +94,7 @@ class NavigatrConnection(models.Model):
         ),
     )
     next_slot_at = models.DateTimeField(null=True, editable=False)
-    # Calls for pages: when the next may begin, and until when one may be under way (`badging.sending.limits`).
+    # Calls for pages: when the next may begin, and until when one may be under way (`badging.sending.page_calls`).
     next_page_call_at = models.DateTimeField(null=True, editable=False)
     page_call_until = models.DateTimeField(null=True, editable=False)
     state = models.CharField(_("state"), max_length=10, choices=State, default=State.ACTIVE, editable=False)

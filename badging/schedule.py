@@ -76,10 +76,14 @@ SCHEDULE = [
     Entry(
         gettext_noop("Check connections, sites and badges"),
         "badging.tasks.daily_checks",
-        gettext_lazy("Tests each connection's token, and looks whether its mapped badges can still be issued."),
+        gettext_lazy(
+            "Tests each connection's token, looks whether its mapped badges can still be issued, and deletes what is "
+            "too old."
+        ),
         every=DAY,
         least=HOUR,
-        most=7 * DAY,
+        # What is deleted by age is promised to go within a day.
+        most=DAY,
     ),
 ]
 BY_TASK = {entry.task: entry for entry in SCHEDULE}

@@ -27,6 +27,7 @@ SEARCH_FIELD = "_search"
 SESSION_KEY = "searches"
 # How many searches a session remembers.
 MOST_KEPT = 20
+# Each word of a search makes the query longer, and SQLite's queries are limited. In characters.
 LONGEST_SEARCH = 200
 
 

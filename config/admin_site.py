@@ -70,11 +70,11 @@ class PortalAdminSite(AdminSite):
         return cast(HttpResponse, secure_admin_login(_go_on)(request))
 
     def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        """So it is with signing out."""
+        """Redirect to the portal's page for signing out."""
         return redirect("account_logout")
 
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        """And with one's password."""
+        """Redirect to the portal's page for the password."""
         return redirect("account_change_password")
 
     def autocomplete_view(self, request: HttpRequest) -> HttpResponse:

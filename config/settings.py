@@ -213,7 +213,6 @@ INSTALLED_APPS = [
     # After both, whose pages it takes out of the admin.
     "people",
     "django.contrib.contenttypes",
-    "django.contrib.sessions",
     "django.contrib.messages",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",

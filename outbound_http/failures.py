@@ -27,13 +27,11 @@ class WireFailure(Exception):
     """There is no complete answer; the message says why in a few words.
 
     `undelivered`: the request was certainly not sent, so even one that changes something can be repeated.
-    `tls`: TLS failed, for example because the certificate is not valid.
     """
 
-    def __init__(self, message: str, *, undelivered: bool = False, tls: bool = False) -> None:
+    def __init__(self, message: str, *, undelivered: bool = False) -> None:
         super().__init__(message)
         self.undelivered = undelivered
-        self.tls = tls
 
 
 class AnswerTooLarge(Exception):
@@ -56,12 +54,12 @@ def wire_failure(error: Exception) -> WireFailure:
     """Convert one of WIRE_ERRORS."""
     cause = _root_cause(error)
     if isinstance(cause, Undelivered):
-        return WireFailure(cause.reason, undelivered=True, tls=cause.reason == TLS_FAILED)
+        return WireFailure(cause.reason, undelivered=True)
     if isinstance(cause, ConnectTimeoutError | requests.ConnectTimeout):
         return WireFailure(NO_CONNECTION_IN_TIME, undelivered=True)
     # Perhaps delivered: with TLS 1.3 a server may refuse the client after it has received the request.
     if isinstance(error, requests.exceptions.SSLError):
-        return WireFailure(TLS_FAILED, tls=True)
+        return WireFailure(TLS_FAILED)
     if isinstance(cause, requests.Timeout | ReadTimeoutError):
         return WireFailure("no answer in time")
     return connection_lost()

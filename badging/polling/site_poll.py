@@ -40,10 +40,10 @@ def poll_and_queue(
     """Poll one site: read the mapped courses, and queue an issuance for each completion that counts.
 
     Past completions go on once their course was read whole and they are few enough. Running it twice, or two at a time,
-    changes nothing. Never raises for what Moodle answers. With `if_due` a site
-    that somebody else has polled meanwhile is left alone. `should_stop` is asked between calls to Moodle; the next
-    poll goes on from there. `while_waiting` surrounds each call. `on_queued` is called whenever issuances have been
-    queued and may be sent, while the poll goes on.
+    changes nothing. Never raises for what Moodle answers. With `if_due` a site that somebody else has polled meanwhile
+    is left alone. `should_stop` is asked between calls to Moodle; the next poll goes on from there. `while_waiting`
+    surrounds each call. `on_queued` is called whenever issuances have been queued and may be sent, while the poll goes
+    on.
     """
 
     def on_stored(stored: Stored) -> int:

@@ -3,20 +3,50 @@ from django.db import migrations, models
 
 # As in badging/setup.py, when this was written.
 SITE_ADMINS = "Site admins"
+DATA_PROTECTION_OFFICERS = "Data protection officers"
+# What has come since the groups of an existing database were made: app, model, permission, its name, who gets it.
+NEW_PERMISSIONS = [
+    (
+        "people",
+        "portaluser",
+        "manage_users",
+        "Can invite, change and deactivate users who may do no more than themselves",
+        (SITE_ADMINS,),
+    ),
+    ("people", "signinlock", "view_signinlock", "Can view sign-in lock", (SITE_ADMINS,)),
+    ("people", "signinlock", "release_signinlock", "Can release a sign-in lock", (SITE_ADMINS,)),
+    ("badging", "scheduledtask", "change_scheduledtask", "Can change scheduled task", (SITE_ADMINS,)),
+    ("badging", "connectiongrant", "add_connectiongrant", "Can add opened connection", (SITE_ADMINS,)),
+    ("badging", "connectiongrant", "delete_connectiongrant", "Can delete opened connection", (SITE_ADMINS,)),
+    *(
+        ("badging", model, f"view_{model}", f"Can view {name}", (SITE_ADMINS, DATA_PROTECTION_OFFICERS))
+        for model, name in (
+            ("scheduledtask", "scheduled task"),
+            ("connectiongrant", "opened connection"),
+            ("attemptwords", "words of an attempt"),
+        )
+    ),
+]
 
 
-def let_site_admins_manage_users(apps, schema_editor):
-    """Give an existing group the new permission; in a new database the group is created with it afterwards."""
-    for group in apps.get_model("auth", "Group").objects.filter(name=SITE_ADMINS):
-        content_type, _created = apps.get_model("contenttypes", "ContentType").objects.get_or_create(
-            app_label="people", model="portaluser"
-        )
-        permission, _created = apps.get_model("auth", "Permission").objects.get_or_create(
-            content_type=content_type,
-            codename="manage_users",
-            defaults={"name": "Can invite, change and deactivate users who may do no more than themselves"},
-        )
-        group.permissions.add(permission)
+def grant_new_permissions(apps, schema_editor):
+    """Give existing groups the new permissions; in a new database the groups are created with them afterwards."""
+    groups = {group.name: group for group in apps.get_model("auth", "Group").objects.all()}
+    for app, model, codename, name, granted_to in NEW_PERMISSIONS:
+        for group in (groups[wanted] for wanted in granted_to if wanted in groups):
+            content_type, _created = apps.get_model("contenttypes", "ContentType").objects.get_or_create(
+                app_label=app, model=model
+            )
+            permission, _created = apps.get_model("auth", "Permission").objects.get_or_create(
+                content_type=content_type, codename=codename, defaults={"name": name}
+            )
+            group.permissions.add(permission)
+
+
+def drop_old_sessions(apps, schema_editor):
+    """Remove the table of Django's own sessions, which nothing empties any more. Everybody signs in anew."""
+    if "django_session" in schema_editor.connection.introspection.table_names():
+        schema_editor.execute("DROP TABLE django_session")
 
 
 class Migration(migrations.Migration):
@@ -62,5 +92,6 @@ class Migration(migrations.Migration):
                 ("objects", django.contrib.auth.models.UserManager()),
             ],
         ),
-        migrations.RunPython(let_site_admins_manage_users, migrations.RunPython.noop),
+        migrations.RunPython(grant_new_permissions, migrations.RunPython.noop),
+        migrations.RunPython(drop_old_sessions, migrations.RunPython.noop),
     ]

@@ -13,7 +13,8 @@ from django.test import Client
 from django.urls import reverse
 
 from badging.models import AuditEntry
-from config.admin_lists import LONGEST_SEARCH, strict
+from badging.searches import LONGEST_SEARCH
+from config.admin_lists import strict
 from tests.badging.admin.browsing import listed, one_of_each, page_of, search
 
 pytestmark = pytest.mark.django_db
@@ -79,8 +80,8 @@ def test_links_from_page_to_list_work(root: Client) -> None:
 @pytest.mark.parametrize("name", LISTS)
 def test_a_search_that_is_too_long_or_holds_nul_does_no_harm(name: str, root: Client) -> None:
     for term in ("a " * LONGEST_SEARCH, "\0", "a\0b"):
-        assert root.get(listed(name, q=term)).status_code == 302
         assert search(root, name, term).status_code == 200
+    assert root.get(listed(name, q="a\0b")).status_code == 302
 
 
 class _ByDate(ModelAdmin):

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from outbound_http import VERSION, AnswerTooLarge, HttpClient, WireFailure
+from outbound_http.failures import TLS_FAILED
 from tests.outbound_http.wire import (
     Answer,
     Wire,
@@ -85,7 +86,7 @@ def test_an_answer_ends_at_its_deadline_however_it_comes(answer: Answer) -> None
     with wire(answer) as server:
         error = failure(server.url)
     assert str(error) == "no answer in time"
-    assert (error.undelivered, error.tls) == (False, False)
+    assert (error.undelivered, str(error) == TLS_FAILED) == (False, False)
 
 
 BROKEN: dict[str, Answer] = {
@@ -107,7 +108,7 @@ def test_an_answer_that_breaks_off_may_have_been_given(answer: Answer) -> None:
     with wire(answer) as server:
         error = failure(server.url)
     assert str(error) == "connection lost"
-    assert (error.undelivered, error.tls) == (False, False)
+    assert (error.undelivered, str(error) == TLS_FAILED) == (False, False)
 
 
 TOO_LARGE: dict[str, Answer] = {
@@ -256,14 +257,14 @@ class TestNeverSent:
             error = failure(server.url.replace("http", "https"))
         assert str(error) == "TLS failed"
         assert error.undelivered
-        assert error.tls
+        assert str(error) == TLS_FAILED
 
     def test_a_handshake_that_never_ends(self) -> None:
         with wire(says_nothing, read_first=False) as server:
             error = failure(server.url.replace("http", "https"))
         assert str(error) == "no connection in time"
         assert error.undelivered
-        assert not error.tls
+        assert str(error) != TLS_FAILED
 
     @pytest.mark.parametrize("answer", [drips(b"HTTP/1.1 200 OK\r\nX-Slow:"), replies(b"", status="403 Forbidden")])
     def test_a_proxy_that_opens_no_tunnel(self, answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,7 +307,7 @@ def tls_wire(answer: Answer, file: Path) -> Iterator[Wire]:
 def test_a_certificate_that_nobody_vouches_for_is_refused(authority: Path) -> None:
     with tls_wire(replies(b"{}"), authority) as server:
         error = failure(server.url)
-    assert error.tls
+    assert str(error) == TLS_FAILED
     assert error.undelivered
     assert server.requests == []
 
@@ -319,7 +320,7 @@ def test_the_deadline_holds_over_tls(authority: Path, monkeypatch: pytest.Monkey
         with tls_wire(drips(start), authority) as server:
             error = failure(server.url)
         assert str(error) == "no answer in time"
-        assert not error.tls
+        assert str(error) != TLS_FAILED
 
 
 @pytest.mark.parametrize("url", ["https://", "https://*.example.org", "no address", "https://a\u2024.example"])

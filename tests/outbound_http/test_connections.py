@@ -11,7 +11,7 @@ from urllib3.exceptions import ConnectTimeoutError
 
 from outbound_http import HttpClient
 from outbound_http.connections import TimedReader, tls_context
-from outbound_http.failures import wire_failure
+from outbound_http.failures import TLS_FAILED, wire_failure
 
 
 def test_authorities_named_in_the_environment_are_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_plain_connect_timeout_counts_as_never_sent() -> None:
 def test_tls_that_fails_after_the_handshake_may_have_been_sent() -> None:
     error = wire_failure(requests.exceptions.SSLError("alert: certificate required"))
 
-    assert error.tls
+    assert str(error) == TLS_FAILED
     assert not error.undelivered
 
 

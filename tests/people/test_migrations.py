@@ -8,7 +8,7 @@ from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from badging.models import AuditEntry
-from badging.setup import SITE_ADMINS
+from badging.setup import DATA_PROTECTION_OFFICERS, SITE_ADMINS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -45,8 +45,13 @@ def test_present_entries_get_their_actors_name_and_stay_append_only(before: None
     assert AuditEntry.objects.filter(actor=None).count() == 2
 
 
-def test_a_present_group_of_site_admins_may_manage_users(before: None) -> None:
-    group = Group.objects.get(name=SITE_ADMINS)
-    group.permissions.clear()
+def test_present_groups_get_what_has_come_since(before: None) -> None:
+    groups = {name: Group.objects.get(name=name) for name in (SITE_ADMINS, DATA_PROTECTION_OFFICERS)}
+    for group in groups.values():
+        group.permissions.clear()
     latest()
-    assert [row.codename for row in group.permissions.all()] == ["manage_users"]
+    seen = {"view_attemptwords", "view_connectiongrant", "view_scheduledtask"}
+    done = {"manage_users", "release_signinlock", "view_signinlock", "change_scheduledtask", "add_connectiongrant"}
+    granted = {name: {row.codename for row in group.permissions.all()} for name, group in groups.items()}
+    assert granted[SITE_ADMINS] == seen | done | {"delete_connectiongrant"}
+    assert granted[DATA_PROTECTION_OFFICERS] == seen
