@@ -161,8 +161,10 @@ def _requeue_for(mapping: CourseBadgeMapping, *, is_new: bool, score_changed: bo
     rows = Issuance.objects.filter(course=mapping.course_id)
     goes_on = Q(state__in=[State.QUEUED, State.FAILED])
     if is_new:
-        # What was tried under a mapping that has been removed since goes on. What was only queued stays cancelled.
-        tried = Exists(IssuanceAttempt.objects.filter(issuance=OuterRef("pk")))
+        # What was sent under a mapping that has been removed since goes on. What was only queued, or decided without a
+        # call, stays cancelled.
+        sent = IssuanceAttempt.objects.filter(issuance=OuterRef("pk"), kind=IssuanceAttempt.Kind.SEND)
+        tried = Exists(sent)
         cancelled = Q(tried, state=State.CANCELLED, reason=Outcome.MAPPING_REMOVED)
         update_by_pk(pks_of(rows.filter(cancelled)), Q(state=State.CANCELLED), past=True)
         goes_on |= cancelled

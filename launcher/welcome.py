@@ -129,7 +129,7 @@ def message(address: str, admin: str, sandbox_port: int | None = None) -> list[s
     if admin:
         lines += [
             f"Sign in as “{admin}”. Forgotten the password? Get a link to a new one:",
-            f"                    .venv/bin/python manage.py sign_in_link {admin}",
+            f"                    .venv/bin/python manage.py sign_in_link {admin} --address {address}",
         ]
     if sandbox_port is not None:
         lines = [

@@ -91,7 +91,10 @@ class SignInQueue:
 
 
 def _busy() -> HttpResponse:
-    return HttpResponse(_busy_page(get_language()), status=503, headers={"Retry-After": RETRY_AFTER_SECONDS})
+    answer = HttpResponse(_busy_page(get_language()), status=503, headers={"Retry-After": RETRY_AFTER_SECONDS})
+    # Django would log each of them as an error, and so anybody could fill the log.
+    setattr(answer, "_has_been_logged", True)  # noqa: B010 - an attribute that Django's types do not know
+    return answer
 
 
 @cache

@@ -4,6 +4,7 @@ Django's page of users, which lists every permission and with which anybody can 
 rules are in `people.roles`. Groups can be changed by superusers only.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -19,8 +20,9 @@ from django.utils.cache import add_never_cache_headers
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from badging.admin.base import PortalAdmin
+from badging.admin.base import KeysField, PortalAdmin
 from badging.admin.display import MOST_SHOWN, link_to, rows_table
+from badging.admin.search import is_key
 from badging.models import CourseManager
 from moodle_sync.models import Course
 
@@ -29,10 +31,8 @@ from . import invitations, roles, second_factors, sessions
 # Only the type checker's Django is generic.
 if TYPE_CHECKING:
     _UserForm = forms.ModelForm[User]
-    _CoursesField = forms.ModelMultipleChoiceField[Course]
 else:
     _UserForm = forms.ModelForm
-    _CoursesField = forms.ModelMultipleChoiceField
 
 # Who manages more courses than this gets and loses them under *Course managers*: Django accepts 1,000 form fields.
 MOST_COURSES = 200
@@ -59,8 +59,12 @@ class CoursesWidget(AutocompleteSelectMultiple):
         """Without the button that clears all, which select2 puts between the items of a list."""
         return {**super().build_attrs(base_attrs, extra_attrs), "data-allow-clear": "false"}
 
+    def optgroups(self, name: str, value: Sequence[str], attr: Any = None) -> Any:
+        """The chosen courses, whatever else was sent."""
+        return super().optgroups(name, [key for key in value if is_key(str(key))], attr)
 
-class CoursesField(_CoursesField):
+
+class CoursesField(KeysField):
     """A choice of courses."""
 
     def label_from_instance(self, obj: Course) -> str:
@@ -74,7 +78,7 @@ class UserForm(_UserForm):
     # Set for each request by `UserAdmin.get_form`.
     actor: User
 
-    roles = forms.ModelMultipleChoiceField(
+    roles = KeysField(
         label=gettext_lazy("Roles"),
         queryset=Group.objects.none(),
         required=False,
@@ -102,6 +106,13 @@ class UserForm(_UserForm):
         if self.instance.pk:
             self.initial["roles"] = list(self.instance.groups.values_list("pk", flat=True))
             self.initial["courses"] = list(self.instance.managed_courses.values_list("course_id", flat=True))
+
+    def clean_username(self) -> str:
+        """The user name. Sign-in ignores case, so no other user may have it in any case."""
+        name: str = self.cleaned_data["username"]
+        if User.objects.filter(username__iexact=name).exclude(pk=self.instance.pk).exists():
+            raise forms.ValidationError(_("A user with this name exists. Capitals make no difference."))
+        return name
 
     def clean_email(self) -> str:
         """The address, which no other user may have."""

@@ -3,8 +3,11 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.widgets import AutocompleteSelect
+from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
@@ -20,9 +23,13 @@ from .search import is_key
 # Only the type checker's Django is generic.
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Any]
+    _ModelChoiceField = forms.ModelChoiceField[Any]
+    _ModelMultipleChoiceField = forms.ModelMultipleChoiceField[Any]
     _Paginator = Paginator[Any]
 else:
     _ModelAdmin = admin.ModelAdmin
+    _ModelChoiceField = forms.ModelChoiceField
+    _ModelMultipleChoiceField = forms.ModelMultipleChoiceField
     _Paginator = Paginator
 
 PAGES_AHEAD = 10
@@ -43,6 +50,37 @@ class BoundedPaginator(_Paginator):
         found: int = rows.order_by().values("pk")[: self.reach + 1].count()
         self.capped = found > self.reach
         return min(found, self.reach)
+
+
+class KeyField(_ModelChoiceField):
+    """A choice of a row. What cannot be a key is no choice; Django would ask the database for it."""
+
+    def to_python(self, value: Any) -> Any:
+        """The row, or None for nothing. Raises ValidationError."""
+        if value in self.empty_values or is_key(str(getattr(value, "pk", value))):
+            return super().to_python(value)
+        raise ValidationError(self.error_messages["invalid_choice"], code="invalid_choice")
+
+
+class KeysField(_ModelMultipleChoiceField):
+    """A choice of several rows, as `KeyField`."""
+
+    def clean(self, value: Any) -> Any:
+        """The rows. Raises ValidationError."""
+        for key in value or ():
+            if not is_key(str(key)):
+                raise ValidationError(
+                    self.error_messages["invalid_choice"], code="invalid_choice", params={"value": str(key)[:20]}
+                )
+        return super().clean(value)
+
+
+class KeySelect(AutocompleteSelect):
+    """A search field for a row, which can be shown again after something else was sent."""
+
+    def optgroups(self, name: str, value: Sequence[str], attr: Any = None) -> Any:
+        """The chosen rows."""
+        return super().optgroups(name, [key for key in value if key == "" or is_key(str(key))], attr)
 
 
 class Button(NamedTuple):
@@ -76,6 +114,13 @@ class PortalAdmin(_ModelAdmin):
         page = int(number) if number.isdecimal() and len(number) < 10 else 1
         paginator.reach = (page + PAGES_AHEAD) * per_page
         return paginator
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """A choice of rows that answers made-up values with a message."""
+        kwargs.setdefault("form_class", KeyField)
+        if db_field.name in self.get_autocomplete_fields(request):
+            kwargs.setdefault("widget", KeySelect(db_field, self.admin_site))
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def buttons_for(self, obj: Any) -> Sequence[str]:
         """The names of the actions that can be run on this row."""

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.widgets import AdminRadioSelect
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -42,7 +43,9 @@ class GrantForm(_ModelForm):
         help_text=gettext_lazy("Providers are those that the connection's last test found."),
     )
 
-    kind = forms.ChoiceField(label=gettext_lazy("Open to"), choices=Kind.choices, widget=forms.RadioSelect)
+    kind = forms.ChoiceField(
+        label=gettext_lazy("Open to"), choices=Kind.choices, widget=AdminRadioSelect(attrs={"class": "radiolist"})
+    )
 
     class Meta:
         model = ConnectionGrant

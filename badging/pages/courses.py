@@ -18,6 +18,7 @@ from moodle_sync.models import Course
 from ..doubles import possible_doubles
 from ..mapping import remove_mapping
 from ..models import CourseBadgeMapping, Issuance
+from ..reach import is_site_admin
 from ..successors import Successor, likely_successor
 from . import access
 from .course_badge import effects_of_change, mapping_of
@@ -51,6 +52,7 @@ def course_list(request: HttpRequest) -> HttpResponse:
         {
             "form": form,
             "filtered": any(filters.values()),
+            "manages_all": is_site_admin(request.user),
             "courses": page.rows,
             "page": number,
             "previous": number - 1 if page.rows else None,

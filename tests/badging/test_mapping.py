@@ -124,10 +124,12 @@ def test_past_completions_are_read_again_where_they_are_wanted() -> None:
     assert [row.past_is_due for row in wanted_courses(mapping.course.site)] == [True]
 
 
-def test_what_was_tried_under_a_removed_mapping_goes_on_under_the_next_and_what_only_waited_does_not() -> None:
+def test_what_was_sent_under_a_removed_mapping_goes_on_under_the_next_and_what_was_not_does_not() -> None:
     mapping = make_mapping()
     tried, waited = make_issuance(mapping, state="failed", reason="not_found"), make_issuance(mapping)
+    decided = make_issuance(mapping, state="not_met", reason="no_score")
     make_attempt(tried, outcome="not_found")
+    make_attempt(decided, kind="decision", outcome="no_score")
     mappings.remove_mapping(mapping)
     again = mappings.save_mapping(
         course=mapping.course,
@@ -136,10 +138,11 @@ def test_what_was_tried_under_a_removed_mapping_goes_on_under_the_next_and_what_
         badge=a_badge(),
         now=NOW,
     )
-    tried.refresh_from_db()
-    waited.refresh_from_db()
+    for row in (tried, waited, decided):
+        row.refresh_from_db()
     assert (tried.state, tried.mapping) == ("queued", again)
-    assert (waited.state, waited.reason) == ("cancelled", "mapping_removed")
+    for row in (waited, decided):
+        assert (row.state, row.reason) == ("cancelled", "mapping_removed")
 
 
 def test_changing_the_badge_moves_what_waits_and_what_failed_and_asks_holders_nothing() -> None:

@@ -113,7 +113,7 @@ def test_the_deployment_check_of_a_portal_without_https_tells_what_is_missing(da
     assert running.manage(data_folder, "setup_portal").returncode == 0
     done = running.manage(data_folder, "check", "--deploy", "--fail-level", "WARNING")
     assert done.returncode == 1
-    assert all(check in done.stderr for check in ("security.W004", "security.W008", "security.W012"))
+    assert all(check in done.stderr for check in ("security.W004", "security.W008", "security.W011"))
 
 
 def test_a_host_that_is_gone_keeps_no_rows_locked_and_the_url_has_the_last_word(

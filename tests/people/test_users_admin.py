@@ -295,3 +295,22 @@ def test_changing_the_address_keeps_it_one_users_own(site_admin: Client) -> None
     change(site_admin, user, email="Mina@example.org")
     user.refresh_from_db()
     assert user.email == "Mina@example.org"
+
+
+def test_a_name_that_differs_in_case_only_is_refused(root: User) -> None:
+    mina = make_user("mina")
+    superuser = browser_of(root)
+    page = change(superuser, mina, username=root.username.upper())
+    assert "Capitals make no difference." in page.content.decode()
+    mina.refresh_from_db()
+    assert mina.username == "mina"
+
+
+@pytest.mark.parametrize("made_up", ["abc", "9" * 24, "-1"])
+def test_made_up_roles_and_courses_are_told_and_change_nothing(site_admin: Client, made_up: str) -> None:
+    before = User.objects.count()
+    form = {"email": "b@example.org", "first_name": "B", "last_name": "", "roles": [made_up], "courses": [made_up]}
+    answer = site_admin.post(reverse("admin:auth_user_add"), form)
+    assert answer.status_code == 200
+    assert answer.content.decode().count("is not one of the available choices") == 2
+    assert User.objects.count() == before

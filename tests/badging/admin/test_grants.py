@@ -207,3 +207,12 @@ def test_a_changed_limit_is_kept_and_counts_at_once(
     mapping.refresh_from_db()
     assert mapping.past_release == Past.WITHIN
     assert AuditEntry.objects.get(action="connection_saved").details == {"changed": {"past_limit": 3}}
+
+
+@pytest.mark.parametrize("made_up", ["abc", "9" * 24])
+def test_made_up_values_are_told_and_open_nothing(site_admin: Client, made_up: str) -> None:
+    form = {"what": "x", "kind": "evil", "user": made_up, "site": made_up}
+    answer = site_admin.post(reverse("admin:badging_connectiongrant_add"), form)
+    assert answer.status_code == 200
+    assert "Select a valid choice" in answer.content.decode()
+    assert not ConnectionGrant.objects.exists()
