@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from waitress import wasyncore
+from waitress.channel import HTTPChannel
 from waitress.server import create_server
 
 from .addresses import listening_socket
@@ -30,7 +31,7 @@ LARGEST_BODY = 1_000_000
 LARGEST_HEADERS = 32_768
 # Longer bodies wait in a temporary file, so that many of them do not fill the memory. In bytes.
 LARGEST_BODY_IN_MEMORY = 65_536
-# A client has this many seconds to send a request, to take its answer, and to send the next one.
+# A client has this many seconds to begin a request, as many to send the rest of it, and as many to take the answer.
 CLIENT_SECONDS = 60.0
 # After SIGTERM, requests in flight have this many seconds to end.
 STOP_SECONDS = 10.0
@@ -61,6 +62,7 @@ def main() -> int:
         log_socket_errors=False,
         ident="portal",
     )
+    server.channel_class = _Channel
     cut_off = _Serving(server, client_seconds=options.client_seconds, stop_seconds=options.stop_seconds).run()
     if cut_off:
         print(f"{cut_off} request(s) did not end within {options.stop_seconds:g} s and were cut off", file=sys.stderr)
@@ -79,6 +81,38 @@ def _connection_limit() -> int:
     return max(1, min(CONNECTIONS, (soft - OTHER_FILES) // FILES_PER_CONNECTION))
 
 
+class _Channel(HTTPChannel):
+    """A connection that knows since when the portal waits for its client.
+
+    It waits for the first byte of a request, then for the rest of it, and then for the client to take the answer.
+    Each of the three has its own time. A sample now and then would not do: a quick request comes and goes between two.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.waits_since = time.monotonic()
+        # Whether a request has begun to arrive. `request` is None again after each blank line, of which any number may
+        # come before a request.
+        self._begun = False
+        super().__init__(*args, **kwargs)
+
+    def received(self, data: bytes) -> Any:
+        """Read on. The rest of a request has its own time from the first byte on."""
+        if not self._begun:
+            self._begun, self.waits_since = True, time.monotonic()
+        return super().received(data)
+
+    def service(self) -> None:
+        """Answer a request that has arrived whole. `_close_slow_clients` keeps the time up to date meanwhile."""
+        self._begun, self.waits_since = False, time.monotonic()
+        super().service()
+
+    def handle_write(self) -> None:
+        """Send on. Once the answer is taken, the next request has its own time to begin."""
+        super().handle_write()
+        if not (self._begun or self.requests or self.total_outbufs_len):
+            self.waits_since = time.monotonic()
+
+
 class _Serving:
     """Runs the server's loop. waitress's own loop would end at once on SIGTERM, and never close a dripping client."""
 
@@ -86,8 +120,6 @@ class _Serving:
         self._server = server
         self._client_seconds = client_seconds
         self._stop_seconds = stop_seconds
-        # For each connection what its client is doing, and since when.
-        self._waiting: dict[Any, tuple[object, float]] = {}
         self._stopping = False
 
     def run(self) -> int:
@@ -123,19 +155,14 @@ class _Serving:
         return sum(bool(channel.requests or channel.total_outbufs_len) for channel in channels)
 
     def _close_slow_clients(self, now: float) -> None:
-        """Close connections whose client has been busy with the same request or answer for too long."""
-        waiting: dict[Any, tuple[object, float]] = {}
+        """Close the connections on which the portal has waited for the client too long."""
         for channel in list(self._server.active_channels.values()):
             if channel.requests:
-                # The portal is at work.
-                continue
-            doing = channel.request
-            before, since = self._waiting.get(channel, (doing, now))
-            waiting[channel] = (doing, since if before is doing else now)
-            if now - waiting[channel][1] >= self._client_seconds:
+                # The client waits for the portal.
+                channel.waits_since = now
+            elif now - channel.waits_since >= self._client_seconds:
                 # `will_close` would wait until the client takes what is left of the answer.
                 channel.handle_close()
-        self._waiting = waiting
 
 
 if __name__ == "__main__":

@@ -17,12 +17,17 @@ LARGE = 14_000_000
 
 
 def waiting(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """`/wait` writes the file `begun` and answers once there is a file `go`; `/large` has LARGE bytes."""
+    """`/wait` writes the file `begun` and answers once there is a file `go`; `/large` has LARGE bytes.
+
+    `/late` takes half a second.
+    """
     folder = Path(os.environ["PORTAL_DATA_DIR"])
     if environ["PATH_INFO"] == "/wait":
         (folder / "begun").touch()
         while not (folder / "go").exists():
             time.sleep(0.01)
+    if environ["PATH_INFO"] == "/late":
+        time.sleep(0.5)
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"x" * LARGE] if environ["PATH_INFO"] == "/large" else [b"finished"]
 

@@ -1,9 +1,11 @@
 """Clients that send their request byte by byte hold up nobody else, and not for ever."""
 
+import http.client
 import signal
 import socket
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,47 @@ def test_a_client_that_does_not_take_its_answer_is_sent_away(tmp_path: Path) -> 
         assert attacking.is_connected(web, client)
         wait_until(lambda: not attacking.is_connected(web, client), seconds=20, what="the end of the connection")
         assert len(attacking.answer_to(client)) < LARGE
+
+
+# With a page of half a second, each look that the server takes once a second falls into a pause.
+@pytest.mark.parametrize(("path", "pause"), [("/", 0.3), ("/late", 0.12)])
+def test_a_connection_in_use_is_kept_and_an_idle_one_is_closed(tmp_path: Path, path: str, pause: float) -> None:
+    with (
+        attacking.web(tmp_path, "--client-seconds", "2", application=WAITING, people=False) as web,
+        closing(http.client.HTTPConnection("127.0.0.1", web.port, timeout=PAGE_SECONDS)) as client,
+    ):
+        client.connect()
+        connection = client.sock
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            client.request("GET", path)
+            assert client.getresponse().read() == b"finished"
+            # `http.client` would connect anew without a word.
+            assert client.sock is connection
+            time.sleep(pause)
+        wait_until(lambda: not attacking.is_connected(web, connection), seconds=20, what="the end of the connection")
+
+
+def test_waiting_for_a_request_and_sending_it_have_their_own_times(tmp_path: Path) -> None:
+    """The time that the portal needs for the answer counts for neither."""
+    with (
+        attacking.web(tmp_path, "--client-seconds", "3", application=WAITING, people=False) as web,
+        web.connect() as client,
+    ):
+        for _ in range(2):
+            # Two of these together are too long.
+            time.sleep(2.2)
+            client.sendall(b"GET /wait HTTP/1.1\r\n")
+            time.sleep(2.2)
+            client.sendall(b"Host: localhost\r\n\r\n")
+            time.sleep(2.2)
+            (tmp_path / "go").touch()
+            answer = b""
+            while not answer.endswith(b"finished"):
+                part = client.recv(65536)
+                assert part
+                answer += part
+            (tmp_path / "go").unlink()
 
 
 def test_sigterm_lets_a_request_in_flight_finish_and_waits_for_no_slow_client(tmp_path: Path) -> None:
