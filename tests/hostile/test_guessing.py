@@ -18,6 +18,12 @@ from tests.services import free_port
 pytestmark = pytest.mark.slow
 
 SECONDS = 15
+# What is promised for `/courses/` while passwords are guessed. In seconds, as all that follows.
+PROMISED = 0.5
+# A machine that takes longer for it when nobody guesses is too busy with other things to keep the promise.
+QUICK_ALONE = PROMISED / 4
+# No machine may need longer. Without the protection it is 22 s, and more on a busy machine.
+NEVER_LONGER = 5.0
 PASSWORD = "correct horse battery"
 GUESSERS = [sys.executable, str(Path(__file__).with_name("guessers.py"))]
 
@@ -95,7 +101,8 @@ def test_while_32_clients_guess_pages_stay_quick_and_the_owner_gets_in(guessed_a
     assert sign_in(port, known) == 302
     # Only the cookie of the known browser: it signs in anew.
     known = {"known_browser": known["known_browser"]}
-    alone = p95_of_courses(port, session, 3)
+    # The best of three, so that a moment's load of something else does not move the limit.
+    alone = min(p95_of_courses(port, session, 2) for _ in range(3))
     with subprocess.Popen([*GUESSERS, str(port), str(SECONDS)], stdout=subprocess.PIPE, text=True) as guessers:
         # They need a moment to start.
         time.sleep(2)
@@ -108,5 +115,6 @@ def test_while_32_clients_guess_pages_stay_quick_and_the_owner_gets_in(guessed_a
     assert set(answers) <= {"200", "429", "503"}
     assert answers["200"] > 0
     assert answers["503"] > answers["200"]
-    # Half a second; more only on a machine that is too busy to show a page quickly even before.
-    assert meanwhile < max(0.5, 4 * alone)
+    # On a machine that is too busy, guessing may make pages four times as slow, as it may on a quick one.
+    limit = PROMISED if alone <= QUICK_ALONE else min(4 * alone, NEVER_LONGER)
+    assert meanwhile < limit
