@@ -6,18 +6,19 @@ wait for a site admin. Every learner with a past completion counts, whatever bec
 never more sent than the limit. That they wait is a fact of the mapping, and stands in no issuance.
 """
 
-from collections.abc import Collection, Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import Count, F, Q, QuerySet
 
 from moodle_sync.models import MoodleSite
 
 from . import audit
 from .models import NOTHING_OPEN, PAST_HELD, AuditEntry, CourseBadgeMapping, Issuance, NavigatrConnection, Past
-from .queueing import bring_forward, learners_past, lock_mappings, within_limit
+from .queueing import bring_forward, lock_mappings, past_of, within_limit
 
 
 def limit_at_save(mapping: CourseBadgeMapping, *, free: bool) -> None:
@@ -62,16 +63,21 @@ def _count_again(mappings: QuerySet[CourseBadgeMapping], states: Collection[str]
     return len(going_on)
 
 
-def waiting_past(mapping: CourseBadgeMapping) -> int:
-    """How many past completions wait under the mapping, whatever else holds them."""
-    return Issuance.objects.filter(
-        NOTHING_OPEN, course=mapping.course_id, past=True, state=Issuance.State.QUEUED
-    ).count()
+class PastNumbers(NamedTuple):
+    """How many past completions a course has."""
+
+    # Learners who had completed it before it was mapped, as far as it was read.
+    learners: int
+    # Issuances that wait, whatever else holds them.
+    waiting: int
 
 
-def number_past(mapping: CourseBadgeMapping) -> int:
-    """How many learners have completed the course before it was mapped, as far as it was read."""
-    return learners_past(mapping.course_id).count()
+def numbers_past(mappings: Iterable[CourseBadgeMapping]) -> Mapping[int, PastNumbers]:
+    """The past completions of the courses of these mappings, by course; in one query for all."""
+    rows = past_of([mapping.course_id for mapping in mappings]).values_list("course")
+    waits = NOTHING_OPEN & Q(state=Issuance.State.QUEUED)
+    counts = rows.annotate(learners=Count("learner", distinct=True), waiting=Count("pk", filter=waits))
+    return defaultdict(lambda: PastNumbers(0, 0), {course: PastNumbers(*numbers) for course, *numbers in counts})
 
 
 @transaction.atomic
@@ -81,19 +87,19 @@ def release_past(mapping: CourseBadgeMapping, *, actor: Any, now: datetime) -> i
     current = locked.get(mapping.course_id)
     if current is None or current.past_release not in PAST_HELD:
         return 0
-    waiting = waiting_past(current)
+    numbers = numbers_past([current])[mapping.course_id]
     _set(current, Past.FREE)
     _let_go([current], now)
     audit.record(
         AuditEntry.Action.PAST_RELEASED,
         mapping.course,
         actor=actor,
-        learners=number_past(current),
-        waiting=waiting,
+        learners=numbers.learners,
+        waiting=numbers.waiting,
         limit=current.connection.past_limit,
         connection=current.connection.name,
     )
-    return waiting
+    return numbers.waiting
 
 
 def _set(mapping: CourseBadgeMapping, past_release: Past) -> None:

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
@@ -126,16 +125,17 @@ def _hold_past(courses: Collection[int], mappings: dict[int, CourseBadgeMapping]
 def within_limit(mapping: CourseBadgeMapping) -> Past:
     """Whether the past completions of its course are no more than its connection's limit: WITHIN or OVER."""
     limit = mapping.connection.past_limit
-    return Past.OVER if learners_past(mapping.course_id)[: limit + 1].count() > limit else Past.WITHIN
+    learners = past_of([mapping.course_id]).values("learner").distinct()
+    return Past.OVER if learners[: limit + 1].count() > limit else Past.WITHIN
 
 
-def learners_past(course_id: int) -> "QuerySet[Issuance, Any]":
-    """The learners who had completed a course before it was mapped, each once, but for those who were cancelled.
+def past_of(courses: Collection[int]) -> QuerySet[Issuance]:
+    """The issuances of learners who had completed one of the courses before it was mapped, but for cancelled ones.
 
-    Counted over both environments, so that a trial in staging counts nobody twice.
+    A learner may have one in each environment. They are to be counted once, so that a trial in staging counts nobody
+    twice.
     """
-    past = Issuance.objects.filter(course=course_id, past=True).exclude(state=State.CANCELLED)
-    return past.order_by().values("learner").distinct()
+    return Issuance.objects.filter(course__in=courses, past=True).exclude(state=State.CANCELLED).order_by()
 
 
 def _row_for(mapping: CourseBadgeMapping, rows: Sequence[Issuance]) -> Issuance | None:

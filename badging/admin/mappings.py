@@ -82,7 +82,7 @@ class MappingAdmin(ReadOnlyAdmin):
         """Whether completions from before the mapping are awarded too, and what they wait for."""
         if not obj.include_past and obj.past_release not in PAST_HELD:
             return _("not included")
-        values = {"how": obj.get_past_release_display(), "count": past.number_past(obj)}
+        values = {"how": obj.get_past_release_display(), "count": past.numbers_past([obj])[obj.course_id].learners}
         return _("included, %(how)s; learners found: %(count)d") % values
 
     # Actions
@@ -144,20 +144,27 @@ class MappingAdmin(ReadOnlyAdmin):
     @admin.action(description=gettext_lazy("Release past completions"), permissions=["switch"])
     def release_past(self, request: HttpRequest, queryset: QuerySet[CourseBadgeMapping]) -> HttpResponse | None:
         """Ask, saying how many, then let the past completions of these mappings go on."""
-        waiting = queryset.filter(past_release__in=PAST_HELD)
-        rows = self.chosen(request, waiting.select_related("course__site", "connection"))
+        held = queryset.filter(past_release__in=PAST_HELD)
+        rows = self.chosen(request, held.select_related("course__site", "connection"))
         if not rows:
             self.message_user(request, _("No past completions wait there. Nothing was done."), messages.WARNING)
             return None
+        numbers = past.numbers_past(rows)
+        waiting = sum(numbers[row.course_id].waiting for row in rows)
         effects = [
-            _("%(count)d past completion(s) that wait are sent.") % {"count": sum(map(past.waiting_past, rows))},
+            _("%(count)d past completion(s) that wait are sent.") % {"count": waiting},
             _("Past completions of these courses that are found later are sent too."),
         ]
         if any(row.past_release == Past.COUNTING for row in rows):
             effects.append(_("Not all of these courses have been read yet, so there may be many more."))
         title = _("Release past completions")
         if page := self.confirmation(
-            request, rows, title=title, effects=effects, label=_("Yes, release them"), describe=_with_past
+            request,
+            rows,
+            title=title,
+            effects=effects,
+            label=_("Yes, release them"),
+            describe=lambda row: _with_past(row, numbers[row.course_id].learners),
         ):
             return page
         count = sum(past.release_past(row, actor=request.user, now=timezone.now()) for row in rows)
@@ -188,9 +195,9 @@ class MappingAdmin(ReadOnlyAdmin):
         return None
 
 
-def _with_past(row: CourseBadgeMapping) -> str:
+def _with_past(row: CourseBadgeMapping, learners: int) -> str:
     """The mapping, with how many learners have already completed its course."""
-    values = {"mapping": course_and_badge(row), "count": past.number_past(row), "limit": row.connection.past_limit}
+    values = {"mapping": course_and_badge(row), "count": learners, "limit": row.connection.past_limit}
     return _("%(mapping)s: %(count)d learner(s) have already completed the course; the limit is %(limit)d") % values
 
 

@@ -2,17 +2,20 @@
 
 import re
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection as database
+from django.db.models.signals import post_init
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from badging import waiting
-from badging.admin.connections import ConnectionForm
+from badging.admin.connections import MOST_TARGETS, ConnectionForm
 from badging.meanings import Outcome
-from badging.models import AuditEntry, CourseBadgeMapping, Issuance, NavigatrConnection
+from badging.models import AuditEntry, ConnectionGrant, CourseBadgeMapping, Issuance, NavigatrConnection
 from sandbox import Sandbox
 from tests.builders import (
     make_connection,
@@ -222,4 +225,33 @@ def test_without_a_place_nothing_is_tested_and_nothing_is_lost(site_admin: Clien
     assert connection.test_ok is None
     assert "The token belongs to" in said(
         run(site_admin, "badging_navigatrconnection", "test_connection", connection.pk)
+    )
+
+
+def test_the_list_reads_few_of_many_to_whom_a_connection_is_open(site_admin: Client) -> None:
+    users = User.objects.bulk_create(User(username=f"manager-{number}") for number in range(60))
+    many, few = make_connection(name="Many", open_to_all=False), make_connection(name="Few", open_to_all=False)
+    for connection, number in ((many, 60), (few, MOST_TARGETS)):
+        ConnectionGrant.objects.bulk_create(
+            ConnectionGrant(connection=connection, kind="manager", user=user) for user in users[:number]
+        )
+    read = []
+
+    def note(**signal: Any) -> None:
+        read.append(signal["instance"])
+
+    post_init.connect(note, sender=ConnectionGrant)
+    try:
+        with CaptureQueriesContext(database) as seen:
+            page = site_admin.get(listed("badging_navigatrconnection")).content.decode()
+    finally:
+        post_init.disconnect(note, sender=ConnectionGrant)
+    assert len([row for row in seen if "badging_connectiongrant" in row["sql"]]) == 1
+    assert len(read) == MOST_TARGETS + 1 + MOST_TARGETS
+    first = "; ".join(f"course manager manager-{number}" for number in range(MOST_TARGETS))
+    assert f"{first}; and more<" in page
+    assert f"{first}<" in page
+    # The page of the connection shows more of them.
+    assert (
+        "course manager manager-40" in site_admin.get(page_of("badging_navigatrconnection", many.pk)).content.decode()
     )

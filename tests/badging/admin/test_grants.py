@@ -1,10 +1,13 @@
 """To whom connections are open, and the release of past completions, in the admin."""
 
+import re
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection as database
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from badging.models import (
@@ -174,6 +177,27 @@ def test_the_release_asks_first_says_how_many_and_is_kept(
     assert "Nothing. Everything works." not in page
     again = confirm(site_admin, MAPPING, "release_past", mapping.pk)
     assert "No past completions wait there." in said(again)
+
+
+def test_the_release_of_many_counts_all_of_them_in_one_query(
+    site_admin: Client, connection: NavigatrConnection, course: Course
+) -> None:
+    courses = [course, *(make_course(course.site, moodle_id=900 + number) for number in range(3))]
+    mappings = [with_past(row, connection, number, Past.OVER) for number, row in enumerate(courses)]
+    # Found, and waits for nothing; cancelled; and in another environment, which makes nobody count twice.
+    failed, cancelled, twice = Issuance.objects.filter(course=courses[3]).order_by("pk")
+    Issuance.objects.filter(pk=failed.pk).update(state=State.FAILED, reason="forbidden")
+    Issuance.objects.filter(pk=cancelled.pk).update(state=State.CANCELLED)
+    twice.pk, twice.environment = None, "production"
+    twice.connection = make_connection(name="Live", environment="production")
+    twice.save(force_insert=True)
+    with CaptureQueriesContext(database) as seen:
+        asked = run(site_admin, MAPPING, "release_past", *(row.pk for row in mappings)).content.decode()
+    assert len([row for row in seen if "COUNT(" in row["sql"] and "badging_issuance" in row["sql"]]) == 1
+    # None, one, two, and twice the same learner.
+    assert "5 past completion(s) that wait are sent." in asked
+    for row, learners in zip(courses, (0, 1, 2, 2), strict=True):
+        assert re.search(rf"{re.escape(row.full_label)} → .*: {learners} learner\(s\) have already completed", asked)
 
 
 def test_a_release_before_the_course_was_read_says_that_there_may_be_more(
