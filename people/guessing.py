@@ -103,8 +103,8 @@ def pause_after(failures: int, *, free: int, longest: timedelta) -> timedelta | 
 
 def locked_until(account: Account, place: Place, now: datetime) -> datetime | None:
     """Until when this place must wait, or None."""
-    places = [place.name] if place.known or place.name == SECOND_FACTOR else [place.name, EVERYWHERE]
-    locks = SignInLock.objects.filter(account=account.key, place__in=places, locked_until__gt=now)
+    place_names = [place.name] if place.known or place.name == SECOND_FACTOR else [place.name, EVERYWHERE]
+    locks = SignInLock.objects.filter(account=account.key, place__in=place_names, locked_until__gt=now)
     return max((lock.locked_until for lock in locks if lock.locked_until), default=None)
 
 

@@ -61,9 +61,9 @@ def _free_name(email: str) -> str:
     """A user name that nobody has: the address up to its @, with a number if need be."""
     wanted = re.sub(r"[^\w.+-]", "", email.partition("@")[0].lower())[:LONGEST_NAME] or "user"
     same_beginning = User.objects.filter(username__istartswith=wanted).values_list("username", flat=True)
-    taken = {name.lower() for name in same_beginning}
+    used_names = {name.lower() for name in same_beginning}
     number, name = 1, wanted
-    while name in taken:
+    while name in used_names:
         number += 1
         name = f"{wanted}{number}"
     return name
