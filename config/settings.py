@@ -389,8 +389,6 @@ MFA_FORMS = {
 }
 
 AXES_HANDLER = "people.axes_handler.SignInHandler"
-AXES_USERNAME_CALLABLE = "people.axes_handler.account_key"
-AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_LOCKOUT_CALLABLE = "people.axes_handler.locked_page"
 AXES_CLIENT_IP_CALLABLE = "people.guessing.address_of"
 # Who tries again while they must wait does not wait longer.
