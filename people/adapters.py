@@ -81,7 +81,7 @@ class AccountAdapter(DefaultAccountAdapter):
     def send_password_reset_mail(self, user: Any, email: str, context: dict[str, Any]) -> None:
         """Send the link, and write down that it was asked for."""
         super().send_password_reset_mail(user, email, context)
-        audit.record(AuditEntry.Action.RESET_SENT, f"user {user.pk}")
+        audit.record(AuditEntry.Action.RESET_SENT, user)
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         """Send a mail. Raises `people.mail.MailNotSent` when the mail server cannot be reached."""

@@ -67,7 +67,7 @@ def account_of_name(typed: str) -> Account:
     # Imported here: allauth's modules need the models of all apps.
     from allauth.account.internal.userkit import filter_users_by_email, get_user_by_username
 
-    typed = typed.strip().casefold()
+    typed = typed.strip().lower()
     found = filter_users_by_email(typed, prefer_verified=True, for_login=True) if "@" in typed else []
     user = min(found, key=lambda user: int(user.pk)) if found else get_user_by_username(typed)
     if user is not None:
@@ -147,7 +147,7 @@ def release(locks: Any, *, actor: User) -> int:
     with transaction.atomic():
         for key, lock in accounts.items():
             forget_account(Account(key))
-            audit.record(AuditEntry.Action.SIGN_IN_RELEASED, _subject(Account(key, lock.user)), actor=actor)
+            audit.record(AuditEntry.Action.SIGN_IN_RELEASED, lock.user or "unknown account", actor=actor)
     return len(accounts)
 
 
@@ -171,11 +171,7 @@ def _audit(account: Account, action: AuditEntry.Action, place: Place, **details:
     if account.user is None:
         return
     where = "known browser" if place.known else "elsewhere" if place.name.startswith("address ") else place.name
-    audit.record(action, _subject(account), where=where, **details)
-
-
-def _subject(account: Account) -> str:
-    return f"user {account.user.pk}" if account.user else "unknown account"
+    audit.record(action, account.user, where=where, **details)
 
 
 def wait_seconds(until: datetime) -> int:
