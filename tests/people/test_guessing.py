@@ -159,6 +159,18 @@ def test_one_address_has_sixty_failures_a_minute_and_known_browsers_there_go_on(
         assert guess(1, "somebody") == [200]
 
 
+def test_no_flood_of_sign_ins_keeps_out_a_known_browser_at_the_same_address(mina: User) -> None:
+    own, flood = Client(), Client()
+    attempt(own, password=PASSWORD)
+    own.post("/sign-out/")
+    with time_machine.travel(NOW, tick=False):
+        # Without a password: such attempts fail before they count as wrong ones.
+        assert {attempt(flood, "somebody", password="").status_code for _number in range(310)} == {200}
+        guess(61, "somebody")
+        assert attempt(Client(), "somebody").status_code == 429
+        assert attempt(own, password=PASSWORD).status_code == 302
+
+
 def test_the_audit_of_guessing_is_bounded(mina: User) -> None:
     """A day of guessing as fast as it goes: from one address, and from a new one each time."""
     with time_machine.travel(NOW, tick=False) as clock:
