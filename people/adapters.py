@@ -1,6 +1,7 @@
 """Where the portal differs from allauth: nobody signs up, failures count per account and place, secrets are sealed."""
 
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.internal.userkit import filter_users_by_email
@@ -23,7 +24,7 @@ from badging import audit
 from badging.models import AuditEntry
 from vault import keys
 
-from . import claimed_groups, guessing
+from . import claimed_groups, guessing, invitations
 from .axes_handler import account_of, lock_out
 from .mail import send
 
@@ -82,6 +83,11 @@ class AccountAdapter(DefaultAccountAdapter):
         """Send the link, and write down that it was asked for."""
         super().send_password_reset_mail(user, email, context)
         audit.record(AuditEntry.Action.RESET_SENT, user)
+
+    def get_reset_password_from_key_url(self, key: str) -> str:
+        """The link of that mail. It begins as all links do that people are sent."""
+        link = super().get_reset_password_from_key_url(key)
+        return urljoin(invitations.portal_address(self.request), urlsplit(link).path)
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         """Send a mail. Raises `people.mail.MailNotSent` when the mail server cannot be reached."""

@@ -41,7 +41,7 @@ class Command(PortalCommand):
             user.save(update_fields=["is_active"])
         if remove_second_factors:
             second_factors.remove_all(user, actor=None)
-        link = invitations.link_at(user, address or invitations.portal_address())
+        link = invitations.link_for(user, address or invitations.portal_address())
         until = timezone.now() + invitations.valid_for()
         invitations.record(user, actor=None, how="shell")
         self.say(
