@@ -111,7 +111,7 @@ def locked_until(account: Account, place: Place, now: datetime) -> datetime | No
 @transaction.atomic
 def record_failure(account: Account, place: Place, now: datetime) -> datetime | None:
     """Count one failure; returns until when the place must wait now, or None. Written to the audit for known users."""
-    SignInLock.objects.filter(failed_at__lte=now - FORGOTTEN_AFTER).delete()
+    clear_old(now=now)
     until = _count(account, place.name, now, free=FREE_FAILURES, longest=LONGEST_PAUSE)
     if place.name != SECOND_FACTOR:
         _audit(account, AuditEntry.Action.SIGN_IN_FAILED, place)
@@ -128,6 +128,11 @@ def record_failure(account: Account, place: Place, now: datetime) -> datetime | 
             until=everywhere.isoformat(timespec="seconds"),
         )
     return max(filter(None, (until, everywhere)), default=None)
+
+
+def clear_old(*, now: datetime | None = None, **kwargs: Any) -> None:
+    """Forget the failures of places that had none for a day. Receives `badging.tasks.once_a_day`."""
+    SignInLock.objects.filter(failed_at__lte=(now or timezone.now()) - FORGOTTEN_AFTER).delete()
 
 
 def forget_place(account: Account, place: Place) -> None:

@@ -7,13 +7,17 @@ import pytest
 import time_machine
 from django.contrib.auth.hashers import MD5PasswordHasher
 from django.contrib.auth.models import User
-from django.core.cache import cache
+from django.core.cache import cache, caches
+from django.db import connection
 from django.http import HttpResponse
 from django.test import Client, RequestFactory
 from django.urls import resolve, reverse
+from django.utils import timezone
 
 from badging.models import AuditEntry
+from badging.tasks import once_a_day
 from people import guessing, middleware
+from people.caches import clear_expired
 from people.models import SignInLock
 from tests.builders import NOW
 
@@ -188,9 +192,33 @@ def test_the_audit_of_guessing_is_bounded(mina: User) -> None:
 def test_after_a_quiet_day_all_is_forgotten(mina: User) -> None:
     with time_machine.travel(NOW, tick=False) as clock:
         guess(5)
+        Client().post("/password/forgotten/", {"email": "mina@example.org"}, REMOTE_ADDR=HERE)
+        once_a_day.send(sender=None)
+        assert SignInLock.objects.filter(user=mina).exists()
+        assert HERE in cache_keys()
+        # Nobody tries to sign in any more.
         clock.move_to(NOW + timedelta(days=1, seconds=1))
-        guess(1, "somebody")
-        assert not SignInLock.objects.filter(user=mina).exists()
+        once_a_day.send(sender=None)
+        assert not SignInLock.objects.exists()
+        assert cache_keys() == ""
+
+
+def cache_keys() -> str:
+    """The keys of all rows, whether they have expired or not."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT cache_key FROM portal_cache")
+        return " ".join(key for (key,) in cursor.fetchall())
+
+
+def test_what_has_not_expired_stays_in_the_cache() -> None:
+    cache.set("short", 1, timeout=60)
+    cache.set("long", 1, timeout=3600)
+    caches["navigatr"].set("short", 1, timeout=60)
+    clear_expired(now=timezone.now() + 2 * MINUTE)
+    assert cache_keys() == ":1:long"
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT COUNT(*) FROM portal_navigatr_cache")
+        assert cursor.fetchone() == (0,)
 
 
 def test_failures_are_audited_without_address_or_password(mina: User) -> None:
