@@ -365,9 +365,9 @@ ACCOUNT_FORMS = {
 }
 # Beside `people.guessing`. "ip" is one address, where a whole college may sign in; "key" is one account at one place.
 ACCOUNT_RATE_LIMITS = {
-    # It would count right passwords, too, and one machine could keep out known browsers at the same address.
-    "login": None,
-    # Never None: it guards the second factor as well. Known browsers are exempt from its "ip".
+    # No limit: it would count right passwords, too, and one machine could keep out known browsers at the same address.
+    "login": "",
+    # Never empty: it guards the second factor as well. Known browsers are exempt from its "ip".
     "login_failed": "60/m/ip,600/h/ip,10/5m/key",
     "reset_password": "20/m/ip,3/h/key",
     "reset_password_from_key": "60/m/ip",
