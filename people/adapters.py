@@ -11,6 +11,7 @@ from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.core.internal import ratelimit
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
+from allauth.socialaccount.models import SocialAccount
 from allauth.socialaccount.providers.base import AuthProcess
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -86,8 +87,8 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def get_reset_password_from_key_url(self, key: str) -> str:
         """The link of that mail. It begins as all links do that people are sent."""
-        link = super().get_reset_password_from_key_url(key)
-        return urljoin(invitations.portal_address(self.request), urlsplit(link).path)
+        path = urlsplit(super().get_reset_password_from_key_url(key)).path
+        return urljoin(invitations.portal_address(self.request), str(path))
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         """Send a mail. Raises `people.mail.MailNotSent` when the mail server cannot be reached."""
@@ -155,14 +156,17 @@ class MFAAdapter(DefaultMFAAdapter):
 
 
 def keep_one_address(sender: Any, instance: User, raw: bool = False, **kwargs: Any) -> None:
-    """After a user is saved: allauth knows the user's present address and no other.
+    """After a user is saved: allauth knows the present address and no other, and no link that single sign-on made by one.
 
-    Otherwise the link for a new password could still be sent to an address that an admin has taken away.
+    Otherwise the link for a new password could still be sent to an address that an admin has taken away, and whoever
+    signed in at the provider with that address would still get in.
     """
     if raw:
         return
     address = instance.email.lower()
     known = EmailAddress.objects.filter(user=instance)
-    known.exclude(email=address).delete()
+    replaced, _by_model = known.exclude(email=address).delete()
+    if replaced:
+        SocialAccount.objects.filter(user=instance).delete()
     if address and not known.exists():
         EmailAddress.objects.create(user=instance, email=address, primary=True, verified=False)

@@ -124,9 +124,19 @@ def test_without_the_claim_or_the_setting_groups_stay(mina: User, url: str, clie
 
 
 def test_an_address_that_was_taken_away_opens_the_account_no_more(mina: User, url: str, client: Client) -> None:
+    sign_in(client, url, "m1")
+    client.post("/sign-out/")
+    mina.first_name, mina.email = "Mina", "MINA@example.org"
+    mina.save()
+    assert SocialAccount.objects.exists()
     mina.email = "mina.new@example.org"
     mina.save()
+    assert not SocialAccount.objects.exists()
     assert "No account here" in sign_in(client, url, "m1").content.decode()
+    assert not is_signed_in(client)
+    add_person(url, "m2", email="mina.new@example.org", email_verified=True)
+    sign_in(client, url, "m2")
+    assert client.session["_auth_user_id"] == str(mina.pk)
 
 
 def test_the_provider_may_be_led_to_from_the_sign_in_page_only(mina: User, url: str, client: Client) -> None:
