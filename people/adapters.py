@@ -104,11 +104,9 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):
 
     def authenticate_by_email(self, sociallogin: Any) -> tuple[Any, str] | None:
         """The one active user with this address; None if there are two, because it could be either."""
-        for address in sociallogin.email_addresses:
-            users = {user.pk: user for user in filter_users_by_email(address.email, is_active=True, for_login=True)}
-            if address.verified and len(users) == 1:
-                [user] = users.values()
-                return user, address.email
+        for email, users in _matches(sociallogin):
+            if len(users) == 1:
+                return users[0], email
         return None
 
     @transaction.atomic
@@ -120,6 +118,8 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):
         claims = sociallogin.account.extra_data
         sociallogin.account.extra_data = {}
         if not sociallogin.is_existing:
+            provider = sociallogin.account.provider
+            audit.record(AuditEntry.Action.SIGN_ON_REFUSED, provider, reason=_reason_of_refusal(sociallogin))
             return
         if sociallogin.account.pk:
             sociallogin.account.save(update_fields=["extra_data"])
@@ -134,6 +134,20 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):
         EmailAddress.objects.update_or_create(
             user=user, email=address.email.lower(), defaults={"verified": True, "primary": True}
         )
+
+
+def _matches(sociallogin: Any) -> list[tuple[str, list[Any]]]:
+    """The verified addresses that the provider tells, each with the active users who have it."""
+    verified = [address.email for address in sociallogin.email_addresses if address.verified]
+    return [(email, filter_users_by_email(email, is_active=True, for_login=True)) for email in verified]
+
+
+def _reason_of_refusal(sociallogin: Any) -> str:
+    """Why `authenticate_by_email` finds no account, for the audit."""
+    matches = _matches(sociallogin)
+    if not matches:
+        return "address not verified"
+    return "several accounts" if any(users for _email, users in matches) else "no active account"
 
 
 class MFAAdapter(DefaultMFAAdapter):
@@ -156,7 +170,7 @@ class MFAAdapter(DefaultMFAAdapter):
 
 
 def keep_one_address(sender: Any, instance: User, raw: bool = False, **kwargs: Any) -> None:
-    """After a user is saved: allauth knows the present address and no other, and no link that single sign-on made by one.
+    """After a user is saved: allauth knows the present address only, and no link that single sign-on made by another.
 
     Otherwise the link for a new password could still be sent to an address that an admin has taken away, and whoever
     signed in at the provider with that address would still get in.
