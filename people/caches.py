@@ -15,9 +15,9 @@ from django.utils import timezone
 
 def clear_expired(*, now: datetime | None = None, **kwargs: Any) -> None:
     """Delete the expired rows of all caches in the database. Receives `badging.tasks.once_a_day`."""
-    for cache in map(caches.__getitem__, settings.CACHES):
-        if isinstance(cache, BaseDatabaseCache):
-            _clear(cache, now or timezone.now())
+    for name in settings.CACHES:
+        if isinstance(caches[name], BaseDatabaseCache):
+            _clear(caches[name], now or timezone.now())
 
 
 def _clear(cache: Any, now: datetime) -> None:
