@@ -887,7 +887,7 @@ class AuditEntry(AppendOnlyModel):
         FACTOR_RENEWED = "factor_renewed", _("Recovery codes renewed")
         FACTOR_FAILED = "factor_failed", _("Wrong second factor")
         ACCOUNT_LINKED = "account_linked", _("Single sign-on used for the first time")
-        GROUPS_CLAIMED = "groups_claimed", _("Groups taken over from single sign-on")
+        SIGN_ON_REFUSED = "sign_on_refused", _("Single sign-on refused")
         USER_CREATED = "user_created", _("User created")
         USER_INVITED = "user_invited", _("User invited")
         USER_CHANGED = "user_changed", _("User changed")

@@ -363,10 +363,11 @@ ACCOUNT_FORMS = {
     "reset_password": "people.forms.ForgottenForm",
     "reset_password_from_key": "people.forms.ChooseForm",
 }
-# Beside `people.guessing`. Never None: `login_failed` guards the second factor as well. "ip" is one address, where a
-# whole college may sign in; "key" is one account at one place.
+# Beside `people.guessing`. "ip" is one address, where a whole college may sign in; "key" is one account at one place.
 ACCOUNT_RATE_LIMITS = {
-    "login": "300/m/ip",
+    # No limit: it would count right passwords, too, and one machine could keep out known browsers at the same address.
+    "login": "",
+    # Never empty: it guards the second factor as well. Known browsers are exempt from its "ip".
     "login_failed": "60/m/ip,600/h/ip,10/5m/key",
     "reset_password": "20/m/ip,3/h/key",
     "reset_password_from_key": "60/m/ip",
@@ -389,8 +390,6 @@ MFA_FORMS = {
 }
 
 AXES_HANDLER = "people.axes_handler.SignInHandler"
-AXES_USERNAME_CALLABLE = "people.axes_handler.account_key"
-AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_LOCKOUT_CALLABLE = "people.axes_handler.locked_page"
 AXES_CLIENT_IP_CALLABLE = "people.guessing.address_of"
 # Who tries again while they must wait does not wait longer.

@@ -13,8 +13,11 @@ _ask: ContextVar[Callable[[], Any] | None] = ContextVar("people.acting", default
 
 
 @contextmanager
-def acting(ask: Callable[[], Any]) -> Iterator[None]:
-    """Within this block `ask` tells who acts; it is called late, because signing in changes the answer."""
+def acting(ask: Callable[[], Any] | None) -> Iterator[None]:
+    """Within this block `ask` tells who acts; it is called late, because signing in changes the answer.
+
+    With None nobody is known to act: the caller records by itself what is changed.
+    """
     token = _ask.set(ask)
     try:
         yield

@@ -1,6 +1,7 @@
 """Where the portal differs from allauth: nobody signs up, failures count per account and place, secrets are sealed."""
 
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.internal.userkit import filter_users_by_email
@@ -10,6 +11,7 @@ from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.core.internal import ratelimit
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
+from allauth.socialaccount.models import SocialAccount
 from allauth.socialaccount.providers.base import AuthProcess
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -23,7 +25,7 @@ from badging import audit
 from badging.models import AuditEntry
 from vault import keys
 
-from . import claimed_groups, guessing
+from . import claimed_groups, guessing, invitations
 from .axes_handler import account_of, lock_out
 from .mail import send
 
@@ -81,7 +83,12 @@ class AccountAdapter(DefaultAccountAdapter):
     def send_password_reset_mail(self, user: Any, email: str, context: dict[str, Any]) -> None:
         """Send the link, and write down that it was asked for."""
         super().send_password_reset_mail(user, email, context)
-        audit.record(AuditEntry.Action.RESET_SENT, f"user {user.pk}")
+        audit.record(AuditEntry.Action.RESET_SENT, user)
+
+    def get_reset_password_from_key_url(self, key: str) -> str:
+        """The link of that mail. It begins as all links do that people are sent."""
+        path = urlsplit(super().get_reset_password_from_key_url(key)).path
+        return urljoin(invitations.portal_address(self.request), str(path))
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         """Send a mail. Raises `people.mail.MailNotSent` when the mail server cannot be reached."""
@@ -97,11 +104,9 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):
 
     def authenticate_by_email(self, sociallogin: Any) -> tuple[Any, str] | None:
         """The one active user with this address; None if there are two, because it could be either."""
-        for address in sociallogin.email_addresses:
-            users = {user.pk: user for user in filter_users_by_email(address.email, is_active=True, for_login=True)}
-            if address.verified and len(users) == 1:
-                [user] = users.values()
-                return user, address.email
+        for email, users in _matches(sociallogin):
+            if len(users) == 1:
+                return users[0], email
         return None
 
     @transaction.atomic
@@ -113,6 +118,8 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):
         claims = sociallogin.account.extra_data
         sociallogin.account.extra_data = {}
         if not sociallogin.is_existing:
+            provider = sociallogin.account.provider
+            audit.record(AuditEntry.Action.SIGN_ON_REFUSED, provider, reason=_reason_of_refusal(sociallogin))
             return
         if sociallogin.account.pk:
             sociallogin.account.save(update_fields=["extra_data"])
@@ -127,6 +134,20 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):
         EmailAddress.objects.update_or_create(
             user=user, email=address.email.lower(), defaults={"verified": True, "primary": True}
         )
+
+
+def _matches(sociallogin: Any) -> list[tuple[str, list[Any]]]:
+    """The verified addresses that the provider tells, each with the active users who have it."""
+    verified = [address.email for address in sociallogin.email_addresses if address.verified]
+    return [(email, filter_users_by_email(email, is_active=True, for_login=True)) for email in verified]
+
+
+def _reason_of_refusal(sociallogin: Any) -> str:
+    """Why `authenticate_by_email` finds no account, for the audit."""
+    matches = _matches(sociallogin)
+    if not matches:
+        return "address not verified"
+    return "several accounts" if any(users for _email, users in matches) else "no active account"
 
 
 class MFAAdapter(DefaultMFAAdapter):
@@ -149,14 +170,17 @@ class MFAAdapter(DefaultMFAAdapter):
 
 
 def keep_one_address(sender: Any, instance: User, raw: bool = False, **kwargs: Any) -> None:
-    """After a user is saved: allauth knows the user's present address and no other.
+    """After a user is saved: allauth knows the present address only, and no link that single sign-on made by another.
 
-    Otherwise the link for a new password could still be sent to an address that an admin has taken away.
+    Otherwise the link for a new password could still be sent to an address that an admin has taken away, and whoever
+    signed in at the provider with that address would still get in.
     """
     if raw:
         return
     address = instance.email.lower()
     known = EmailAddress.objects.filter(user=instance)
-    known.exclude(email=address).delete()
+    replaced, _by_model = known.exclude(email=address).delete()
+    if replaced:
+        SocialAccount.objects.filter(user=instance).delete()
     if address and not known.exists():
         EmailAddress.objects.create(user=instance, email=address, primary=True, verified=False)

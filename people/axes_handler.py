@@ -4,7 +4,7 @@ from typing import Any
 
 from axes.handlers.base import AxesHandler
 from django.contrib.auth.models import User
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
@@ -41,11 +41,6 @@ class SignInHandler(AxesHandler):
 def account_of(credentials: dict[str, Any]) -> guessing.Account:
     """The account that the credentials of an attempt mean: allauth names an address, a user name, or both."""
     return guessing.account_of_name(str(credentials.get("email") or credentials.get("username") or ""))
-
-
-def account_key(request: HttpRequest, credentials: dict[str, Any] | None) -> str:
-    """`AXES_USERNAME_CALLABLE`: the name under which axes counts."""
-    return account_of(credentials or {}).key
 
 
 def lock_out(request: Any, until: Any) -> None:

@@ -19,10 +19,10 @@ from . import acting
 
 Action = AuditEntry.Action
 
-# Told with both values, and told as changed only.
-TOLD = ("username", "is_staff", "is_superuser")
+# Recorded with both values, and recorded as changed only.
+WITH_VALUES = ("username", "is_staff", "is_superuser")
 CHANGED_ONLY = ("email", "first_name", "last_name")
-_WATCHED = (*TOLD, *CHANGED_ONLY, "is_active", "password")
+_WATCHED = (*WITH_VALUES, *CHANGED_ONLY, "is_active", "password")
 # Where a row keeps what it was before it was saved.
 _BEFORE = "_before_change"
 
@@ -68,7 +68,9 @@ def _record_user(instance: User, created: bool, raw: bool, **kwargs: Any) -> Non
     if before["is_active"] != instance.is_active:
         _record(Action.USER_REACTIVATED if instance.is_active else Action.USER_DEACTIVATED, instance)
     changed: dict[str, Any] = {
-        name: f"{before[name]} → {getattr(instance, name)}" for name in TOLD if before[name] != getattr(instance, name)
+        name: f"{before[name]} → {getattr(instance, name)}"
+        for name in WITH_VALUES
+        if before[name] != getattr(instance, name)
     }
     if blind := [name for name in CHANGED_ONLY if before[name] != getattr(instance, name)]:
         changed["changed"] = ", ".join(blind)

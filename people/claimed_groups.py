@@ -9,7 +9,7 @@ from django.db import transaction
 from badging import audit
 from badging.models import AuditEntry
 
-from . import roles
+from . import acting, roles
 
 
 @transaction.atomic
@@ -22,20 +22,19 @@ def take_over(user: User, claims: dict[str, Any]) -> None:
     claimed = _claimed(claims)
     if claimed is None:
         return
-    mapped = set(settings.OIDC_GROUPS.values())
+    # Only groups that exist: `people.checks` warns of the others.
+    mapped = set(Group.objects.filter(name__in=settings.OIDC_GROUPS.values()))
     wanted = {name for value, name in settings.OIDC_GROUPS.items() if value in claimed}
-    present = set(user.groups.filter(name__in=mapped).values_list("name", flat=True))
-    if wanted == present:
+    before = set(user.groups.all())
+    after = (before - mapped) | {group for group in mapped if group.name in wanted}
+    if after == before:
         return
-    user.groups.add(*Group.objects.filter(name__in=wanted - present))
-    user.groups.remove(*Group.objects.filter(name__in=present - wanted))
-    roles.set_staff_status(user)
-    audit.record(
-        AuditEntry.Action.GROUPS_CLAIMED,
-        f"user {user.pk}",
-        added=sorted(wanted - present),
-        removed=sorted(present - wanted),
-    )
+    # One entry instead of one for each step.
+    with acting.acting(None):
+        user.groups.set(after)
+        roles.set_staff_status(user)
+    names = {"from": sorted(group.name for group in before), "to": sorted(group.name for group in after)}
+    audit.record(AuditEntry.Action.ROLES_CHANGED, user, **names, by="single sign-on")
 
 
 def _claimed(claims: dict[str, Any]) -> set[str] | None:

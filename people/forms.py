@@ -51,7 +51,7 @@ class SignInForm(LoginForm):
 
 
 class PasswordForm(ChangePasswordForm):
-    """The present password counts as a sign-in: who sits at a forgotten session must not guess it without limit."""
+    """The present password counts as a sign-in: somebody at a session left open must not guess it without limit."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

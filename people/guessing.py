@@ -67,7 +67,7 @@ def account_of_name(typed: str) -> Account:
     # Imported here: allauth's modules need the models of all apps.
     from allauth.account.internal.userkit import filter_users_by_email, get_user_by_username
 
-    typed = typed.strip().casefold()
+    typed = typed.strip().lower()
     found = filter_users_by_email(typed, prefer_verified=True, for_login=True) if "@" in typed else []
     user = min(found, key=lambda user: int(user.pk)) if found else get_user_by_username(typed)
     if user is not None:
@@ -103,15 +103,15 @@ def pause_after(failures: int, *, free: int, longest: timedelta) -> timedelta | 
 
 def locked_until(account: Account, place: Place, now: datetime) -> datetime | None:
     """Until when this place must wait, or None."""
-    places = [place.name] if place.known or place.name == SECOND_FACTOR else [place.name, EVERYWHERE]
-    locks = SignInLock.objects.filter(account=account.key, place__in=places, locked_until__gt=now)
+    place_names = [place.name] if place.known or place.name == SECOND_FACTOR else [place.name, EVERYWHERE]
+    locks = SignInLock.objects.filter(account=account.key, place__in=place_names, locked_until__gt=now)
     return max((lock.locked_until for lock in locks if lock.locked_until), default=None)
 
 
 @transaction.atomic
 def record_failure(account: Account, place: Place, now: datetime) -> datetime | None:
     """Count one failure; returns until when the place must wait now, or None. Written to the audit for known users."""
-    SignInLock.objects.filter(failed_at__lte=now - FORGOTTEN_AFTER).delete()
+    clear_old(now=now)
     until = _count(account, place.name, now, free=FREE_FAILURES, longest=LONGEST_PAUSE)
     if place.name != SECOND_FACTOR:
         _audit(account, AuditEntry.Action.SIGN_IN_FAILED, place)
@@ -128,6 +128,11 @@ def record_failure(account: Account, place: Place, now: datetime) -> datetime | 
             until=everywhere.isoformat(timespec="seconds"),
         )
     return max(filter(None, (until, everywhere)), default=None)
+
+
+def clear_old(*, now: datetime | None = None, **kwargs: Any) -> None:
+    """Forget the failures of places that had none for a day. Receives `badging.tasks.once_a_day`."""
+    SignInLock.objects.filter(failed_at__lte=(now or timezone.now()) - FORGOTTEN_AFTER).delete()
 
 
 def forget_place(account: Account, place: Place) -> None:
@@ -147,7 +152,7 @@ def release(locks: Any, *, actor: User) -> int:
     with transaction.atomic():
         for key, lock in accounts.items():
             forget_account(Account(key))
-            audit.record(AuditEntry.Action.SIGN_IN_RELEASED, _subject(Account(key, lock.user)), actor=actor)
+            audit.record(AuditEntry.Action.SIGN_IN_RELEASED, lock.user or "unknown account", actor=actor)
     return len(accounts)
 
 
@@ -171,11 +176,7 @@ def _audit(account: Account, action: AuditEntry.Action, place: Place, **details:
     if account.user is None:
         return
     where = "known browser" if place.known else "elsewhere" if place.name.startswith("address ") else place.name
-    audit.record(action, _subject(account), where=where, **details)
-
-
-def _subject(account: Account) -> str:
-    return f"user {account.user.pk}" if account.user else "unknown account"
+    audit.record(action, account.user, where=where, **details)
 
 
 def wait_seconds(until: datetime) -> int:

@@ -61,9 +61,9 @@ def _free_name(email: str) -> str:
     """A user name that nobody has: the address up to its @, with a number if need be."""
     wanted = re.sub(r"[^\w.+-]", "", email.partition("@")[0].lower())[:LONGEST_NAME] or "user"
     same_beginning = User.objects.filter(username__istartswith=wanted).values_list("username", flat=True)
-    taken = {name.lower() for name in same_beginning}
+    used_names = {name.lower() for name in same_beginning}
     number, name = 1, wanted
-    while name in taken:
+    while name in used_names:
         number += 1
         name = f"{wanted}{number}"
     return name
@@ -74,11 +74,10 @@ def mail_is_set_up() -> bool:
     return bool(settings.SENDS_MAIL)
 
 
-def link_for(user: User, request: HttpRequest | None = None) -> str:
-    """The address at which this user sets a password; without a request only its path."""
+def link_for(user: User, address: str) -> str:
+    """The address at which this user sets a password, in the portal at `address`."""
     key = {"uidb36": user_pk_to_url_str(user), "key": default_token_generator.make_token(user)}
-    path = reverse("account_reset_password_from_key", kwargs=key)
-    return request.build_absolute_uri(path) if request else path
+    return urljoin(address, reverse("account_reset_password_from_key", kwargs=key))
 
 
 def valid_for() -> timedelta:
@@ -86,14 +85,14 @@ def valid_for() -> timedelta:
     return timedelta(seconds=settings.PASSWORD_RESET_TIMEOUT)
 
 
-def portal_address() -> str:
-    """The portal's address for commands, which have no request: that which people open, else loopback."""
-    return str(settings.PUBLIC_URL) or f"http://127.0.0.1:{settings.PORT}"
+def portal_address(request: HttpRequest | None = None) -> str:
+    """The address that links begin with: PUBLIC_URL, else that of the request; for commands, which have none, loopback.
 
-
-def link_at(user: User, address: str) -> str:
-    """The link, with the portal's address before it."""
-    return urljoin(address, link_for(user))
+    A request may have come by another of the portal's names, which the person who gets the link cannot reach.
+    """
+    if settings.PUBLIC_URL:
+        return str(settings.PUBLIC_URL)
+    return request.build_absolute_uri("/") if request else f"http://127.0.0.1:{settings.PORT}"
 
 
 def deliver(user: User, request: HttpRequest) -> Delivery:
@@ -102,9 +101,10 @@ def deliver(user: User, request: HttpRequest) -> Delivery:
     Talks to the mail server: call it outside transactions.
     """
     invitation = not user.has_usable_password()
-    link, problem = link_for(user, request), ""
+    address = portal_address(request)
+    link, problem = link_for(user, address), ""
     if mail_is_set_up() and user.email:
-        problem = _mail(user, link, request.build_absolute_uri("/"), invitation)
+        problem = _mail(user, link, address, invitation)
         delivery = Delivery(user, link, problem) if problem else Delivery(user)
     else:
         delivery = Delivery(user, link)

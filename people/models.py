@@ -11,7 +11,8 @@ from django.utils.translation import gettext_lazy as _
 class SignInLock(models.Model):
     """How often somebody failed to sign in to one account from one place, and until when that place must wait.
 
-    Personal data: which user; the IP address, or a random number of the browser. Removed a day after the last failure.
+    Personal data: which user; the IP address, or a random number of the browser. Removed nightly, a day after the last
+    failure.
     """
 
     # "user 12"; for a name that no user has, a keyed digest of it.

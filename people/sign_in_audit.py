@@ -37,7 +37,7 @@ def connect() -> None:
 
 
 def _record(action: AuditEntry.Action, user: User, **details: Any) -> None:
-    audit.record(action, f"user {user.pk}", actor=user, **details)
+    audit.record(action, user, actor=user, **details)
 
 
 def _signed_in(sender: Any, request: Any, user: User, **kwargs: Any) -> None:
@@ -74,7 +74,7 @@ def _factor_renewed(sender: Any, user: User, authenticator: Any, **kwargs: Any) 
 
 
 def _factor_failed(sender: Any, user: User, authenticator: Any, **kwargs: Any) -> None:
-    audit.record(Action.FACTOR_FAILED, f"user {user.pk}", kind=authenticator.type)
+    audit.record(Action.FACTOR_FAILED, user, kind=authenticator.type)
 
 
 def _linked(sender: Any, sociallogin: Any, **kwargs: Any) -> None:

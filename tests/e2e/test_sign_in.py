@@ -87,7 +87,7 @@ def code_of(secret: str) -> str:
 
 def confirm(page: Page) -> None:
     """Say that it is still you."""
-    expect(page.get_by_role("heading", name="Is it still you?")).to_be_visible()
+    expect(page.get_by_role("heading", name="Confirm that it is you")).to_be_visible()
     look_at(page, "confirm")
     page.get_by_label("Password:", exact=True).fill(PASSWORD)
     page.get_by_role("button", name="Confirm").click()
@@ -109,11 +109,11 @@ def add_app(page: Page) -> str:
 
 def test_a_forgotten_password_is_replaced_by_mail(page: Page, mina: User, postbox: Postbox) -> None:
     page.goto("/sign-in/")
-    page.get_by_role("link", name="Password forgotten?").click()
+    page.get_by_role("link", name="Forgot your password?").click()
     look_at(page, "reset-ask")
     page.get_by_label("E-mail address").fill("mina@example.org")
     page.get_by_role("button", name="Send the link").click()
-    expect(page.get_by_role("heading", name="Look into your mail")).to_be_visible()
+    expect(page.get_by_role("heading", name="Check your e-mail")).to_be_visible()
     look_at(page, "reset-sent")
     [message] = postbox.mails
     assert message["To"] == "mina@example.org"
@@ -236,13 +236,13 @@ def test_who_guesses_must_wait_until_a_site_admin_releases_them(
 ) -> None:
     for _number in range(5):
         enter(page, "wrong")
-    expect(page.get_by_role("heading", name="Wait a little")).to_be_visible()
+    expect(page.get_by_role("heading", name="Too many attempts")).to_be_visible()
     expect(page.get_by_role("alert")).to_have_text(
         "There were too many wrong attempts. Try again in 1 minute.", use_inner_text=True
     )
     look_at(page, "locked")
     enter(page)
-    expect(page.get_by_role("heading", name="Wait a little")).to_be_visible()
+    expect(page.get_by_role("heading", name="Too many attempts")).to_be_visible()
     ada = User.objects.create_user("ada", is_staff=True)
     ada.groups.add(Group.objects.get(name=SITE_ADMINS))
     test_pages.sign_in(page, live_server.url, ada)

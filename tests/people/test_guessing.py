@@ -7,13 +7,17 @@ import pytest
 import time_machine
 from django.contrib.auth.hashers import MD5PasswordHasher
 from django.contrib.auth.models import User
-from django.core.cache import cache
+from django.core.cache import cache, caches
+from django.db import connection
 from django.http import HttpResponse
 from django.test import Client, RequestFactory
 from django.urls import resolve, reverse
+from django.utils import timezone
 
 from badging.models import AuditEntry
+from badging.tasks import once_a_day
 from people import guessing, middleware
+from people.caches import clear_expired
 from people.models import SignInLock
 from tests.builders import NOW
 
@@ -81,6 +85,13 @@ def test_name_and_address_are_one_account_and_case_makes_no_difference(mina: Use
     assert guess(1, "Mina") == [429]
 
 
+def test_a_user_whose_name_has_another_folded_form_is_known() -> None:
+    user = User.objects.create_user("straße", "strasse@example.org", PASSWORD)
+    for name in ("straße", "Straße"):
+        guess(1, name)
+    assert SignInLock.objects.get(place=f"address {HERE}").user == user
+
+
 def test_a_known_browser_goes_on_while_a_neighbour_and_strangers_guess(mina: User) -> None:
     own = Client()
     assert attempt(own, password=PASSWORD).status_code == 302
@@ -136,7 +147,7 @@ def test_unknown_names_wait_as_known_ones_do_and_are_stored_nowhere(mina: User) 
         pages = [attempt(known), attempt(unknown, "s3cret-name", address=THERE)]
         assert pages[0].status_code == pages[1].status_code, number
     assert "s3cret-name" not in str(list(SignInLock.objects.values())) + str(list(AuditEntry.objects.values()))
-    assert {entry.subject for entry in AuditEntry.objects.all()} == {f"user {mina.pk}"}
+    assert {entry.subject for entry in AuditEntry.objects.all()} == {"mina"}
 
 
 def test_one_address_has_sixty_failures_a_minute_and_known_browsers_there_go_on(mina: User) -> None:
@@ -150,6 +161,18 @@ def test_one_address_has_sixty_failures_a_minute_and_known_browsers_there_go_on(
         assert attempt(own, password=PASSWORD).status_code == 302
         clock.move_to(NOW + timedelta(seconds=61))
         assert guess(1, "somebody") == [200]
+
+
+def test_no_flood_of_sign_ins_keeps_out_a_known_browser_at_the_same_address(mina: User) -> None:
+    own, flood = Client(), Client()
+    attempt(own, password=PASSWORD)
+    own.post("/sign-out/")
+    with time_machine.travel(NOW, tick=False):
+        # Without a password: such attempts fail before they count as wrong ones.
+        assert {attempt(flood, "somebody", password="").status_code for _number in range(310)} == {200}
+        guess(61, "somebody")
+        assert attempt(Client(), "somebody").status_code == 429
+        assert attempt(own, password=PASSWORD).status_code == 302
 
 
 def test_the_audit_of_guessing_is_bounded(mina: User) -> None:
@@ -169,15 +192,39 @@ def test_the_audit_of_guessing_is_bounded(mina: User) -> None:
 def test_after_a_quiet_day_all_is_forgotten(mina: User) -> None:
     with time_machine.travel(NOW, tick=False) as clock:
         guess(5)
+        Client().post("/password/forgotten/", {"email": "mina@example.org"}, REMOTE_ADDR=HERE)
+        once_a_day.send(sender=None)
+        assert SignInLock.objects.filter(user=mina).exists()
+        assert HERE in cache_keys()
+        # Nobody tries to sign in any more.
         clock.move_to(NOW + timedelta(days=1, seconds=1))
-        guess(1, "somebody")
-        assert not SignInLock.objects.filter(user=mina).exists()
+        once_a_day.send(sender=None)
+        assert not SignInLock.objects.exists()
+        assert cache_keys() == ""
+
+
+def cache_keys() -> str:
+    """The keys of all rows, whether they have expired or not."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT cache_key FROM portal_cache")
+        return " ".join(key for (key,) in cursor.fetchall())
+
+
+def test_what_has_not_expired_stays_in_the_cache() -> None:
+    cache.set("short", 1, timeout=60)
+    cache.set("long", 1, timeout=3600)
+    caches["navigatr"].set("short", 1, timeout=60)
+    clear_expired(now=timezone.now() + 2 * MINUTE)
+    assert cache_keys() == ":1:long"
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT COUNT(*) FROM portal_navigatr_cache")
+        assert cursor.fetchone() == (0,)
 
 
 def test_failures_are_audited_without_address_or_password(mina: User) -> None:
     guess(5)
     entries = list(AuditEntry.objects.order_by("pk").values_list("action", "subject", "actor"))
-    assert entries == [("sign_in_failed", f"user {mina.pk}", None)] * 5 + [("sign_in_locked", f"user {mina.pk}", None)]
+    assert entries == [("sign_in_failed", "mina", None)] * 5 + [("sign_in_locked", "mina", None)]
     assert HERE not in str(list(AuditEntry.objects.values("details")))
 
 

@@ -99,6 +99,19 @@ def test_with_mail_the_link_is_sent_and_not_shown(site_admin: Client, settings: 
     assert recorded("user_invited") == [("sara", "mina", {"how": "mail"})]
 
 
+def test_links_begin_with_the_address_that_people_open(site_admin: Client, settings: Any) -> None:
+    settings.PUBLIC_URL = "https://badges.example.org"
+    beginning = "https://badges.example.org/password/choose/"
+    assert beginning in invite(site_admin).content.decode()
+    settings.SENDS_MAIL = True
+    invite(site_admin, email="nia@example.org")
+    Client().post(reverse("account_reset_password"), {"email": "sara@example.org"})
+    for message in mail.outbox:
+        assert beginning in message.body
+        assert "testserver" not in message.body
+    assert [message.to for message in mail.outbox] == [["nia@example.org"], ["sara@example.org"]]
+
+
 def test_a_mail_server_that_does_not_answer_leaves_the_link_to_pass_on(site_admin: Client, settings: Any) -> None:
     settings.SENDS_MAIL = True
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"

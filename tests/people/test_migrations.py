@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
+from allauth.account.models import EmailAddress
 from django.contrib.auth.models import Group, User
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
+from django.test import Client
 
 from badging.models import AuditEntry
 from badging.setup import DATA_PROTECTION_OFFICERS, SITE_ADMINS
@@ -55,3 +57,17 @@ def test_present_groups_get_what_has_come_since(before: None) -> None:
     granted = {name: {row.codename for row in group.permissions.all()} for name, group in groups.items()}
     assert granted[SITE_ADMINS] == seen | done | {"delete_connectiongrant"}
     assert granted[DATA_PROTECTION_OFFICERS] == seen
+
+
+def test_present_users_are_found_by_their_addresses_whatever_their_case(before: None) -> None:
+    anna = User.objects.create_user("anna", "", "correct horse")
+    # As before: no signal told allauth.
+    User.objects.filter(pk=anna.pk).update(email="Anna@Example.org")
+    User.objects.create_user("otto")
+    assert not EmailAddress.objects.exists()
+    latest()
+    [address] = EmailAddress.objects.all()
+    assert (address.user, address.email, address.primary, address.verified) == (anna, "anna@example.org", True, False)
+    client = Client()
+    client.post("/sign-in/", {"login": "Anna@Example.org", "password": "correct horse"})
+    assert client.session["_auth_user_id"] == str(anna.pk)

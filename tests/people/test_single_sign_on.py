@@ -8,12 +8,14 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth.models import Group, User
+from django.core import checks
 from django.test import Client
 
 from badging.models import AuditEntry
 from badging.setup import DATA_PROTECTION_OFFICERS, SITE_ADMINS
 from tests.people import providing
 from tests.people.providing import add_person, sign_in, use
+from tests.people.users import recorded
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
@@ -56,26 +58,33 @@ def test_pkce_is_used(mina: User, url: str, client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "claims",
+    ("claims", "reason"),
     [
-        {"email": "mina@example.org", "email_verified": False},
-        {"email": "mina@example.org"},
-        {"email": "stranger@example.org", "email_verified": True},
+        ({"email": "mina@example.org", "email_verified": False}, "address not verified"),
+        ({"email": "mina@example.org"}, "address not verified"),
+        ({"email": "stranger@example.org", "email_verified": True}, "no active account"),
     ],
 )
-def test_nobody_else_gets_in_or_gets_an_account(mina: User, url: str, client: Client, claims: dict[str, Any]) -> None:
+def test_nobody_else_gets_in_or_gets_an_account(
+    mina: User, url: str, client: Client, claims: dict[str, Any], reason: str
+) -> None:
     add_person(url, "x1", **claims)
     answer = sign_in(client, url, "x1")
     assert "Ask a site admin of this portal to invite you" in answer.content.decode()
     assert not is_signed_in(client)
     assert User.objects.count() == 1
     assert not SocialAccount.objects.exists()
+    # Whose address it was is not kept.
+    assert list(AuditEntry.objects.values_list("action", "subject", "details")) == [
+        ("sign_on_refused", "oidc", {"reason": reason})
+    ]
 
 
 def test_an_address_that_two_accounts_have_opens_neither(mina: User, url: str, client: Client) -> None:
     User.objects.create_user("mina2", "mina@example.org")
     assert "No account here" in sign_in(client, url, "m1").content.decode()
     assert not is_signed_in(client)
+    assert recorded("sign_on_refused") == [("", "oidc", {"reason": "several accounts"})]
 
 
 def test_a_deactivated_account_stays_closed(mina: User, url: str, client: Client) -> None:
@@ -106,14 +115,32 @@ def test_groups_come_from_the_claim_and_only_those_that_are_mapped(
     mina.refresh_from_db()
     assert set(mina.groups.values_list("name", flat=True)) == {"Tutors", SITE_ADMINS}
     assert (mina.is_staff, mina.is_superuser) == (True, False)
-    entry = AuditEntry.objects.get(action="groups_claimed")
-    assert entry.details == {"added": [SITE_ADMINS], "removed": [DATA_PROTECTION_OFFICERS]}
+    changed = {"from": [DATA_PROTECTION_OFFICERS, "Tutors"], "to": [SITE_ADMINS, "Tutors"], "by": "single sign-on"}
+    assert recorded("roles_changed") == [("", "mina", changed)]
+    assert recorded("user_changed") == []
     client.post("/sign-out/")
     add_person(url, "m1", email="mina@example.org", email_verified=True, groups=[])
     sign_in(client, url, "m1")
     mina.refresh_from_db()
     # Every group is a role, and who has a role has staff status (people/roles.py).
     assert (list(mina.groups.all()), mina.is_staff) == ([other], True)
+
+
+def test_a_group_that_does_not_exist_is_warned_of_and_changes_nothing(
+    mina: User, url: str, client: Client, settings: Any
+) -> None:
+    use(settings, url, OIDC_GROUPS_CLAIM="groups", OIDC_GROUPS=GROUPS | {"staff": "Site admin"})
+    [warning] = checks.run_checks(tags=["database"], databases=["default"])
+    assert (warning.id, "does not exist: Site admin." in warning.msg) == ("people.W002", True)
+    add_person(url, "m1", email="mina@example.org", email_verified=True, groups=["staff"])
+    sign_in(client, url, "m1")
+    assert not mina.groups.exists()
+    assert recorded("roles_changed") == []
+
+
+def test_known_groups_are_not_warned_of(settings: Any) -> None:
+    settings.OIDC_GROUPS = GROUPS
+    assert checks.run_checks(tags=["database"], databases=["default"]) == []
 
 
 def test_without_the_claim_or_the_setting_groups_stay(mina: User, url: str, client: Client, settings: Any) -> None:
@@ -124,9 +151,19 @@ def test_without_the_claim_or_the_setting_groups_stay(mina: User, url: str, clie
 
 
 def test_an_address_that_was_taken_away_opens_the_account_no_more(mina: User, url: str, client: Client) -> None:
+    sign_in(client, url, "m1")
+    client.post("/sign-out/")
+    mina.first_name, mina.email = "Mina", "MINA@example.org"
+    mina.save()
+    assert SocialAccount.objects.exists()
     mina.email = "mina.new@example.org"
     mina.save()
+    assert not SocialAccount.objects.exists()
     assert "No account here" in sign_in(client, url, "m1").content.decode()
+    assert not is_signed_in(client)
+    add_person(url, "m2", email="mina.new@example.org", email_verified=True)
+    sign_in(client, url, "m2")
+    assert client.session["_auth_user_id"] == str(mina.pk)
 
 
 def test_the_provider_may_be_led_to_from_the_sign_in_page_only(mina: User, url: str, client: Client) -> None:

@@ -19,7 +19,7 @@ class Command(PortalCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the user, --activate, --remove-second-factors and --address."""
         super().add_arguments(parser)
-        parser.add_argument("username", help="the user name, or the e-mail address if only one user has it")
+        parser.add_argument("username", help="the user name")
         parser.add_argument("--activate", action="store_true", help="let a deactivated user sign in again")
         parser.add_argument("--remove-second-factors", action="store_true", help="for who has lost them")
         parser.add_argument(
@@ -31,7 +31,9 @@ class Command(PortalCommand):
         self, *, username: str, activate: bool, remove_second_factors: bool, address: str | None, **options: Any
     ) -> None:
         """Make the link, and say for how long it works."""
-        user = _user(username)
+        user = User.objects.filter(username=username).first()
+        if user is None:
+            raise CommandError(_("There is no such user. Give the user name, not the e-mail address."))
         if not user.is_active:
             if not activate:
                 raise CommandError(_("This user is deactivated. With --activate they can sign in again."))
@@ -39,7 +41,7 @@ class Command(PortalCommand):
             user.save(update_fields=["is_active"])
         if remove_second_factors:
             second_factors.remove_all(user, actor=None)
-        link = invitations.link_at(user, address or invitations.portal_address())
+        link = invitations.link_for(user, address or invitations.portal_address())
         until = timezone.now() + invitations.valid_for()
         invitations.record(user, actor=None, how="shell")
         self.say(
@@ -49,13 +51,3 @@ class Command(PortalCommand):
             % {"user": user.get_username(), "hours": invitations.valid_for().total_seconds() // 3600},
             link,
         )
-
-
-def _user(name: str) -> User:
-    """The user of this name or address. Raises CommandError."""
-    found = list(User.objects.filter(username=name)) or list(User.objects.filter(email__iexact=name)[:2])
-    if len(found) != 1:
-        raise CommandError(
-            _("More than one user has this address: give the user name.") if found else _("There is no such user.")
-        )
-    return found[0]
