@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("badging", "0007_actor_name"),
+        ("badging", "0008_audit_by_name"),
     ]
 
     operations = [
