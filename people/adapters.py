@@ -50,21 +50,24 @@ class AccountAdapter(DefaultAccountAdapter):
         """The address that failures are counted for."""
         return guessing.address_of(request)
 
-    def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
-        """Count per account and place: by account alone, anybody could keep everybody out."""
-        account = account_of(credentials)
-        return f"{account.key} {guessing.place_of(request, account).name}"
-
     def pre_authenticate(self, request: Any, **credentials: Any) -> None:
-        """Refuse when too many attempts have failed at this address. Known browsers are exempt from that."""
+        """Refuse who must wait, and an address with too many failures; known browsers are exempt from the latter.
+
+        The failures of an account are counted by `people.guessing`, where they can be released.
+        """
         account = account_of(credentials)
-        rates = settings.ACCOUNT_RATE_LIMITS["login_failed"]
-        if guessing.place_of(request, account).known:
-            rates = ",".join(rate for rate in rates.split(",") if rate.endswith("/key"))
-        key = self._get_login_attempts_cache_key(request, **credentials)
-        limits = {"login_failed": rates}
+        place = guessing.place_of(request, account)
+        self._login_failed_rl_usage = None
+        if until := guessing.locked_until(account, place, timezone.now()):
+            # Refused without being counted, so that a release ends the wait.
+            lock_out(request, until)
+            raise self.validation_error("too_many_login_attempts")
+        if place.known:
+            return
+        rates = settings.ACCOUNT_RATE_LIMITS["login_failed"].split(",")
+        limits = {"login_failed": ",".join(rate for rate in rates if rate.endswith("/ip"))}
         self._login_failed_rl_usage = ratelimit.consume(
-            request, app="allauth.account", action="login_failed", config=limits, key=key
+            request, app="allauth.account", action="login_failed", config=limits
         )
         if not self._login_failed_rl_usage:
             lock_out(request, timezone.now() + guessing.FIRST_PAUSE)

@@ -41,6 +41,16 @@ def test_a_site_admin_sees_the_lock_and_releases_it_after_a_question(mina: User)
     assert entry.actor is not None
 
 
+def test_a_release_ends_the_wait_however_often_somebody_has_tried_meanwhile(mina: User) -> None:
+    client = Client()
+    guess(5)
+    for _time in range(12):
+        assert attempt(client, password=PASSWORD).status_code == 429
+    lock = SignInLock.objects.filter(locked_until__isnull=False).earliest("pk")
+    run(signed_in(SITE_ADMINS), LIST, "release", lock.pk, confirmed="yes")
+    assert attempt(client, password=PASSWORD).status_code == 302
+
+
 @pytest.mark.parametrize("group", [DATA_PROTECTION_OFFICERS, None])
 def test_nobody_else_sees_or_releases(mina: User, group: str | None) -> None:
     guess(5)
