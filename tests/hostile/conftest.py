@@ -1,4 +1,4 @@
-"""One web process for each module of attacks."""
+"""One web process for all attacks of a test process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # This file is loaded before Django is, so the helper is imported in the fixtures.
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder as `make setup` leaves it."""
     folder = tmp_path_factory.mktemp("hostile") / "var"
@@ -25,7 +25,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def web(data: Path) -> Iterator[Web]:
     """The portal's web process, with an officer, a site admin, a superuser and a course manager signed in."""
     from . import attacking

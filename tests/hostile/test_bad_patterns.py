@@ -37,18 +37,18 @@ def test_the_lists_themselves_are_open_to_a_superuser(web: Web) -> None:
     assert {name: web.ask(f"/admin/{name}/", person="root").status for name in LISTS} == dict.fromkeys(LISTS, 200)
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        *("o=1e9", "o=-99999999999999999999", "o=1.-1.1.x", "p=-1", "p=99999999999999999999999", "p=1e3", "p=%00"),
-        *("all=", "all=1", "_facets=True", "_popup=1", "_to_field=id", "_to_field=token", "_to_field=pk__regex"),
-        *("q=%00", "q=" + "%22" * 3000, "q=" + "a+" * 3000, "q=" + "%25_" * 60, "q=(a%2B)%2B%24", "e=1", "e=x&o=2"),
-        *("q=%ff%fe", "%00=1", "=1", "&&&", "enabled__exact=1&enabled__exact=x", "enabled__exact[]=1", "site=%27"),
-    ],
-)
+ODD_VALUES = [
+    *("o=1e9", "o=-99999999999999999999", "o=1.-1.1.x", "p=-1", "p=99999999999999999999999", "p=1e3", "p=%00"),
+    *("all=", "all=1", "_facets=True", "_popup=1", "_to_field=id", "_to_field=token", "_to_field=pk__regex"),
+    *("q=%00", "q=" + "%22" * 3000, "q=" + "a+" * 3000, "q=" + "%25_" * 60, "q=(a%2B)%2B%24", "e=1", "e=x&o=2"),
+    *("q=%ff%fe", "%00=1", "=1", "&&&", "enabled__exact=1&enabled__exact=x", "enabled__exact[]=1", "site=%27"),
+]
+
+
 @pytest.mark.parametrize("name", ["moodle_sync/moodlesite", "badging/auditentry", "auth/user"])
-def test_odd_values_of_what_lists_accept_are_no_server_error(web: Web, name: str, query: str) -> None:
-    assert web.ask(f"/admin/{name}/?{query}", person="root").status in (200, 302, 303, 400)
+def test_odd_values_of_what_lists_accept_are_no_server_error(web: Web, name: str) -> None:
+    for query in ODD_VALUES:
+        assert web.ask(f"/admin/{name}/?{query}", person="root").status in (200, 302, 303, 400), query
 
 
 @pytest.mark.parametrize(

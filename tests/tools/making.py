@@ -49,7 +49,9 @@ class Folder:
         self, target: str, *, python: str = OUTSIDE_PYTHON, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run `make target`."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "COVERAGE_"))}
+        # `make test` sets MAKE… and MFLAGS, which let another make tell each folder that it enters.
+        others = ("PIP_", "COVERAGE_", "MAKE", "MFLAGS")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(others)}
         # No settings of this machine's pip, and no package index.
         offline = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": self.wheels.as_uri()}
         return subprocess.run(
