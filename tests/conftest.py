@@ -65,6 +65,13 @@ _ONE_DATABASE = (
     "tests/badging/test_trial.py",
     "tests/moodle_sync/test_inspection.py",
     "tests/moodle_sync/test_site_check.py",
+    "tests/people/test_invitations.py",
+    "tests/people/test_lock_admin.py",
+    "tests/people/test_second_factor.py",
+    "tests/people/test_sign_in.py",
+    "tests/people/test_single_sign_on.py",
+    "tests/people/test_users_admin.py",
+    "tests/tools/",
 )
 
 _stage = pytest.StashKey[ExitStack]()

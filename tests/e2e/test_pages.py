@@ -280,7 +280,7 @@ def test_pictures_of_badges_come_from_the_portal_itself(
     signed_in.goto(reverse("choose-badge", args=[course.pk], query=chosen))
     picture = signed_in.locator(".tile img").first
     expect(picture).to_be_visible()
-    signed_in.wait_for_function("document.querySelector('.tile img').naturalWidth > 0")
+    expect(signed_in.locator(".tile img").first).not_to_have_js_property("naturalWidth", 0)
     assert any("/pictures/" in url for url in asked)
     assert not [url for url in asked if not url.startswith(live_server.url)]
 
@@ -309,7 +309,7 @@ def test_nothing_inline_runs_outside_the_admin(signed_in: Page, course: Course, 
             document.getElementById("marked").click()
         }"""
     )
-    signed_in.wait_for_function("document.scripts.length == 1")
+    expect(signed_in.locator("script")).to_have_count(1)
     assert signed_in.evaluate("window.ran === undefined")
     assert any("style-src" in line for line in complaints)
     assert any("script-src" in line for line in complaints)
