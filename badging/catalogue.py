@@ -23,7 +23,6 @@ from django.conf import settings
 from django.core.cache import caches
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
-from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
 from navigatr_client import Badge, NavigatrClient, NavigatrError, Page, Provider
@@ -32,6 +31,7 @@ from vault.keys import WrongKey
 from . import connections, mapping, waiting
 from .meanings import Outcome
 from .models import NavigatrConnection
+from .moments import moment
 from .sending.page_calls import page_call
 
 T = TypeVar("T")
@@ -78,6 +78,7 @@ class Catalogue:
         self._person = person
         self._stack = ExitStack()
         self._until: float | None = None
+        self._keys: dict[tuple[object, ...], str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -102,9 +103,8 @@ class Catalogue:
             self._take_place()
         with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as threads:
             # Threads use no database. Connections with limits need it, and wait for their turn here meanwhile.
-            unlimited = [row for row in missing if row.calls_at_once is None and row.calls_per_second is None]
-            answers = {row.pk: threads.submit(self._call, row, PROVIDERS) for row in unlimited}
-            answers |= {row.pk: self._limited(row) for row in missing if row.pk not in answers}
+            answers = {row.pk: threads.submit(self._call, row, PROVIDERS) for row in missing if not row.has_limits}
+            answers |= {row.pk: self._limited(row) for row in missing if row.has_limits}
         for connection in missing:
             known[connection.pk] = self._received(connection, answers[connection.pk])
         return [(connection, known[connection.pk] or []) for connection in asked]
@@ -149,7 +149,7 @@ class Catalogue:
 
     def _answer(self, connection: NavigatrConnection, question: Question[T]) -> T:
         """The kept answer, or Navigatr's, which is kept then."""
-        kept = _kept(connection, question)
+        kept = self._kept(connection, question)
         if kept is not None:
             return kept
         _see_that_it_may_be_asked(connection)
@@ -160,13 +160,13 @@ class Catalogue:
         except NavigatrError as error:
             _note_pause(connection, error)
             raise
-        _keep(connection, question, answer)
+        self._keep(connection, question, answer)
         return answer
 
     def _kept_or_error(self, connection: NavigatrConnection) -> list[Provider] | Exception | None:
         """The kept providers, why they cannot be asked for, or None when they can."""
         try:
-            kept = _kept(connection, PROVIDERS)
+            kept = self._kept(connection, PROVIDERS)
             if kept is None:
                 _see_that_it_may_be_asked(connection)
             return kept
@@ -191,8 +191,31 @@ class Catalogue:
             if isinstance(error, NavigatrError):
                 _note_pause(connection, error)
             return error
-        _keep(connection, PROVIDERS, providers)
+        self._keep(connection, PROVIDERS, providers)
         return providers
+
+    def _key(self, connection: NavigatrConnection, question: Question[Any]) -> str:
+        """The key of an answer, made once for the page: what is forgotten meanwhile stays forgotten."""
+        place = (connection.pk, *question.key)
+        if place not in self._keys:
+            self._keys[place] = _key(connection, question)
+        return self._keys[place]
+
+    def _kept(self, connection: NavigatrConnection, question: Question[T]) -> T | None:
+        """The kept answer; None without one. Raises WrongKey."""
+        kept = _cache().get(self._key(connection, question))
+        try:
+            return None if kept is None else question.read(json.loads(kept))
+        except ValueError:
+            # Kept by another version of the portal, just before an upgrade.
+            return None
+
+    def _keep(self, connection: NavigatrConnection, question: Question[Any], answer: Any) -> None:
+        """Keep the answer as JSON, unless it is far larger than it should be."""
+        plain = [asdict(row) for row in answer] if isinstance(answer, list) else asdict(answer)
+        text = json.dumps(plain)
+        if len(text) <= LONGEST_KEPT:
+            _cache().set(self._key(connection, question), text, KEPT_FOR)
 
     def _take_place(self) -> None:
         """Take the page's place at its first question. Raises Busy."""
@@ -238,24 +261,6 @@ def _key(connection: NavigatrConnection, question: Question[Any]) -> str:
     return _digest(connection, _cache().get(_generation_key(connection), ""), *question.key)
 
 
-def _kept(connection: NavigatrConnection, question: Question[T]) -> T | None:
-    """The kept answer; None without one. Raises WrongKey."""
-    kept = _cache().get(_key(connection, question))
-    try:
-        return None if kept is None else question.read(json.loads(kept))
-    except ValueError:
-        # Kept by another version of the portal, just before an upgrade.
-        return None
-
-
-def _keep(connection: NavigatrConnection, question: Question[Any], answer: Any) -> None:
-    """Keep the answer as JSON, unless it is far larger than it should be."""
-    plain = [asdict(row) for row in answer] if isinstance(answer, list) else asdict(answer)
-    text = json.dumps(plain)
-    if len(text) <= LONGEST_KEPT:
-        _cache().set(_key(connection, question), text, KEPT_FOR)
-
-
 def _shortened(badge: Badge) -> Badge:
     return replace(badge, description=badge.description[:DESCRIPTION])
 
@@ -270,7 +275,7 @@ def _see_that_it_may_be_asked(connection: NavigatrConnection) -> None:
     if until > now:
         raise Resting(
             _("Navigatr has asked for a pause (too many requests) until %(time)s. Try again after that.")
-            % {"time": date_format(timezone.localtime(until), "DATETIME_FORMAT")}
+            % {"time": moment(until)}
         )
 
 

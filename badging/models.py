@@ -10,8 +10,6 @@ from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
-from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat.models import PeriodicTask
@@ -22,6 +20,7 @@ from vault import digests
 from vault.fields import DigestField, EncryptedTextField
 
 from .meanings import HELD_BY_MAPPING, MEANINGS, Meaning, Outcome
+from .moments import moment
 
 # django-celery-beat has no types.
 if TYPE_CHECKING:
@@ -120,6 +119,11 @@ class NavigatrConnection(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.get_environment_display()})"
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether it has limits of its own, which all that make calls with it share."""
+        return self.calls_at_once is not None or self.calls_per_second is not None
 
     @property
     def base_url(self) -> str:
@@ -804,8 +808,7 @@ class IssuanceAttempt(AppendOnlyModel):
         ]
 
     def __str__(self) -> str:
-        at = date_format(timezone.localtime(self.at), "DATETIME_FORMAT")
-        return f"{at} {self.get_outcome_display()}"
+        return f"{moment(self.at)} {self.get_outcome_display()}"
 
     @property
     def meaning(self) -> Meaning:

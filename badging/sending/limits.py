@@ -17,14 +17,13 @@ def places(connection: NavigatrConnection, wanted: int, now: datetime) -> int:
     Call it in the transaction that takes them, and `begin_at` after that: a connection with limits is locked until the
     end of the transaction, so that two workers never count the same place twice.
     """
-    if connection.calls_at_once is None and connection.calls_per_second is None:
+    if not connection.has_limits:
         return wanted
     row = NavigatrConnection.objects.select_for_update(no_key=True).only("next_slot_at", "page_call_until")
     current = row.get(pk=connection.pk)
     connection.next_slot_at = current.next_slot_at
     if connection.calls_at_once is not None:
-        in_hand = Issuance.objects.filter(connection=connection, state=Issuance.State.SENDING)
-        in_use = in_hand[: connection.calls_at_once].count()
+        in_use = in_hand(connection, most=connection.calls_at_once)
         if current.page_call_until and current.page_call_until > now:
             # A page asks, or waits for this place (`page_calls`).
             in_use += 1
@@ -33,6 +32,11 @@ def places(connection: NavigatrConnection, wanted: int, now: datetime) -> int:
         free = now + AHEAD - max(now, connection.next_slot_at or now)
         wanted = min(wanted, max(0, math.ceil(free.total_seconds() * connection.calls_per_second)))
     return wanted
+
+
+def in_hand(connection: NavigatrConnection, *, most: int) -> int:
+    """How many issuances workers have in hand with the connection, counted no further than `most`."""
+    return Issuance.objects.filter(connection=connection, state=Issuance.State.SENDING)[:most].count()
 
 
 def begin_at(connection: NavigatrConnection, calls: int, now: datetime) -> list[datetime]:

@@ -19,13 +19,13 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from ..models import Issuance, NavigatrConnection
+from ..models import NavigatrConnection
 from ..waiting import Busy
+from .leases import CONNECTING
+from .limits import in_hand
 
 # How long a page waits for its turn.
 PATIENCE = timedelta(seconds=3)
-# How long a client may take to connect, besides its time-out.
-CONNECTING = timedelta(seconds=5)
 # How often it looks whether a place is free, in seconds.
 LOOK_EVERY = 0.1
 
@@ -44,7 +44,7 @@ class LimitsReached(Busy):
 @contextmanager
 def page_call(connection: NavigatrConnection, *, calls: int = 1, longest: timedelta) -> Iterator[None]:
     """Wait for the turn of so many calls, which take no longer than `longest` together. Raises LimitsReached."""
-    if connection.calls_at_once is None and connection.calls_per_second is None:
+    if not connection.has_limits:
         yield
         return
     give_up = timezone.now() + PATIENCE
@@ -100,10 +100,8 @@ def _take(connection: NavigatrConnection, calls: int, longest: timedelta) -> _Tu
 
 def _is_full(connection: NavigatrConnection) -> bool:
     """Whether the senders still use the place that was taken from them."""
-    if connection.calls_at_once is None:
-        return False
-    in_hand = Issuance.objects.filter(connection=connection, state=Issuance.State.SENDING)
-    return in_hand[: connection.calls_at_once].count() >= connection.calls_at_once
+    most = connection.calls_at_once
+    return most is not None and in_hand(connection, most=most) >= most
 
 
 def _give_back(connection: NavigatrConnection, turn: _Turn, took: timedelta) -> None:
