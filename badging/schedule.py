@@ -13,8 +13,6 @@ from typing import Any
 
 from django.db import DatabaseError, transaction
 from django.db.models import Case, When
-from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, gettext_noop
@@ -22,6 +20,7 @@ from django_celery_beat.models import IntervalSchedule
 
 from . import audit
 from .models import AuditEntry, Heartbeat, ScheduledTask
+from .moments import moment
 
 log = logging.getLogger(__name__)
 
@@ -305,7 +304,7 @@ def _beat_trouble(beats: dict[str, datetime], now: datetime) -> Trouble | None:
     if at is None or now - at > SILENT_AFTER:
         return Trouble(
             BEAT,
-            _("The scheduler (beat) has given no sign of life since %(time)s") % {"time": moment(at)},
+            _("The scheduler (beat) has given no sign of life since %(time)s") % {"time": _seen(at)},
             _(
                 "Nothing is polled, and little is sent. Whoever runs the server must look at its log: the portal does "
                 "not run, or beat reaches neither broker nor database. Starting the portal again often helps."
@@ -335,7 +334,7 @@ def _worker_trouble(silent: Sequence[Entry], beats: dict[str, datetime], now: da
         return None
     return Trouble(
         WORKER,
-        _("No worker has run a task since %(time)s") % {"time": moment(at)},
+        _("No worker has run a task since %(time)s") % {"time": _seen(at)},
         _(
             "Nothing is polled and nothing is sent. The scheduler (beat) lives, so the worker does not run, hangs, or "
             "does not reach the broker. Whoever runs the server must look at its log, and start the portal again."
@@ -427,12 +426,12 @@ def _foreign(row: Any) -> Trouble:
 def _not_run(entry: Entry, row: Any, ran_at: datetime | None) -> Trouble:
     return Trouble(
         entry.task,
-        _("%(task)s: it has not run since %(time)s") % {"task": row.name, "time": moment(ran_at)},
+        _("%(task)s: it has not run since %(time)s") % {"task": row.name, "time": _seen(ran_at)},
         _("Beat and a worker live. Whoever runs the server must look at its log for what this task says."),
         row,
     )
 
 
-def moment(at: datetime | None) -> str:
-    """A time for people."""
-    return date_format(timezone.localtime(at), "DATETIME_FORMAT") if at else _("the portal was set up")
+def _seen(at: datetime | None) -> str:
+    """Since when nothing was seen, for people."""
+    return moment(at) if at else _("the portal was set up")

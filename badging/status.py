@@ -5,8 +5,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Count
-from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -16,6 +14,7 @@ from moodle_sync.site_check import feed_reason
 from . import schedule
 from .meanings import TROUBLE
 from .models import NOTHING_OPEN, CourseBadgeMapping, Issuance, IssuanceQuerySet, NavigatrConnection
+from .moments import moment
 
 State = Issuance.State
 
@@ -125,7 +124,7 @@ def connection_reason(connection: NavigatrConnection, now: datetime) -> str:
     if connection.hold_reason:
         return str(connection.get_state_display())
     if connection.not_before and connection.not_before > now:
-        until = _("waits until %s") % date_format(timezone.localtime(connection.not_before), "DATETIME_FORMAT")
+        until = _("waits until %s") % moment(connection.not_before)
         if connection.last_outcome in TROUBLE:
             return _("Navigatr does not answer; %s") % until
         return f"{connection.get_last_outcome_display()}; {until}" if connection.last_outcome else until

@@ -7,8 +7,7 @@ from typing import Any
 from django.db.models import Model, QuerySet
 from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils import timezone
-from django.utils.formats import date_format, number_format
+from django.utils.formats import number_format
 from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -16,6 +15,7 @@ from django.utils.translation import gettext as _
 
 from outbound_http import web_address
 
+from .. import moments
 from ..meanings import Outcome
 from ..models import Issuance
 
@@ -59,8 +59,8 @@ def list_link(model: type[Model], text: Text, **query: Any) -> SafeString:
 
 
 def moment(at: datetime | None) -> str:
-    """A time as all pages show it. On the page of a row Django formats only times that a field returns."""
-    return date_format(timezone.localtime(at), "DATETIME_FORMAT") if at else "-"
+    """A time as all pages show it, or "-". On the page of a row Django formats only times that a field returns."""
+    return moments.moment(at) if at else "-"
 
 
 def seconds(duration: timedelta | None) -> str:

@@ -5,11 +5,11 @@ from typing import Any
 
 from django import forms
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.utils import formats, timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from ..models import CourseBadgeMapping, Issuance
+from ..moments import moment
 
 NOW = "now"
 PAST = "past"
@@ -62,7 +62,7 @@ class MappingForm(forms.Form):
         super().__init__(data, initial=initial)
         only_new: Any = _("Only from now on")
         if mapping and not past:
-            since = formats.date_format(timezone.localtime(mapping.since), "DATETIME_FORMAT")
+            since = moment(mapping.since)
             only_new = _("Only completions since %(since)s, as before") % {"since": since}
         self.fields["who"] = forms.ChoiceField(
             label=_("Who gets the badge"),

@@ -4,10 +4,10 @@ from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
 from ...models import Issuance
+from ...moments import moment
 from ...status import OVERDUE, status
 from ..base import PortalCommand
 
@@ -54,4 +54,4 @@ def _site_line(row: dict[str, Any]) -> str:
 
 def _time(iso: str | None) -> str:
     """A time of the status as the pages show it; "" without one."""
-    return date_format(timezone.localtime(datetime.fromisoformat(iso)), "DATETIME_FORMAT") if iso else ""
+    return moment(datetime.fromisoformat(iso)) if iso else ""
