@@ -10,17 +10,16 @@ about them, so that a missing or another key is noticed before digests are compa
 
 import hashlib
 import hmac
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection, models, transaction
 from django.utils.translation import gettext as _
 
-from .fields import DIGEST_LENGTH, DigestField
+from .fields import DIGEST_LENGTH, DigestField, fields_of_type
 from .keys import WrongKey
 
 # The length of the name at the beginning of a digest, and the least length of a key.
@@ -127,7 +126,7 @@ def rotate_all() -> int:
     """
     from .models import DigestKey
 
-    fields = list(_digest_fields())
+    fields = list(fields_of_type(DigestField))
     _lock(fields)
     keys, name = all_keys(), DigestKey.objects.newest()
     names = [key.name for key in keys]
@@ -147,14 +146,6 @@ def adopt() -> None:
 
     if settings.DIGEST_KEYS and not DigestKey.objects.exists():
         rotate_all()
-
-
-def _digest_fields() -> Iterator[tuple[type[models.Model], DigestField]]:
-    """The fields of all installed models that hold digests."""
-    for model in apps.get_models():
-        for field in model._meta.concrete_fields:
-            if isinstance(field, DigestField):
-                yield model, field
 
 
 def _lock(fields: Sequence[tuple[type[models.Model], DigestField]]) -> None:

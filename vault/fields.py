@@ -1,7 +1,9 @@
 """Model fields: one that is plain text in Python and ciphertext in the database, and one that holds a digest."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from django.apps import apps
 from django.core.exceptions import FieldError
 from django.db import models
 from django.db.models.lookups import Exact
@@ -18,6 +20,16 @@ else:
 
 # The length of a keyed digest: see digests.py.
 DIGEST_LENGTH = 64
+
+F = TypeVar("F", bound="models.Field[Any, Any]")
+
+
+def fields_of_type(kind: type[F]) -> Iterator[tuple[type[models.Model], F]]:
+    """The fields of this type, with their models, of all installed apps."""
+    for model in apps.get_models():
+        for field in model._meta.concrete_fields:
+            if isinstance(field, kind):
+                yield model, field
 
 
 class EncryptedTextField(_TextField):

@@ -3,11 +3,10 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from django.apps import apps
 from django.db import models, transaction
 
 from . import keys
-from .fields import EncryptedTextField, Sealed
+from .fields import EncryptedTextField, Sealed, fields_of_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +28,7 @@ def add_holder(holder: Holder) -> None:
 
 def encrypted_fields() -> Iterator[tuple[type[models.Model], EncryptedTextField]]:
     """The encrypted fields of all installed models."""
-    for model in apps.get_models():
-        for field in model._meta.concrete_fields:
-            if isinstance(field, EncryptedTextField):
-                yield model, field
+    return fields_of_type(EncryptedTextField)
 
 
 def any_stored() -> bool:
