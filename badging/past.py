@@ -18,7 +18,7 @@ from moodle_sync.models import MoodleSite
 
 from . import audit
 from .models import NOTHING_OPEN, PAST_HELD, AuditEntry, CourseBadgeMapping, Issuance, NavigatrConnection, Past
-from .queueing import bring_forward, lock_mappings, past_of, within_limit
+from .queueing import bring_forward, lock_mappings, past_of, set_past_release, within_limit
 
 
 def limit_at_save(mapping: CourseBadgeMapping, *, free: bool) -> None:
@@ -27,10 +27,10 @@ def limit_at_save(mapping: CourseBadgeMapping, *, free: bool) -> None:
     `free`: a site admin saves it, or had let all of them go for the same badge.
     """
     if free:
-        _set(mapping, Past.FREE)
+        set_past_release(mapping, Past.FREE)
     else:
         # Rows of an earlier mapping count as well.
-        _set(mapping, Past.COUNTING if mapping.include_past else within_limit(mapping))
+        set_past_release(mapping, Past.COUNTING if mapping.include_past else within_limit(mapping))
 
 
 def settle_counts(site: MoodleSite, *, now: datetime) -> int:
@@ -57,7 +57,7 @@ def _count_again(mappings: QuerySet[CourseBadgeMapping], states: Collection[str]
     for mapping in lock_mappings(courses).values() if courses else ():
         before, after = mapping.past_release, within_limit(mapping)
         if before in states and before != after:
-            _set(mapping, after)
+            set_past_release(mapping, after)
             going_on += [mapping] if before in PAST_HELD and after not in PAST_HELD else []
     _let_go(going_on, now)
     return len(going_on)
@@ -88,7 +88,7 @@ def release_past(mapping: CourseBadgeMapping, *, actor: Any, now: datetime) -> i
     if current is None or current.past_release not in PAST_HELD:
         return 0
     numbers = numbers_past([current])[mapping.course_id]
-    _set(current, Past.FREE)
+    set_past_release(current, Past.FREE)
     _let_go([current], now)
     audit.record(
         AuditEntry.Action.PAST_RELEASED,
@@ -100,11 +100,6 @@ def release_past(mapping: CourseBadgeMapping, *, actor: Any, now: datetime) -> i
         connection=current.connection.name,
     )
     return numbers.waiting
-
-
-def _set(mapping: CourseBadgeMapping, past_release: Past) -> None:
-    mapping.past_release = past_release
-    mapping.save(update_fields=["past_release"])
 
 
 def _let_go(mappings: Iterable[CourseBadgeMapping], now: datetime) -> None:

@@ -85,7 +85,7 @@ def queue_completions(completions: Sequence[Completion], *, now: datetime) -> in
         known[known_row.course_id, known_row.learner_id].append(known_row)
     new: list[Issuance] = []
     again: list[int] = []
-    past: list[int] = []
+    past: dict[int, int] = {}
     made_with = ""
     for completion in completions:
         mapping = mappings.get(completion.course_id)
@@ -97,12 +97,12 @@ def queue_completions(completions: Sequence[Completion], *, now: datetime) -> in
             new.append(_owed(completion, mapping, now, made_with))
         elif _goes_on(row, completion):
             again.append(row.pk)
-            past += [row.pk] if row.past or _is_past(completion, mapping) else []
+            if row.past or _is_past(completion, mapping):
+                past[row.pk] = completion.course_id
     # What was cancelled with an earlier mapping is a past completion for this one.
-    update_by_pk(past, Q(past=False), past=True)
+    update_by_pk(list(past), Q(past=False), past=True)
     count = len(Issuance.objects.bulk_create(new)) + requeue(Issuance.objects.filter(pk__in=again), now=now)
-    went_on = Issuance.objects.filter(pk__in=past).order_by().values_list("course", flat=True)
-    _hold_past({row.course_id for row in new if row.past} | set(went_on if past else ()), mappings)
+    _hold_past({row.course_id for row in new if row.past} | set(past.values()), mappings)
     return count
 
 
@@ -118,8 +118,13 @@ def _hold_past(courses: Collection[int], mappings: dict[int, CourseBadgeMapping]
     """
     for mapping in (mappings[course] for course in courses):
         if mapping.past_release == Past.WITHIN and within_limit(mapping) == Past.OVER:
-            mapping.past_release = Past.OVER
-            mapping.save(update_fields=["past_release"])
+            set_past_release(mapping, Past.OVER)
+
+
+def set_past_release(mapping: CourseBadgeMapping, past_release: Past) -> None:
+    """Say how far past completions are awarded under a mapping that is locked."""
+    mapping.past_release = past_release
+    mapping.save(update_fields=["past_release"])
 
 
 def within_limit(mapping: CourseBadgeMapping) -> Past:
