@@ -24,8 +24,8 @@ def record(action: AuditEntry.Action, subject: object, *, actor: Any = None, **d
     )
 
 
-class Told(NamedTuple):
-    """One attempt as it is written down: the row that stays, and the words beside it, if there are any. Not saved."""
+class NewAttempt(NamedTuple):
+    """One attempt to be written: the row that stays, and the words beside it, if there are any."""
 
     attempt: IssuanceAttempt
     words: AttemptWords | None
@@ -42,14 +42,14 @@ def attempt(
     status: int | None = None,
     looked_up: str = "",
     next_at: datetime | None = None,
-) -> Told:
+) -> NewAttempt:
     """One attempt, not saved.
 
     The row that stays holds nothing in others' words: of the fields that Navigatr found malformed only those that the
     portal sends, as any other name may be somebody's.
     """
     answer = error if isinstance(error, NavigatrError) else None
-    told = IssuanceAttempt(
+    new = IssuanceAttempt(
         issuance=row,
         kind=kind,
         at=at,
@@ -64,23 +64,24 @@ def attempt(
     )
     detail = answer.detail if answer else type(error).__name__ if error else ""
     if not detail and not looked_up:
-        return Told(told, None)
-    return Told(told, AttemptWords(attempt=told, at=at, detail=scrub(detail, row.learner), looked_up=looked_up))
+        return NewAttempt(new, None)
+    return NewAttempt(new, AttemptWords(attempt=new, at=at, detail=scrub(detail, row.learner), looked_up=looked_up))
 
 
-def write_attempts(attempts: Sequence[Told], *, without_words: Collection[int] = ()) -> None:
+def write_attempts(attempts: Sequence[NewAttempt], *, without_words: Collection[int] = ()) -> None:
     """Write these attempts with their words, in the caller's transaction.
 
     `without_words`: the issuances of erased learners, of whom nothing is kept that others said.
     """
-    for told in attempts:
+    rows = [new.attempt for new in attempts]
+    for row in rows:
         # A try before this one may have been rolled back after it got its number.
-        told.attempt.pk = None
-    IssuanceAttempt.objects.bulk_create([told.attempt for told in attempts])
-    words = []
-    for attempt, row in attempts:
-        if row is not None and attempt.issuance_id not in without_words:
+        row.pk = None
+    IssuanceAttempt.objects.bulk_create(rows)
+    all_words = []
+    for row, words in attempts:
+        if words is not None and row.issuance_id not in without_words:
             # The attempt has its number only now.
-            row.attempt = attempt
-            words.append(row)
-    AttemptWords.objects.bulk_create(words)
+            words.attempt = row
+            all_words.append(words)
+    AttemptWords.objects.bulk_create(all_words)

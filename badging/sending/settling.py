@@ -57,12 +57,12 @@ class Settled:
     """One issuance with what was decided about it (in memory), and the attempt that tells so."""
 
     row: Issuance
-    told: audit.Told
+    new_attempt: audit.NewAttempt
 
     @property
     def attempt(self) -> IssuanceAttempt:
         """The audit row."""
-        return self.told.attempt
+        return self.new_attempt.attempt
 
 
 def settle(results: Sequence[Sent | LookedUp], now: datetime) -> list[Settled]:
@@ -194,7 +194,7 @@ def write_settled(settled: Sequence[Settled], claim_id: uuid.UUID, now: datetime
                 columns = [name for name in (*SETTLED, *SentAs._fields) if name not in ("state", "reason")]
                 written = {name: getattr(row, name) for name in columns}
                 transitions.change([row.pk], Event.ISSUE_LATE, reason=Outcome(row.reason), **written)
-        audit.write_attempts([one.told for one in settled], without_words=erased)
+        audit.write_attempts([one.new_attempt for one in settled], without_words=erased)
         _follow_mappings([row for row in rows if row.pk in ours and row.is_unsent], mappings, now)
         # Who was erased while a badge was on its way does not come back with the answer.
         end_erased(erased)
