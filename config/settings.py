@@ -363,11 +363,12 @@ ACCOUNT_FORMS = {
     "reset_password": "people.forms.ForgottenForm",
     "reset_password_from_key": "people.forms.ChooseForm",
 }
-# Beside `people.guessing`. "ip" is one address, where a whole college may sign in; "key" is one account at one place.
+# Beside `people.guessing`. "ip" is one address, where a whole college may sign in; "key" is one account.
 ACCOUNT_RATE_LIMITS = {
     # No limit: it would count right passwords, too, and one machine could keep out known browsers at the same address.
     "login": "",
-    # Never empty: it guards the second factor as well. Known browsers are exempt from its "ip".
+    # Never empty: it guards the second factor as well, and there by "key". Passwords are counted by "ip" only, but not
+    # those of known browsers.
     "login_failed": "60/m/ip,600/h/ip,10/5m/key",
     "reset_password": "20/m/ip,3/h/key",
     "reset_password_from_key": "60/m/ip",

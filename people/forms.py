@@ -31,14 +31,34 @@ from .axes_handler import lock_out
 _SECOND_FACTOR = guessing.Place(guessing.SECOND_FACTOR)
 
 
-class SignInForm(LoginForm):
+class _Plain(forms.Form):
+    """Fields without placeholders, which vanish while one types."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            field.widget.attrs.pop("placeholder", None)
+
+
+class _CountedCode(_Plain):
+    """A second factor: wrong codes are counted."""
+
+    user: User
+
+    def clean_code(self) -> str:
+        """Check the code, and count a wrong one."""
+        # The form beside this class in the bases checks it.
+        check: Any = super()
+        return _counted(self.user, check.clean_code)
+
+
+class SignInForm(_Plain, LoginForm):
     """User name or address, and password."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["login"].label = _("User name or e-mail address")
         self.fields["login"].widget.attrs = {"autocomplete": "username", "autocapitalize": "none", "maxlength": "254"}
-        _plain(self.fields["password"])
         self.fields["password"].help_text = ""
 
     def user_credentials(self) -> dict[str, Any]:
@@ -50,14 +70,12 @@ class SignInForm(LoginForm):
         return {"username": self.cleaned_data["login"], "password": self.cleaned_data["password"]}
 
 
-class PasswordForm(ChangePasswordForm):
+class PasswordForm(_Plain, ChangePasswordForm):
     """The present password counts as a sign-in: somebody at a session left open must not guess it without limit."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["oldpassword"].help_text = ""
-        for field in self.fields.values():
-            _plain(field)
 
     def clean_oldpassword(self) -> str:
         """Check it as signing in does."""
@@ -67,22 +85,20 @@ class PasswordForm(ChangePasswordForm):
         return password
 
 
-class ConfirmByPasswordForm(ConfirmForm):
+class ConfirmByPasswordForm(_Plain, ConfirmForm):
     """The password, to confirm that it is still you."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["password"].help_text = ""
-        _plain(self.fields["password"])
 
 
-class ForgottenForm(ResetPasswordForm):
+class ForgottenForm(_Plain, ResetPasswordForm):
     """The address to send a link for a new password to."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["email"].label = _("E-mail address")
-        _plain(self.fields["email"])
 
     def save(self, request: HttpRequest, **kwargs: Any) -> str:
         """Send the link, or say to an unknown address that it has no account: whoever asks sees no difference."""
@@ -93,54 +109,24 @@ class ForgottenForm(ResetPasswordForm):
         return email
 
 
-class ChooseForm(ResetPasswordKeyForm):
+class ChooseForm(_Plain, ResetPasswordKeyForm):
     """The new password of who came by a link."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for field in self.fields.values():
-            _plain(field)
 
-
-class FirstPasswordForm(SetPasswordForm):
+class FirstPasswordForm(_Plain, SetPasswordForm):
     """The first password of who signs in with the OpenID Connect provider."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for field in self.fields.values():
-            _plain(field)
 
-
-class AppForm(ActivateTOTPForm):
+class AppForm(_Plain, ActivateTOTPForm):
     """The first code of a new authenticator app."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        _plain(self.fields["code"])
 
-
-class SecondFactorForm(AuthenticateForm):
+class SecondFactorForm(_CountedCode, AuthenticateForm):
     """The second factor of signing in."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        _plain(self.fields["code"])
 
-    def clean_code(self) -> str:
-        """Check the code, and count wrong ones."""
-        return _counted(self.user, super().clean_code)
-
-
-class ConfirmByCodeForm(ReauthenticateForm):
+class ConfirmByCodeForm(_CountedCode, ReauthenticateForm):
     """The second factor of confirming that it is still you."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        _plain(self.fields["code"])
-
-    def clean_code(self) -> str:
-        """Check the code, and count wrong ones."""
-        return _counted(self.user, super().clean_code)
 
 
 class PasskeyForm(AddWebAuthnForm):
@@ -153,11 +139,6 @@ class PasskeyForm(AddWebAuthnForm):
         self.fields["passwordless"].help_text = _(
             "Without name and password. The device then asks for your finger, your face or a PIN."
         )
-
-
-def _plain(field: forms.Field) -> None:
-    """Without a placeholder: it vanishes while one types."""
-    field.widget.attrs.pop("placeholder", None)
 
 
 def _counted(user: User, check: Callable[[], str]) -> str:
