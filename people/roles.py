@@ -73,9 +73,14 @@ def set_roles(user: User, groups: Iterable[Group], *, actor: Person) -> None:
     set_staff_status(user)
 
 
+def is_to_be_staff(user: User) -> bool:
+    """Whether the user has a role or is a superuser."""
+    return user.is_superuser or user.groups.exists()
+
+
 def set_staff_status(user: User) -> None:
-    """Give staff status to who has a role or is a superuser, and to nobody else."""
-    user.is_staff = user.is_superuser or user.groups.exists()
+    """Give staff status to whom `is_to_be_staff` says, and to nobody else."""
+    user.is_staff = is_to_be_staff(user)
     user.save(update_fields=["is_staff"])
 
 

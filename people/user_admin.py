@@ -4,7 +4,6 @@ Django's page of users, which lists every permission and with which anybody can 
 rules are in `people.roles`. Groups can be changed by superusers only.
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -20,9 +19,8 @@ from django.utils.cache import add_never_cache_headers
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from badging.admin.base import KeysField, PortalAdmin
+from badging.admin.base import KeysField, OnlyKeys, PortalAdmin
 from badging.admin.display import MOST_SHOWN, link_to, rows_table
-from badging.admin.search import is_key
 from badging.models import CourseManager
 from moodle_sync.models import Course
 
@@ -46,7 +44,7 @@ INVITATION = {
 }
 
 
-class CoursesWidget(AutocompleteSelectMultiple):
+class CoursesWidget(OnlyKeys, AutocompleteSelectMultiple):
     """Several courses, found by typing."""
 
     class Media:
@@ -58,10 +56,6 @@ class CoursesWidget(AutocompleteSelectMultiple):
     def build_attrs(self, base_attrs: Any, extra_attrs: Any = None) -> dict[str, Any]:
         """Without the button that clears all, which select2 puts between the items of a list."""
         return {**super().build_attrs(base_attrs, extra_attrs), "data-allow-clear": "false"}
-
-    def optgroups(self, name: str, value: Sequence[str], attr: Any = None) -> Any:
-        """The chosen courses, whatever else was sent."""
-        return super().optgroups(name, [key for key in value if is_key(str(key))], attr)
 
 
 class CoursesField(KeysField):
@@ -265,7 +259,7 @@ class UserAdmin(PortalAdmin):
         if not change:
             invitations.prepare(obj)
         if "is_superuser" in form.changed_data:
-            obj.is_staff = obj.is_superuser or obj.groups.exists()
+            obj.is_staff = roles.is_to_be_staff(obj)
         obj.save()
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:

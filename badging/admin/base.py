@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.widgets import AutocompleteSelect
+from django.contrib.admin.widgets import AutocompleteMixin, AutocompleteSelect
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
@@ -22,13 +22,14 @@ from .search import is_key
 
 # Only the type checker's Django is generic.
 if TYPE_CHECKING:
+    _AutocompleteMixin = AutocompleteMixin
     _ModelAdmin = admin.ModelAdmin[Any]
-    _ModelChoiceField = forms.ModelChoiceField[Any]
     _ModelMultipleChoiceField = forms.ModelMultipleChoiceField[Any]
     _Paginator = Paginator[Any]
 else:
+    # Its place in a widget's bases is before the widget, which has it too.
+    _AutocompleteMixin = object
     _ModelAdmin = admin.ModelAdmin
-    _ModelChoiceField = forms.ModelChoiceField
     _ModelMultipleChoiceField = forms.ModelMultipleChoiceField
     _Paginator = Paginator
 
@@ -52,18 +53,8 @@ class BoundedPaginator(_Paginator):
         return min(found, self.reach)
 
 
-class KeyField(_ModelChoiceField):
-    """A choice of a row. What cannot be a key is no choice; Django would ask the database for it."""
-
-    def to_python(self, value: Any) -> Any:
-        """The row, or None for nothing. Raises ValidationError."""
-        if value in self.empty_values or is_key(str(getattr(value, "pk", value))):
-            return super().to_python(value)
-        raise ValidationError(self.error_messages["invalid_choice"], code="invalid_choice")
-
-
 class KeysField(_ModelMultipleChoiceField):
-    """A choice of several rows, as `KeyField`."""
+    """A choice of several rows. What cannot be a key is no choice; Django would ask the database for it."""
 
     def clean(self, value: Any) -> Any:
         """The rows. Raises ValidationError."""
@@ -75,12 +66,16 @@ class KeysField(_ModelMultipleChoiceField):
         return super().clean(value)
 
 
-class KeySelect(AutocompleteSelect):
-    """A search field for a row, which can be shown again after something else was sent."""
+class OnlyKeys(_AutocompleteMixin):
+    """Lets a search field be shown again after something else than keys was sent."""
 
     def optgroups(self, name: str, value: Sequence[str], attr: Any = None) -> Any:
         """The chosen rows."""
         return super().optgroups(name, [key for key in value if key == "" or is_key(str(key))], attr)
+
+
+class KeySelect(OnlyKeys, AutocompleteSelect):
+    """A search field for a row."""
 
 
 class Button(NamedTuple):
@@ -116,8 +111,7 @@ class PortalAdmin(_ModelAdmin):
         return paginator
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        """A choice of rows that answers made-up values with a message."""
-        kwargs.setdefault("form_class", KeyField)
+        """A choice of rows whose search field can be shown again."""
         if db_field.name in self.get_autocomplete_fields(request):
             kwargs.setdefault("widget", KeySelect(db_field, self.admin_site))
         return super().formfield_for_foreignkey(db_field, request, **kwargs)

@@ -129,10 +129,15 @@ def _gone_courses() -> list[Problem]:
     return problems
 
 
+def _badges_wait() -> Exists:
+    """Whether badges wait to be sent under a mapping."""
+    waits = Issuance.objects.filter(NOTHING_OPEN, course=OuterRef("course"), state=Issuance.State.QUEUED)
+    return Exists(waits)
+
+
 def _disabled() -> list[Problem]:
     """Disabled mappings under which badges wait: nobody may remember that they are disabled."""
-    waits = Issuance.objects.filter(NOTHING_OPEN, course=OuterRef("course"), state=Issuance.State.QUEUED)
-    mappings = CourseBadgeMapping.objects.filter(Exists(waits), active=False).select_related("course__site")
+    mappings = CourseBadgeMapping.objects.filter(_badges_wait(), active=False).select_related("course__site")
     return [
         Problem(
             _("Badges wait under the disabled mapping of %(course)s") % {"course": mapping.course.full_label},
@@ -145,8 +150,7 @@ def _disabled() -> list[Problem]:
 
 def _not_open() -> list[Problem]:
     """Mappings that badges wait under because their connection is not open to the course any more."""
-    waits = Issuance.objects.filter(NOTHING_OPEN, course=OuterRef("course"), state=Issuance.State.QUEUED)
-    mappings = CourseBadgeMapping.objects.closed().filter(Exists(waits), active=True)
+    mappings = CourseBadgeMapping.objects.closed().filter(_badges_wait(), active=True)
     return [
         Problem(
             _("Badges of %(course)s wait: %(connection)s is not open to it")

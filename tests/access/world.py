@@ -132,7 +132,7 @@ class World:
             "admin/auth/group/<path:object_id>/change/": {"name": "Renamed"},
             "admin/auth/user/add/": {"email": "new@example.org", "first_name": "Nia", "last_name": "Rowe"},
             "admin/auth/user/<path:object_id>/change/": {"first_name": "Nia", "last_name": "Rowe"},
-            "admin/badging/scheduledtask/<path:object_id>/change/": {"seconds": "20"},
+            "admin/badging/scheduledtask/<path:object_id>/change/": {"every_seconds": "20"},
             "admin/badging/coursemanager/add/": {
                 "user": User.objects.get(username="plain").pk,
                 "course": self.rows["moodle_sync.course"].pk,

@@ -131,3 +131,13 @@ def test_learners_are_found_by_address_whatever_its_case(officer: Client) -> Non
     for term in ("ZOE.smith@example.ORG", "zoe.smith@", "smith zoe", str(wanted.moodle_id)):
         rows = search(officer, "moodle_sync_learner", term).context["cl"].result_list
         assert [row.pk for row in rows] == [wanted.pk], term
+
+
+@pytest.mark.parametrize("made_up", ["abc", "9" * 24])
+@pytest.mark.parametrize("field", ["user", "course"])
+def test_a_made_up_user_or_course_is_told_and_grants_nothing(site_admin: Client, field: str, made_up: str) -> None:
+    form = {"user": User.objects.create_user("mina").pk, "course": make_course().pk, field: made_up}
+    answer = site_admin.post(reverse("admin:badging_coursemanager_add"), form)
+    assert answer.status_code == 200
+    assert "Select a valid choice" in answer.content.decode()
+    assert not CourseManager.objects.exists()
