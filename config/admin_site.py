@@ -1,20 +1,24 @@
-"""The admin site: Django's, with what needs a person on its first page, strict lists, and searches by POST."""
+"""The admin site: unfold's, with pages and a menu of the portal's own, strict lists, and searches by POST."""
 
 from typing import Any, cast
 
 from allauth.account.decorators import secure_admin_login
-from django.contrib.admin import AdminSite, ModelAdmin
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from django.urls import path
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext_lazy
+from unfold.admin import ModelAdmin
+from unfold.sites import UnfoldAdminSite
 
 from badging.searches import SearchByPost
 from moodle_sync.models import Course
 
+from . import admin_menu
 from .admin_lists import is_searchable, strict
 
 
@@ -48,19 +52,34 @@ def _go_on(request: HttpRequest) -> HttpResponse:
     return redirect(wanted if is_safe else "admin:index")
 
 
-class PortalAdminSite(AdminSite):
+class PortalAdminSite(UnfoldAdminSite):
     """Named in `config.apps` as the default site."""
+
+    index_title = gettext_lazy("Start")
+
+    def get_urls(self) -> list[Any]:
+        """Unfold's addresses without its search, which takes words by GET, and the portal's own pages."""
+        # Importing badging.admin registers its pages with this site, so it cannot be imported before the site exists.
+        from badging.admin.pages import PAGES
+
+        own = [path(page.route, self.admin_view(page.view), name=page.name) for page in PAGES]
+        return own + [found for found in super().get_urls() if getattr(found, "name", "") != "search"]
+
+    def get_sidebar_list(self, request: HttpRequest) -> list[dict[str, Any]]:
+        """The menu."""
+        return admin_menu.sidebar(request)
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """The first page."""
-        # Importing badging.admin registers its pages with this site, so it cannot be imported before the site exists.
         from badging.admin.first_page import what_needs_a_person
 
         return super().index(request, {"problems": what_needs_a_person(request.user), **(extra_context or {})})
 
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
-        """Register models as Django does, with lists that accept only their declared filters and search by POST."""
+        """Register models as Django does, in unfold's looks, with strict lists that search by POST."""
         base = admin_class or ModelAdmin
+        if not issubclass(base, ModelAdmin):
+            base = type(base.__name__, (base, ModelAdmin), {"__doc__": base.__doc__, "__module__": base.__module__})
         if not issubclass(base, SearchByPost):
             base = type(base.__name__, (SearchByPost, base), {"__doc__": base.__doc__, "__module__": base.__module__})
         super().register(model_or_iterable, strict(base), **options)

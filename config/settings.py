@@ -17,7 +17,11 @@ from csp.constants import NONCE as CSP_NONCE
 from csp.constants import NONE as CSP_NONE
 from csp.constants import SELF as CSP_SELF
 from csp.constants import STRICT_DYNAMIC as CSP_STRICT_DYNAMIC
+from csp.constants import UNSAFE_EVAL as CSP_UNSAFE_EVAL
+from csp.constants import UNSAFE_INLINE as CSP_UNSAFE_INLINE
 from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
+from django.utils.translation import gettext_lazy
 
 from launcher import embedded
 from outbound_http import HostRule
@@ -202,6 +206,8 @@ INSTALLED_APPS = [
     "badging",
     "badging.pages",
     "launcher",
+    # Before the admin, whose templates it replaces.
+    "unfold.apps.BasicAppConfig",
     "config.apps.PortalAdminConfig",
     "allauth",
     "allauth.account",
@@ -253,6 +259,7 @@ TEMPLATES = [
         "DIRS": [BASE_DIR / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
+            "libraries": {"portal_menu": "config.menu_tags"},
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
@@ -513,8 +520,33 @@ CONTENT_SECURITY_POLICY = {
         "frame-ancestors": [CSP_NONE],
     }
 }
-# What differs under /admin/: Django's pages know no nonces. All their scripts and styles are files.
-ADMIN_SECURITY_POLICY = {"script-src": [CSP_SELF], "style-src": [CSP_SELF], "img-src": [CSP_SELF, "data:"]}
+# What differs under /admin/: unfold's pages know no nonces, its Alpine evaluates the expressions that stand in its
+# templates, and its fonts are files. No inline script runs.
+ADMIN_SECURITY_POLICY = {
+    "script-src": [CSP_SELF, CSP_UNSAFE_EVAL],
+    "style-src": [CSP_SELF, CSP_UNSAFE_INLINE],
+    "font-src": [CSP_SELF],
+    "img-src": [CSP_SELF, "data:"],
+}
+
+# How the admin looks. `config.admin_menu` has its menu.
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": gettext_lazy("Navigatr badge portal"),
+    "SITE_HEADER": gettext_lazy("Navigatr badge portal"),
+    "SITE_ICON": lambda _request: static("badging/mark.svg"),
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda _request: static("badging/mark.svg")}],
+    "SHOW_VIEW_ON_SITE": False,
+    # The header has all of them.
+    "SITE_URL": None,
+    "STYLES": [lambda _request: static("badging/admin.css")],
+    # The accent of the course managers' pages, in lighter and darker shades.
+    "COLORS": {
+        "primary": {
+            "50": "#eef7fb", "100": "#d7ebf4", "200": "#b3d9ea", "300": "#7cc4e0", "400": "#3f9fc4", "500": "#1f7fa5",
+            "600": "#0b5c7a", "700": "#084860", "800": "#063a4e", "900": "#052f3f", "950": "#031d28",
+        },
+    },
+}  # fmt: skip
 
 # After the n-th failure an issuance waits RETRY_FIRST × RETRY_FACTOR^(n-1), at most RETRY_LONGEST, before it is tried
 # again. It is given up after RETRY_GIVE_UP.

@@ -15,6 +15,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
+from unfold.admin import ModelAdmin
 
 from .. import tasks
 from .display import MOST_COUNTED
@@ -23,13 +24,11 @@ from .search import is_key
 # Only the type checker's Django is generic.
 if TYPE_CHECKING:
     _AutocompleteMixin = AutocompleteMixin
-    _ModelAdmin = admin.ModelAdmin[Any]
     _ModelMultipleChoiceField = forms.ModelMultipleChoiceField[Any]
     _Paginator = Paginator[Any]
 else:
     # Its place in a widget's bases is before the widget, which has it too.
     _AutocompleteMixin = object
-    _ModelAdmin = admin.ModelAdmin
     _ModelMultipleChoiceField = forms.ModelMultipleChoiceField
     _Paginator = Paginator
 
@@ -85,7 +84,7 @@ class Button(NamedTuple):
     label: str
 
 
-class PortalAdmin(_ModelAdmin):
+class PortalAdmin(ModelAdmin):
     """A list that stays quick with a million rows, and a page with the row's actions as buttons."""
 
     paginator = BoundedPaginator
@@ -113,7 +112,9 @@ class PortalAdmin(_ModelAdmin):
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """A choice of rows whose search field can be shown again."""
         if db_field.name in self.get_autocomplete_fields(request):
-            kwargs.setdefault("widget", KeySelect(db_field, self.admin_site))
+            kwargs.setdefault(
+                "widget", KeySelect(db_field, self.admin_site, attrs={"class": "unfold-admin-autocomplete"})
+            )
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def buttons_for(self, obj: Any) -> Sequence[str]:

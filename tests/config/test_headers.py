@@ -82,11 +82,14 @@ def test_pages_load_nothing_from_elsewhere_and_run_nothing_without_a_nonce() -> 
             assert directives[name] == ["'none'"], page
         assert directives["form-action"] == ["'self'"], page
         sources = [source for name in directives for source in directives[name]]
-        assert not [source for source in sources if "unsafe" in source or ":" in source.removeprefix("data:")], page
+        assert not [source for source in sources if ":" in source.removeprefix("data:")], page
         if page.startswith("/admin/"):
-            assert (directives["script-src"], directives["style-src"]) == (["'self'"], ["'self'"]), page
+            # What unfold needs; no inline script runs here either.
+            assert directives["script-src"] == ["'self'", "'unsafe-eval'"], page
+            assert directives["style-src"] == ["'self'", "'unsafe-inline'"], page
             assert directives["img-src"] == ["'self'", "data:"], page
         else:
+            assert not [source for source in sources if "unsafe" in source], page
             assert directives["script-src"][-1] == "'strict-dynamic'", page
             assert "'self'" not in directives["script-src"], page
             assert directives["img-src"] == ["'self'"], page
