@@ -3,6 +3,18 @@
 {
     const $ = django.jQuery;
 
+    // Select2 names its field by the chosen row, and so not at all while nothing is chosen.
+    function nameAfterLabel($, element) {
+        const label = document.querySelector(`label[for="${element.id}"]`);
+        const drawn = $(element).next('.select2');
+        if (label) {
+            label.id = label.id || `${element.id}-label`;
+            const field = drawn.find('[role="combobox"]');
+            field.attr('aria-labelledby', `${label.id} ${field.attr('aria-labelledby') || ''}`.trim());
+            drawn.find('[role="textbox"]').attr('aria-labelledby', label.id);
+        }
+    }
+
     $.fn.djangoAdminSelect2 = function() {
         $.each(this, function(i, element) {
             // Select2 prefers the attributes that Django's widget writes.
@@ -21,6 +33,7 @@
                     }
                 }
             });
+            nameAfterLabel($, element);
         });
         return this;
     };
