@@ -4,6 +4,7 @@
 #   make run     set up, and run the portal
 #   make setup   set up only
 #   make docs    build the documentation in docs/_build/html; “make pictures” takes its pictures again
+#   make screenshots                every page at two widths in two colours, in screenshots/ (SCREENSHOTS=…)
 #   make test    all tests          make check   all checks that run no portal
 #   make coverage                   all tests, and how much of the code they run
 #   make test-fast                  the tests that take milliseconds
@@ -17,7 +18,7 @@ PYTHON ?= python3
 UV ?= uv
 VENV_PYTHON := .venv/bin/python
 
-.PHONY: demo run setup install install-dev test coverage test-fast chaos check docs pictures requirements audit sbom licences \
+.PHONY: demo run setup install install-dev test coverage test-fast chaos check docs pictures screenshots requirements audit sbom licences \
 	clean
 
 demo: install
@@ -66,6 +67,11 @@ docs: install-dev
 
 pictures: install-dev
 	$(VENV_PYTHON) docs/take_pictures.py
+
+# Every page in a window and on a phone, in light and dark, to be looked at: SCREENSHOTS=folder.
+SCREENSHOTS ?= screenshots
+screenshots: install-dev
+	$(VENV_PYTHON) docs/take_pictures.py --every "$(SCREENSHOTS)"
 
 check: install-dev
 	$(VENV_PYTHON) -m ruff check .

@@ -1,6 +1,10 @@
 """Takes the pictures of the documentation: starts the demo, lets a few learners complete courses, photographs pages.
 
     .venv/bin/python docs/take_pictures.py [NAME …]
+    .venv/bin/python docs/take_pictures.py --every FOLDER
+
+The second form takes every page of the admin and of course managers into a folder: in a window and on a phone, in light
+and in dark colours. They are for looking at, and not part of the documentation.
 
 The demo runs on free ports with a data folder of its own that is removed afterwards. Needs Chromium and `make
 install-dev`. The pictures in `docs/pictures/` are written over; look at each before it is committed.
@@ -22,7 +26,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
@@ -32,6 +36,14 @@ PICTURES = ROOT / "docs" / "pictures"
 COLOURS = 128
 LARGEST = 80 * 1024
 WAIT_SECONDS = 90
+Scheme = Literal["light", "dark"]
+# For --every: the width of the window, and the colours.
+LOOKS: dict[str, tuple[int, Scheme]] = {
+    "wide-light": (1440, "light"),
+    "wide-dark": (1440, "dark"),
+    "phone-light": (390, "light"),
+    "phone-dark": (390, "dark"),
+}
 # Learners of the first course, and the fault that the first call for each meets.
 LEARNERS = [
     ("Aisha", "Williams", ""),
@@ -49,7 +61,11 @@ def main() -> int:
     """Take all pictures, or only those named; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these of {', '.join(PAGES)}")
-    names = parser.parse_args().names or list(PAGES)
+    parser.add_argument("--every", type=Path, metavar="FOLDER", help="every page, four times, into this folder")
+    arguments = parser.parse_args()
+    if arguments.every:
+        return take_every_page(arguments.every)
+    names = arguments.names or list(PAGES)
     if unknown := set(names) - PAGES.keys():
         parser.error(f"no such picture: {', '.join(sorted(unknown))}")
     PICTURES.mkdir(exist_ok=True)
@@ -67,6 +83,42 @@ def main() -> int:
     if too_large:
         print(f"Larger than {LARGEST // 1024} kB: {', '.join(too_large)}", file=sys.stderr)
     return 1 if too_large else 0
+
+
+def take_every_page(folder: Path) -> int:
+    """Take each page in each of LOOKS; returns 1 if a page is wider than its window, else 0."""
+    folder.mkdir(parents=True, exist_ok=True)
+    wide = []
+    with demo() as (address, password):
+        for look, (width, scheme) in LOOKS.items():
+            with browser_page(address, width=width, scheme=scheme) as page:
+                sign_in(page, password)
+                for path in every_page(page):
+                    page.goto(path)
+                    name = re.sub(r"\W+", "-", path).strip("-") or "home"
+                    page.screenshot(path=folder / f"{name}.{look}.png", full_page=True)
+                    if page.evaluate("document.documentElement.scrollWidth") > width:
+                        wide.append(f"{path} ({look})")
+    if wide:
+        print("Wider than the window: " + ", ".join(wide), file=sys.stderr)
+    return 1 if wide else 0
+
+
+def every_page(page: Page) -> list[str]:
+    """The addresses of what the menu leads to, and of the first row of each list and the form for a new one."""
+    page.goto("/admin/")
+    found = dict.fromkeys(links(page, "#nav-sidebar a, .site-nav a"))
+    for path in list(found):
+        page.goto(path)
+        rows = links(page, "#result_list tbody a, a.addlink, main .row h2 a, main a.button")
+        found |= dict.fromkeys(link for link in rows[:2] + rows[-1:] if link.startswith(("/admin/", "/courses/")))
+    return list(found)
+
+
+def links(page: Page, selector: str) -> list[str]:
+    """Where the links of a page lead, without what filters."""
+    hrefs = page.locator(selector).evaluate_all("links => links.map(link => link.pathname)")
+    return [str(href) for href in hrefs]
 
 
 @contextmanager
@@ -170,14 +222,14 @@ def control(sandbox: str, path: str, **arguments: Any) -> Any:
 
 
 @contextmanager
-def browser_page(address: str) -> Iterator[Page]:
+def browser_page(address: str, *, width: int = 1200, scheme: Scheme = "light") -> Iterator[Page]:
     """A window of a Chromium without a screen."""
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None:
         raise RuntimeError("no Chromium is installed")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        context = browser.new_context(base_url=address, color_scheme="light")
+        context = browser.new_context(base_url=address, color_scheme=scheme, viewport={"width": width, "height": 900})
         yield context.new_page()
         browser.close()
 
