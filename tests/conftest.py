@@ -18,7 +18,8 @@ from django.conf import settings
 
 from sandbox import Sandbox
 
-from . import services
+from . import services, shared
+from .launcher import running
 
 # What a developer's shell or `.env` may set, and tests must not inherit: they would test something else.
 _SETTINGS = {
@@ -51,16 +52,22 @@ _STARTS_PROGRAMS = (
     "tests/hostile/",
     "tests/launcher/",
 )
-# What these show is the same on every database: pages and programs whose rows other tests write on both.
+# What these show is the same on every database: pages and programs whose rows other tests write on both, and what has
+# nothing to do with the database. On PostgreSQL they are not even loaded.
 _ONE_DATABASE = (
     "tests/access/",
     "tests/circumstances/test_odd_answers.py",
     "tests/circumstances/test_people.py",
     "tests/commands/",
     "tests/config/",
+    "tests/docs/",
     "tests/e2e/",
     "tests/hostile/",
     "tests/launcher/",
+    "tests/navigatr_client/",
+    "tests/outbound_http/",
+    "tests/sandbox/",
+    "tests/test_house.py",
     "tests/badging/pages/",
     "tests/badging/test_trial.py",
     "tests/moodle_sync/test_inspection.py",
@@ -92,6 +99,8 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["DATABASE_URL"] = f"sqlite:///{folder}/portal.sqlite3"
     elif not on_worker:
         os.environ["DATABASE_URL"] = stage.enter_context(services.postgres())
+    if not on_worker:
+        os.environ[shared.FOLDER] = stage.enter_context(tempfile.TemporaryDirectory(prefix="portal-tests-"))
     os.environ.update(_SETTINGS)
     os.environ["PORTAL_DATA_DIR"] = folder
     # Where `collectstatic` would put its files: WhiteNoise complains when it is missing.
@@ -110,6 +119,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Stop what was started and remove the data folder."""
     config.stash[_stage].close()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what need not run on PostgreSQL; None lets others decide."""
+    path = f"{collection_path.relative_to(config.rootpath)}{'/' if collection_path.is_dir() else ''}"
+    return True if config.getoption("database") != "sqlite" and path.startswith(_ONE_DATABASE) else None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -136,7 +151,50 @@ def _depends_on_database(item: pytest.Item) -> bool:
     reads = item.get_closest_marker("django_db") is not None or "db" in fixtures or "transactional_db" in fixtures
     # Both feeds write through the same code.
     second_feed = item.nodeid.startswith("tests/circumstances/") and "[B" in item.nodeid
-    return reads and not second_feed and not item.nodeid.startswith(_ONE_DATABASE)
+    return reads and not second_feed
+
+
+@pytest.fixture(scope="session")
+def migrated(
+    django_db_modify_db_settings_parallel_suffix: None, django_db_blocker: Any
+) -> Iterator[shared.MigratedDatabase]:
+    """What the migrations have made, in this process or another one."""
+    from django.db import connection
+
+    with django_db_blocker.unblock():
+        database = shared.MigratedDatabase(connection)
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb(migrated: shared.MigratedDatabase) -> bool:
+    """A copy is taken as it is; Django still looks whether a migration is missing in it."""
+    return migrated.copied
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any, migrated: shared.MigratedDatabase) -> None:
+    """Make the test database, and give it to the other processes."""
+    with django_db_blocker.unblock():
+        migrated.keep()
+
+
+@pytest.fixture(scope="session")
+def prepared() -> Path:
+    """A data folder as `make setup` leaves it, made once for all processes: not to be changed."""
+
+    def set_up(folder: Path) -> None:
+        done = running.manage(folder, "setup_portal")
+        assert done.returncode == 0, done.stderr
+
+    return shared.made_once("prepared", set_up)
+
+
+@pytest.fixture
+def data(prepared: Path, tmp_path: Path) -> Path:
+    """A private copy of it. Its name has a blank."""
+    return Path(shutil.copytree(prepared, tmp_path / "portal data"))
 
 
 @pytest.fixture(scope="session")

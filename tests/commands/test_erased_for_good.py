@@ -100,10 +100,10 @@ def keep_a_person(shell: Shell) -> tuple[str, list[str]]:
 
 def test_an_erased_person_is_in_no_byte_of_the_database(
     sandbox: Sandbox,
-    tmp_path: Path,
+    data: Path,
     database: dict[str, str],  # noqa: F811 - a fixture
 ) -> None:
-    shell = Shell(sandbox, tmp_path / "var", **database)
+    shell = Shell(sandbox, data, **database)
     page, keys = keep_a_person(shell)
     contents = Contents(shell)
     before = contents.text()

@@ -82,9 +82,9 @@ def database(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
 
 
 def test_without_a_worker_and_beside_one(
-    sandbox: Sandbox, tmp_path: Path, database: dict[str, str], valkey_url: str
+    sandbox: Sandbox, data: Path, database: dict[str, str], valkey_url: str
 ) -> None:
-    shell = Shell(sandbox, tmp_path / "portal data", **database, CELERY_BROKER_URL="redis://127.0.0.1:1/0")
+    shell = Shell(sandbox, data, **database, CELERY_BROKER_URL="redis://127.0.0.1:1/0")
     course = shell.connect()
     emails = shell.complete(course, 5)
     assert shell.json("poll")["sites"][0]["queued"] == 5

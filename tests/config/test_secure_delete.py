@@ -25,10 +25,9 @@ def run(data: Path, code: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_deleted_text_is_not_in_the_file(data_folder: Path) -> None:
-    assert running.manage(data_folder, "setup_portal").returncode == 0
-    run(data_folder, CODE % PERSON)
-    files = [*data_folder.glob("portal.sqlite3*")]
+def test_a_deleted_text_is_not_in_the_file(data: Path) -> None:
+    run(data, CODE % PERSON)
+    files = [*data.glob("portal.sqlite3*")]
     assert any(PERSON.encode() in file.read_bytes() for file in files)
-    run(data_folder, DELETE)
-    assert not any(PERSON.encode() in file.read_bytes() for file in data_folder.glob("portal.sqlite3*"))
+    run(data, DELETE)
+    assert not any(PERSON.encode() in file.read_bytes() for file in data.glob("portal.sqlite3*"))

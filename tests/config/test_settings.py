@@ -101,17 +101,15 @@ def test_what_an_old_key_has_signed_is_valid_until_the_key_is_taken_out(data_fol
     assert "BadSignature" in run(f"loads({signed!r})").stderr
 
 
-def test_the_deployment_check_of_a_portal_behind_https_is_silent(data_folder: Path) -> None:
-    assert running.manage(data_folder, "setup_portal").returncode == 0
+def test_the_deployment_check_of_a_portal_behind_https_is_silent(data: Path) -> None:
     environment = HTTPS | PROXY | {"ALLOWED_HOSTS": "badges.example.org", "REQUIRE_SECOND_FACTOR": "true"}
-    done = running.manage(data_folder, "check", "--deploy", "--fail-level", "WARNING", **environment)
+    done = running.manage(data, "check", "--deploy", "--fail-level", "WARNING", **environment)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("System check identified no issues")
 
 
-def test_the_deployment_check_of_a_portal_without_https_tells_what_is_missing(data_folder: Path) -> None:
-    assert running.manage(data_folder, "setup_portal").returncode == 0
-    done = running.manage(data_folder, "check", "--deploy", "--fail-level", "WARNING")
+def test_the_deployment_check_of_a_portal_without_https_tells_what_is_missing(data: Path) -> None:
+    done = running.manage(data, "check", "--deploy", "--fail-level", "WARNING")
     assert done.returncode == 1
     assert all(check in done.stderr for check in ("security.W004", "security.W008", "security.W011"))
 

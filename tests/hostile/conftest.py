@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
-from tests.launcher import running
 
 if TYPE_CHECKING:
     from .attacking import Web
@@ -17,12 +16,15 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder as `make setup` leaves it."""
-    folder = tmp_path_factory.mktemp("hostile") / "var"
-    done = running.manage(folder, "setup_portal")
-    assert done.returncode == 0, done.stderr
-    return folder
+def data(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of that web process."""
+    return Path(shutil.copytree(prepared, tmp_path_factory.mktemp("hostile") / "var"))
+
+
+@pytest.fixture
+def own_data(prepared: Path, tmp_path: Path) -> Path:
+    """A data folder for one test."""
+    return Path(shutil.copytree(prepared, tmp_path / "var"))
 
 
 @pytest.fixture(scope="session")

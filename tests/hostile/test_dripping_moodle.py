@@ -71,9 +71,8 @@ def seconds_of_a_page(port: int) -> float:
     return time.monotonic() - started
 
 
-def test_sites_that_never_end_an_answer_cost_bounded_time_and_memory_and_no_page(tmp_path: Path) -> None:
-    data, port = tmp_path / "data", free_port()
-    assert running.manage(data, "setup_portal").returncode == 0
+def test_sites_that_never_end_an_answer_cost_bounded_time_and_memory_and_no_page(own_data: Path) -> None:
+    data, port = own_data, free_port()
     with ExitStack() as stack:
         portal = stack.enter_context(running.portal(data, "--port", str(port), MOODLE_TIMEOUT_SECONDS=str(TIMEOUT)))
         portal.wait_for("Ctrl-C stops everything", seconds=60)

@@ -5,7 +5,6 @@ The portal runs as in service, with its web server, worker and scheduler, and ev
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,13 +114,13 @@ class Attacked:
 
 
 @pytest.fixture
-def attacked(data: Path, tmp_path: Path, sandbox: Sandbox) -> Iterator[Attacked]:
+def attacked(own_data: Path, sandbox: Sandbox) -> Iterator[Attacked]:
     """Started for one test, because it leaves mappings and badges behind."""
-    copy, port = Path(shutil.copytree(data, tmp_path / "var")), free_port()
+    port = free_port()
     settings = {"NAVIGATR_STAGING_URL": sandbox.navigatr_url, "NAVIGATR_PRODUCTION_URL": sandbox.production_url}
-    with running.portal(copy, "--port", str(port), **settings) as portal:
+    with running.portal(own_data, "--port", str(port), **settings) as portal:
         portal.wait_for("Ctrl-C stops everything", seconds=120)
-        here = Attacked(copy, f"http://127.0.0.1:{port}", {}, requests.Session(), settings)
+        here = Attacked(own_data, f"http://127.0.0.1:{port}", {}, requests.Session(), settings)
         here.ids = json.loads(here.run(SET_UP.format(pat=sandbox.pat, production_pat=sandbox.production_pat)))
         name, value = here.ids["cookie"]
         here.browser.cookies.set(name, value)

@@ -42,15 +42,13 @@ print("session", client.cookies["sessionid"].value)
 
 
 @pytest.fixture
-def guessed_at(tmp_path: Path) -> Iterator[tuple[int, str]]:
+def guessed_at(own_data: Path) -> Iterator[tuple[int, str]]:
     """The port of a running portal, and the session of a course manager."""
-    folder = tmp_path / "var"
-    assert running.manage(folder, "setup_portal").returncode == 0
-    done = running.manage(folder, "shell", "-c", PREPARE)
+    done = running.manage(own_data, "shell", "-c", PREPARE)
     assert done.returncode == 0, done.stderr
     session = done.stdout.rsplit("session ", 1)[1].strip()
     port = free_port()
-    with running.portal(folder, "--port", str(port)) as portal:
+    with running.portal(own_data, "--port", str(port)) as portal:
         portal.wait_for("Ctrl-C stops everything", seconds=120)
         yield port, session
 

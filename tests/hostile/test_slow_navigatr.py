@@ -86,14 +86,13 @@ def slow(shared_sandbox: SharedSandbox) -> Sandbox:
 
 
 @pytest.fixture
-def people(slow: Sandbox, tmp_path: Path) -> Iterator[dict[str, Person]]:
+def people(slow: Sandbox, own_data: Path) -> Iterator[dict[str, Person]]:
     """A running portal with its people, by name."""
-    data, port = tmp_path / "var", free_port()
+    port = free_port()
     settings = {"NAVIGATR_STAGING_URL": slow.navigatr_url}
-    for arguments in (["setup_portal"], ["shell", "--no-imports", "-c", f"PAT = {slow.pat!r}{SET_UP}"]):
-        done = running.manage(data, *arguments, **settings)
-        assert done.returncode == 0, done.stderr
-    with running.portal(data, "--port", str(port), **settings) as portal:
+    done = running.manage(own_data, "shell", "--no-imports", "-c", f"PAT = {slow.pat!r}{SET_UP}", **settings)
+    assert done.returncode == 0, done.stderr
+    with running.portal(own_data, "--port", str(port), **settings) as portal:
         portal.wait_for("Ctrl-C stops everything", seconds=60)
         told = json.loads(done.stdout.strip().splitlines()[-1])
         found = {name: Person(f"http://127.0.0.1:{port}", *values) for name, values in told.items()}

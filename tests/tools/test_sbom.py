@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 
 from .making import Folder
 
@@ -15,6 +13,10 @@ pytestmark = pytest.mark.slow
 
 
 def test_the_sbom_holds_the_service_with_its_licences(folder: Folder) -> None:
+    # It takes seconds to load, which only the process that runs this test shall spend.
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
     # The development tools are those of the tests' own environment, whose list of them says that they are installed.
     own = Path(sys.prefix)
     (folder.path / ".venv").symlink_to(own)
