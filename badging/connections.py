@@ -8,6 +8,7 @@ from typing import Any
 from django.db import transaction
 from django.utils.translation import gettext as _
 
+from moodle_sync import history
 from navigatr_client import (
     NavigatrClient,
     NavigatrError,
@@ -124,14 +125,17 @@ def save_tested(
     connection.account = tested.account
     connection.failures, connection.not_before, connection.last_outcome = 0, None, ""
     note_test(connection, tested, now)
+    history.by(connection, actor, at=now)
     connection.save()
     audit.record(AuditEntry.Action.CONNECTION_SAVED, connection, actor=actor)
     if before is None or before.state == State.ACTIVE:
         return 0
     if before.state == State.REMOVED and not enable_mappings:
         for mapping in connection.mappings.filter(active=True).select_related("course"):
+            mapping.active = False
+            history.by(mapping, actor, at=now)
+            mapping.save(update_fields=["active"])
             audit.record(AuditEntry.Action.MAPPING_DISABLED, mapping.course, actor=actor)
-        connection.mappings.update(active=False)
     return _go_on(connection, now)
 
 
@@ -153,6 +157,7 @@ def retest(connection: NavigatrConnection, *, actor: Any, now: datetime) -> Conn
         standing = NavigatrConnection.objects.filter(pk=connection.pk).exclude(state=State.REMOVED)
         if tested.ok:
             if standing.filter(state=State.PAUSED).update(state=State.ACTIVE, resumed_at=now):
+                history.note(connection, actor, at=now)
                 audit.record(AuditEntry.Action.CONNECTION_RESUMED, connection, actor=actor)
                 _go_on(connection, now)
             standing.update(failures=0)
@@ -173,6 +178,7 @@ def pause(connection: NavigatrConnection, *, asked_at: datetime) -> None:
     if current.state != State.ACTIVE or current.pat != connection.pat or passed_since:
         return
     current.state, current.last_outcome = State.PAUSED, Outcome.TOKEN_REFUSED
+    history.by(current, None)
     current.save(update_fields=["state", "last_outcome"])
     audit.record(AuditEntry.Action.CONNECTION_PAUSED, connection)
     log.warning("%s is paused: Navigatr refused its token; everything waits until it is reconnected", connection)
@@ -182,6 +188,7 @@ def pause(connection: NavigatrConnection, *, asked_at: datetime) -> None:
 def remove(connection: NavigatrConnection, *, actor: Any) -> int:
     """Forget the token, so that what waits is held; returns how many. Reconnecting takes all of it up again."""
     connection.pat, connection.pat_hint, connection.state = "", "", State.REMOVED
+    history.by(connection, actor)
     connection.save(update_fields=["pat", "pat_hint", "state"])
     audit.record(AuditEntry.Action.CONNECTION_REMOVED, connection, actor=actor)
     return count_waiting(connection)

@@ -9,6 +9,7 @@ from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from moodle_sync import history
 from moodle_sync.models import Course, MoodleSite
 from moodle_sync.reading import WantedCourse
 from navigatr_client import Badge, NavigatrError, Provider
@@ -119,12 +120,13 @@ def save_mapping(
     score_changed = mapping.min_score != min_score
     before = (mapping.connection_id, mapping.provider_id, mapping.badge_id)
     all_past_before = mapping.include_past and mapping.past_release == Past.FREE
-    mapping.connection = connection
-    mapping.provider_id, mapping.provider_name = provider.id, provider.name[:255]
+    mapping.connection, mapping.provider_id, mapping.provider_name = connection, provider.id, provider.name[:255]
     see_badge(mapping, badge)
     mapping.min_score = min_score
     mapping.chosen_by, mapping.by_admin = actor, may_use.everything
-    mapping.past_wanted_at = now if include_past else mapping.past_wanted_at
+    if include_past:
+        mapping.past_wanted_at = now
+    history.by(mapping, actor, at=now)
     mapping.save()
     moved = _requeue_for(mapping, is_new=action is Action.MAPPING_SAVED, score_changed=score_changed, now=now)
     was_free = all_past_before and before == (connection.pk, provider.id, badge.id)
@@ -217,6 +219,7 @@ def remove_mapping(mapping: CourseBadgeMapping, *, actor: Any = None) -> int:
     mapping = CourseBadgeMapping.objects.select_for_update().get(pk=mapping.pk)
     rows = Issuance.objects.filter(course=mapping.course_id)
     course, connection, badge = mapping.course, mapping.connection, mapping.badge_id
+    history.by(mapping, actor)
     mapping.delete()
     cancelled = cancel_unmapped(rows)
     environment = connection.environment
@@ -228,6 +231,7 @@ def remove_mapping(mapping: CourseBadgeMapping, *, actor: Any = None) -> int:
 def disable_mapping(mapping: CourseBadgeMapping, *, actor: Any = None) -> int:
     """Hold what waits under the mapping; completions go on being read and wait too. Returns how many are held."""
     mapping.active = False
+    history.by(mapping, actor)
     mapping.save(update_fields=["active"])
     audit.record(Action.MAPPING_DISABLED, mapping.course, actor=actor)
     return _waiting(mapping)
@@ -237,6 +241,7 @@ def disable_mapping(mapping: CourseBadgeMapping, *, actor: Any = None) -> int:
 def enable_mapping(mapping: CourseBadgeMapping, *, actor: Any = None, now: datetime) -> int:
     """Let what waited under the mapping go on; returns how many do, none where its connection is off."""
     mapping.active, mapping.resumed_at = True, now
+    history.by(mapping, actor, at=now)
     mapping.save(update_fields=["active", "resumed_at"])
     audit.record(Action.MAPPING_ENABLED, mapping.course, actor=actor)
     if mapping.hold_reason is not None:

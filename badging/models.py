@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from django_celery_beat.models import PeriodicTask
 
 from moodle_sync.addresses import recipient_address
+from moodle_sync.history import Versions
 from moodle_sync.models import Completion, Course, Learner, MoodleSite
 from vault import digests
 from vault.fields import DigestField, EncryptedTextField
@@ -110,6 +111,13 @@ class NavigatrConnection(models.Model):
     test_ok = models.BooleanField(_("last test passed"), null=True, editable=False)
     test_message = models.TextField(_("last test said"), blank=True, editable=False)
 
+    history = Versions(
+        (
+            "name", "environment", "timeout", "send_score", "send_evidence", "calls_per_second", "calls_at_once",
+            "past_limit", "state",
+        ),
+        hidden="pat",
+    )  # fmt: skip
     objects = ConnectionQuerySet.as_manager()
 
     class Meta:
@@ -330,6 +338,10 @@ class CourseBadgeMapping(models.Model):
     )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
+    history = Versions(
+        ("course", "connection", "provider_id", "badge_id", "min_score", "active", "since", "past_wanted_at"),
+        beside=("provider_name", "badge_name", "badge_image_url", "badge_url"),
+    )
     objects = MappingQuerySet.as_manager()
 
     class Meta:

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import transaction
 from django.utils.translation import gettext, gettext_noop
 
-from moodle_sync import identity
+from moodle_sync import history, identity
 from moodle_sync.client.errors import MoodleError
 from moodle_sync.client.inspection import Inspection, inspect
 from moodle_sync.models import MoodleSite, MoodleSiteState
@@ -60,6 +60,7 @@ def save_when_readable(site: MoodleSite, *, actor: Any, now: datetime, same_mood
         with transaction.atomic():
             is_known = site.pk is not None
             doubt = _doubt(site, inspection) if not same_moodle else ""
+            history.by(site, actor, at=now)
             site.save()
             keep_inspection(site.state, inspection, now)
             state = MoodleSiteState.objects.filter(site=site)

@@ -14,6 +14,7 @@ from vault.fields import EncryptedTextField
 
 from .addresses import has_visible_character, is_possible_address, recipient_address
 from .client.functions import LEARNER_FEED, REPORT_FEED
+from .history import Versions
 
 # The longest wait after polls that failed.
 LONGEST_PAUSE = timedelta(hours=1)
@@ -68,6 +69,7 @@ class MoodleSite(models.Model):
         help_text=_("Untick to hold back badges of learners whose Moodle account is suspended."),
     )
 
+    history = Versions(("name", "url", "enabled", "poll_interval", "busy_interval", "send_suspended"), hidden="token")
     objects = MoodleSiteQuerySet.as_manager()
 
     class Meta:

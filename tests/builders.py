@@ -22,6 +22,7 @@ from badging.models import (
     NavigatrConnection,
     recipient_key,
 )
+from moodle_sync import history
 from moodle_sync.models import Completion, Course, Learner, MoodleSite, MoodleSiteState
 from navigatr_client import Badge, Provider
 from sandbox import DEMO_BADGE_ID, DEMO_PROVIDER_ID, Sandbox
@@ -91,11 +92,11 @@ def make_mapping(
 ) -> CourseBadgeMapping:
     """A mapping, active since NOW, to the badge 111 of the provider 11."""
     badge = {"provider_id": 11, "provider_name": "Northgate College", "badge_id": 111, "badge_name": "Safeguarding"}
-    return CourseBadgeMapping.objects.create(
-        course=course or make_course(),
-        connection=connection or make_connection(),
-        **badge | {"since": NOW} | fields,
-    )
+    values = badge | {"since": NOW} | fields
+    row = CourseBadgeMapping(course=course or make_course(), connection=connection or make_connection(), **values)
+    history.by(row, None, at=row.since)
+    row.save()
+    return row
 
 
 def digest_of(email: str) -> str:

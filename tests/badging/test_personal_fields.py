@@ -51,6 +51,9 @@ OURS = {
     "badging.IssuanceAttempt.kind", "badging.IssuanceAttempt.outcome", "badging.IssuanceAttempt.environment",
     "badging.IssuanceAttempt.fields", "badging.AuditEntry.action", "badging.CourseBadgeMapping.past_release",
     "badging.ConnectionGrant.kind", "people.Session.session_key",
+    "moodle_sync.HistoricalMoodleSite.history_type", "badging.HistoricalNavigatrConnection.history_type",
+    "badging.HistoricalNavigatrConnection.environment", "badging.HistoricalNavigatrConnection.state",
+    "badging.HistoricalCourseBadgeMapping.history_type",
 }  # fmt: skip
 # What an organisation calls its sites, courses and badges, its tokens, and its staff.
 ORGANISATIONS = {
@@ -65,6 +68,13 @@ ORGANISATIONS = {
     # The portal's users. What a session holds of learners is encrypted: the words of the last searches.
     "badging.AuditEntry.actor_name", "people.SignInLock.account", "people.SignInLock.place",
     "people.Session.session_data",
+    "moodle_sync.HistoricalMoodleSite.actor_name", "badging.HistoricalNavigatrConnection.actor_name",
+    "badging.HistoricalCourseBadgeMapping.actor_name",
+    # Versions of what stands above.
+    "moodle_sync.HistoricalMoodleSite.name", "moodle_sync.HistoricalMoodleSite.url",
+    "badging.HistoricalNavigatrConnection.name", "badging.HistoricalCourseBadgeMapping.provider_name",
+    "badging.HistoricalCourseBadgeMapping.badge_name", "badging.HistoricalCourseBadgeMapping.badge_image_url",
+    "badging.HistoricalCourseBadgeMapping.badge_url",
     # Learners are named by their number only.
     "badging.AuditEntry.subject", "badging.AuditEntry.details",
 }  # fmt: skip

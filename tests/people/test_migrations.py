@@ -1,6 +1,7 @@
 """What becomes of the rows of a database that was set up before."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from allauth.account.models import EmailAddress
@@ -9,8 +10,10 @@ from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.test import Client
 
+from badging.history import history_of
 from badging.models import AuditEntry
 from badging.setup import DATA_PROTECTION_OFFICERS, SITE_ADMINS
+from moodle_sync.models import MoodleSite
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -28,6 +31,22 @@ def before() -> Iterator[None]:
 def latest() -> None:
     executor = MigrationExecutor(connection)
     executor.migrate(executor.loader.graph.leaf_nodes())
+
+
+def test_present_rows_begin_their_history(before: None) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO moodle_sync_moodlesite (name, url, token, enabled, poll_interval, busy_interval,"
+            " send_suspended) VALUES ('North', 'https://moodle.example', '', %s, %s, %s, %s)",
+            [True, *[60_000_000 if connection.vendor == "sqlite" else timedelta(minutes=1)] * 2, True],
+        )
+    latest()
+    site = MoodleSite.objects.get()
+    site.name = "South"
+    site.save()
+    [change, beginning] = history_of(site)
+    assert "from North to South" in change.sentences[0]
+    assert beginning.sentences == ["The history of this Moodle site begins here."]
 
 
 def test_present_entries_get_their_actors_name_and_stay_append_only(before: None) -> None:
