@@ -132,17 +132,10 @@ def save_mapping(
     was_free = all_past_before and before == (connection.pk, provider.id, badge.id)
     past.limit_at_save(mapping, free=mapping.by_admin or was_free)
     audit.record(
-        action,
-        course,
-        actor=actor,
-        connection=connection.name,
-        environment=connection.environment,
-        provider=provider.id,
-        badge=badge.id,
-        min_score=min_score,
-        include_past=include_past,
-        moved=moved,
-    )
+        action, course, actor=actor, connection=connection.name, environment=connection.environment,
+        provider=provider.id, provider_name=provider.name[:255], badge=badge.id, badge_name=badge.name[:255],
+        min_score=min_score, include_past=include_past, moved=moved,
+    )  # fmt: skip
     return mapping
 
 

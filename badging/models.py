@@ -931,7 +931,10 @@ class AuditEntry(AppendOnlyModel):
         verbose_name = _("audit entry")
         verbose_name_plural = _("audit entries")
         ordering = ["-pk"]
-        indexes = [models.Index(fields=["action", "-id"], name="audit_by_action")]
+        indexes = [
+            models.Index(fields=["action", "-id"], name="audit_by_action"),
+            models.Index(fields=["actor_name", "-id"], name="audit_by_actor"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.get_action_display()}: {self.subject}"

@@ -59,7 +59,8 @@ def export_learners(learners: Iterable[Learner], *, actor: Any = None) -> dict[s
         for name, rows in PERSONAL_RELATIONS.items():
             person[name] = [rows.show(row) for row in rows.of(learner)]
         people.append(person)
-        audit.record(AuditEntry.Action.LEARNER_EXPORTED, f"learner {learner.pk}", actor=actor)
+        known_as = {"moodle_id": learner.moodle_id, "site": learner.site.name}
+        audit.record(AuditEntry.Action.LEARNER_EXPORTED, f"learner {learner.pk}", actor=actor, **known_as)
     return {"learners": people}
 
 

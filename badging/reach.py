@@ -182,13 +182,14 @@ def _letting_go(connection: NavigatrConnection, now: datetime) -> Iterator[None]
 
 
 def _record(action: AuditEntry.Action, grant: ConnectionGrant, actor: Any) -> None:
-    """Keep what was opened to whom, or closed. Users are named by their number."""
+    """Keep what was opened to whom, or closed. Users are named by their number and user name."""
     details = {
         "to": grant.kind,
         "provider": grant.provider_id,
         "site": grant.site.name if grant.site else None,
         "category": grant.category_id,
         "user": grant.user_id,
+        "manager": grant.user.get_username() if grant.user else None,
     }
     known = {name: value for name, value in details.items() if value is not None}
     audit.record(action, grant.connection, actor=actor, **known)

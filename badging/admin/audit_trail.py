@@ -1,65 +1,65 @@
-"""The audit trail in the admin: what people and commands did."""
+"""The audit trail in the admin: what people and commands did, as sentences."""
 
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.contrib.auth.models import User
+from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from moodle_sync.models import Feed
-
+from ..audit_search import entries_matching
 from ..models import AuditEntry
+from ..sentences import sentence
 from .base import ReadOnlyAdmin
-from .display import yes_no
+
+# How many people the filter offers: staff first, by user name.
+MOST_PEOPLE = 100
+
+
+class PersonFilter(admin.SimpleListFilter):
+    """By who did it, under the user name of that time. The index `audit_by_actor` answers it."""
+
+    title = gettext_lazy("person")
+    parameter_name = "who"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """The portal's users, and the chosen name, which may be of an account that is gone or renamed."""
+        users = User.objects.order_by("-is_staff", "username").values_list("username", flat=True)[:MOST_PEOPLE]
+        names = sorted({*users, *filter(None, [self.value()])}, key=str.lower)
+        return [(name, name) for name in names]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """What this person did."""
+        return queryset.filter(actor_name=self.value()) if self.value() else queryset
 
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(ReadOnlyAdmin):
     """What people did. Never changed."""
 
-    list_display = ("at", "who", "action", "subject", "details_text")
+    list_display = ("at", "told")
+    list_display_links = ("at",)
     sortable_by = ()
-    list_filter = ("action", "at")
+    list_filter = ("action", PersonFilter, "at")
     # Searched by `get_search_results`.
     search_fields = ("actor_name", "subject")
-    search_help_text = gettext_lazy("The beginning of who did it, or of what was changed")
-    fields = ("at", "who", "action", "subject", "details_text")
-    readonly_fields = ("who", "details_text")
+    search_help_text = gettext_lazy("Words: who did it, what was done, a course, a learner's number")
+    fields = ("told", "at", "who", "action", "subject")
+    readonly_fields = ("told", "who")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[AuditEntry], search_term: str
     ) -> tuple[QuerySet[AuditEntry], bool]:
-        """What begins with the words that were typed.
-
-        Each sign-in adds an entry, so the table grows long: only beginnings can be found by an index
-        (badging/migrations/0008_audit_by_name.py).
-        """
-        term = search_term.strip()
-        if term:
-            queryset = queryset.filter(Q(actor_name__istartswith=term) | Q(subject__istartswith=term))
-        return queryset, False
+        """What has all words that were typed."""
+        return entries_matching(queryset, search_term), False
 
     @admin.display(description=gettext_lazy("who"))
     def who(self, obj: AuditEntry) -> str:
         """The user name of that time; "-" for a command and for the portal itself."""
         return obj.actor_name or "-"
 
-    @admin.display(description=gettext_lazy("details"))
-    def details_text(self, obj: AuditEntry) -> str:
-        """The other values of the entry; a change of the feed as sentences."""
-        if obj.action == AuditEntry.Action.FEED_CHANGED:
-            feeds = dict(Feed.choices)
-            labels = {name: feeds.get(obj.details.get(name), "-") for name in ("before", "feed")}
-            change = _("From “%(before)s” to “%(feed)s”.") % labels
-            return f"{change} {obj.details.get('reason', '')}".strip()
-        return "; ".join(f"{name}: {_in_words(value)}" for name, value in obj.details.items()) or "-"
-
-
-def _in_words(value: Any) -> str:
-    if isinstance(value, bool):
-        return yes_no(value)
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "-"
-    return str(value)
+    @admin.display(description=gettext_lazy("what happened"))
+    def told(self, obj: AuditEntry) -> str:
+        """The entry as sentences."""
+        return sentence(obj)

@@ -311,7 +311,7 @@ def test_opening_and_closing_is_kept_with_who_did_it_and_to_whom(course: Course,
     reach.close_connection(grant, actor=admin)
     assert not ConnectionGrant.objects.exists()
     entries = AuditEntry.objects.order_by("pk").values_list("action", "subject", "actor", "details")
-    to = {"to": "manager", "provider": 11, "user": manager.pk}
+    to = {"to": "manager", "provider": 11, "user": manager.pk, "manager": manager.username}
     assert list(entries) == [
         ("connection_opened", "Northgate (Staging)", admin.pk, to),
         ("connection_closed", "Northgate (Staging)", admin.pk, to),
