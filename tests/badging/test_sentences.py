@@ -58,7 +58,7 @@ def test_entries_are_found_by_words_in_any_order() -> None:
         ("ann safety", [ann, mina]), ("SAFETY fire", [ann, mina]), ("Mina.O", [mina]), ("okafor", [mina]),
         ("course manager added fire", [mina]), ("erased learner 4711", [erased]), ("(id 4711)", [erased]),
         ("4711", [erased]), ("learner", [erased, other]), ("471", []), ("évac", [ann]), ("afety", []),
-        ("nobody ann", []), ("%", []), ("'); --", []), ("a:* | b", []),
+        ("nobody ann", []), ("%", []), ("'); --", []), ("zz:* | ann", []),
     ):  # fmt: skip
         rows = entries_matching(AuditEntry.objects.all(), words)
         assert sorted(rows.values_list("pk", flat=True)) == [row.pk for row in found], words
