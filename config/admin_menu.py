@@ -41,6 +41,7 @@ MENU: list[tuple[Promise | str, list[Entry]]] = [
             Entry(
                 _("Completions"), "admin:moodle_sync_completion_changelist", "done_all", "moodle_sync.view_completion"
             ),
+            Entry(_("Where is a badge?"), "admin:learner_badge", "travel_explore", "moodle_sync.view_learner"),
             Entry(_("Learners"), "admin:moodle_sync_learner_changelist", "person_search", "moodle_sync.view_learner"),
         ],
     ),

@@ -20,6 +20,7 @@ from ..meanings import MEANINGS
 from ..models import AuditEntry, ConnectionGrant, CourseBadgeMapping, Issuance, NavigatrConnection
 from ..status import connection_reason
 from .display import MOST_SHOWN, counted, link_to, list_link, rows_table
+from .history import ToldHistory
 from .tokens import TokenAdmin, require_token_of_new, token_field
 
 # Only the type checker's Django is generic.
@@ -59,7 +60,7 @@ class ConnectionForm(_ModelForm):
 
 
 @admin.register(NavigatrConnection)
-class ConnectionAdmin(TokenAdmin):
+class ConnectionAdmin(ToldHistory, TokenAdmin):
     """Connections are tested before they are saved. One that badges were mapped or issued with is never deleted."""
 
     form = ConnectionForm

@@ -15,10 +15,11 @@ from .. import mapping, past
 from ..models import NOTHING_OPEN, PAST_HELD, CourseBadgeMapping, Issuance, MappingQuerySet, Past
 from .base import ReadOnlyAdmin
 from .display import counted, list_link, outside_link
+from .history import ToldHistory
 
 
 @admin.register(CourseBadgeMapping)
-class MappingAdmin(ReadOnlyAdmin):
+class MappingAdmin(ToldHistory, ReadOnlyAdmin):
     """Which badge each course awards."""
 
     list_display = ("course_link", "badge_name", "connection", "in_order", "active", "minimum_score", "since")

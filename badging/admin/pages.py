@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from django.http import HttpResponseBase
 
+from .learner_badge import learner_badge
+
 
 class AdminPage(NamedTuple):
     """A page: its address under /admin/, its name in the namespace `admin`, and its view.
@@ -17,4 +19,6 @@ class AdminPage(NamedTuple):
     view: Callable[..., HttpResponseBase]
 
 
-PAGES: list[AdminPage] = []
+PAGES: list[AdminPage] = [
+    AdminPage("learner-badge/", "learner_badge", learner_badge),
+]

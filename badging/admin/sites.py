@@ -21,6 +21,7 @@ from .. import audit, queueing, sites, tasks, waiting
 from ..models import AuditEntry
 from ..status import slow_feed
 from .display import list_link, moment, seconds
+from .history import ToldHistory
 from .tokens import TokenAdmin, require_token_of_new, token_field
 
 # Only the type checker's Django is generic.
@@ -79,7 +80,7 @@ class SiteForm(_ModelForm):
 
 
 @admin.register(MoodleSite)
-class SiteAdmin(TokenAdmin):
+class SiteAdmin(ToldHistory, TokenAdmin):
     """Sites are checked before they are saved. One that courses or learners were read from is never deleted."""
 
     form = SiteForm
