@@ -72,13 +72,14 @@ MENU: list[tuple[Promise | str, list[Entry]]] = [
                 "badging.view_coursemanager",
             ),
             Entry(_("Sign-in locks"), "admin:people_signinlock_changelist", "lock_clock", "people.view_signinlock"),
-            Entry(_("Groups"), "admin:auth_group_changelist", "groups", "auth.view_group"),
+            Entry(_("Roles"), "admin:auth_group_changelist", "groups", "auth.view_group"),
         ],
     ),
     (
         _("Records"),
         [
             Entry(_("Audit"), "admin:badging_auditentry_changelist", "history", "badging.view_auditentry"),
+            Entry(_("Privacy"), "admin:privacy", "shield_person", "moodle_sync.export_learner"),
             Entry(
                 _("Scheduled tasks"),
                 "admin:badging_scheduledtask_changelist",
@@ -97,6 +98,7 @@ HEADER = [
     Entry(
         _("Connections"), "admin:badging_navigatrconnection_changelist", permission="badging.view_navigatrconnection"
     ),
+    Entry(_("Privacy"), "admin:privacy", permission="moodle_sync.export_learner"),
 ]
 
 

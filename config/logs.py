@@ -29,6 +29,9 @@ class LineFormatter(logging.Formatter):
         record = copy.copy(record)
         # Another formatter may have stored its own traceback here.
         record.exc_text = None
+        if record.name == "django.request" and getattr(record, "status_code", 500) < 500:
+            # Somebody was refused or asked for what is not there: no fault to be looked for.
+            record.exc_info = None
         has_traceback = bool(record.exc_info)
         record.msg = _without_message(record.msg, has_traceback)
         if isinstance(record.args, Mapping):

@@ -7,7 +7,7 @@ from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
 from django.contrib import admin
 from django.contrib.auth.models import User
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -23,6 +23,24 @@ for _model in (EmailAddress, Authenticator, SocialAccount, SocialApp, SocialToke
     admin.site.unregister(_model)
 
 
+class WaitingFilter(admin.SimpleListFilter):
+    """Whether somebody must wait now. The table holds the failures of one day."""
+
+    title = gettext_lazy("must wait now")
+    parameter_name = "waiting"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """Yes or no."""
+        return [("yes", _("Yes")), ("no", _("No"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Those who must wait, or all others."""
+        waits = Q(locked_until__gt=timezone.now())
+        if self.value() == "yes":
+            return queryset.filter(waits)
+        return queryset.exclude(waits) if self.value() == "no" else queryset
+
+
 @admin.register(SignInLock)
 class SignInLockAdmin(ReadOnlyAdmin):
     """Failed sign-ins of the last day."""
@@ -30,7 +48,7 @@ class SignInLockAdmin(ReadOnlyAdmin):
     list_display = ("who", "place", "failures", "failed_at", "waits_until")
     list_display_links = ("who",)
     sortable_by = ()
-    list_filter = ("failed_at",)
+    list_filter = (WaitingFilter, "failed_at")
     list_select_related = ("user",)
     search_fields = ("user__username",)
     search_help_text = gettext_lazy("User name")

@@ -1,14 +1,14 @@
-"""Users in the admin: invited, changed, deactivated, given roles and courses. Never deleted, and no password is shown.
+"""People in the admin: invited, changed, deactivated, given roles and courses. Never deleted, and no password is shown.
 
 Django's page of users, which lists every permission and with which anybody can be made a superuser, is not used. The
 rules are in `people.roles`. Groups can be changed by superusers only.
 """
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.widgets import AutocompleteSelectMultiple
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.models import Group, User
 from django.db import IntegrityError
@@ -16,20 +16,26 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils.cache import add_never_cache_headers
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+from unfold.admin import ModelAdmin
 
-from badging.admin.base import KeysField, OnlyKeys, PortalAdmin
+from badging.admin.base import KeySelectMultiple, KeysField, PortalAdmin
 from badging.admin.display import MOST_SHOWN, link_to, rows_table
+from badging.admin.search import is_key
 from badging.models import CourseManager
+from badging.setup import DATA_PROTECTION_OFFICERS, SITE_ADMINS
 from moodle_sync.models import Course
 
 from . import invitations, roles, second_factors, sessions
 
 # Only the type checker's Django is generic.
 if TYPE_CHECKING:
+    _ModelAdmin = admin.ModelAdmin[Any]
     _UserForm = forms.ModelForm[User]
 else:
+    _ModelAdmin = object
     _UserForm = forms.ModelForm
 
 # Who manages more courses than this gets and loses them under *Course managers*: Django accepts 1,000 form fields.
@@ -38,24 +44,10 @@ MOST_COURSES = 200
 
 # What the page of an invitation shows. "Save" is the only button, because the link comes next.
 INVITATION = {
-    "title": gettext_lazy("Invite a user"),
+    "title": gettext_lazy("Invite a person"),
     "show_save_and_add_another": False,
     "show_save_and_continue": False,
 }
-
-
-class CoursesWidget(OnlyKeys, AutocompleteSelectMultiple):
-    """Several courses, found by typing."""
-
-    class Media:
-        js = ("people/labels.js",)
-
-    def __init__(self) -> None:
-        super().__init__(CourseManager._meta.get_field("course"), admin.site)
-
-    def build_attrs(self, base_attrs: Any, extra_attrs: Any = None) -> dict[str, Any]:
-        """Without the button that clears all, which select2 puts between the items of a list."""
-        return {**super().build_attrs(base_attrs, extra_attrs), "data-allow-clear": "false"}
 
 
 class CoursesField(KeysField):
@@ -66,24 +58,66 @@ class CoursesField(KeysField):
         return obj.full_label
 
 
+# What the portal's own roles are for.
+EXPLAINED = {
+    SITE_ADMINS: gettext_lazy("set the portal up, invite people, put right what fails"),
+    DATA_PROTECTION_OFFICERS: gettext_lazy("read everything, export and erase learners' data"),
+}
+
+
+class RolesField(KeysField):
+    """A choice of roles."""
+
+    def label_from_instance(self, obj: Group) -> str:
+        """The role, and what it is for."""
+        explained = EXPLAINED.get(obj.name)
+        return f"{_(obj.name)}: {explained}" if explained else obj.name
+
+
+class RoleFilter(admin.SimpleListFilter):
+    """By what people are: one of the roles, course manager, superuser, or nothing yet."""
+
+    title = gettext_lazy("role")
+    parameter_name = "role"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """The roles by their numbers, and what is no role in the database."""
+        names = Group.objects.order_by("name").values_list("pk", "name")
+        others = [("manager", _("Course manager")), ("superuser", _("Superuser")), ("none", _("None"))]
+        return [(str(pk), _(name)) for pk, name in names] + others
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The people who have the role."""
+        value = self.value() or ""
+        if value == "manager":
+            return queryset.filter(Exists(CourseManager.objects.filter(user=OuterRef("pk"))))
+        if value == "superuser":
+            return queryset.filter(is_superuser=True)
+        if value == "none":
+            manages = Exists(CourseManager.objects.filter(user=OuterRef("pk")))
+            return queryset.filter(~manages, is_superuser=False, groups=None)
+        return queryset.filter(groups=int(value)) if is_key(value) else queryset
+
+
 class UserForm(_UserForm):
     """A user's name and address, roles and courses."""
 
     # Set for each request by `UserAdmin.get_form`.
     actor: User
 
-    roles = KeysField(
+    roles = RolesField(
         label=gettext_lazy("Roles"),
         queryset=Group.objects.none(),
         required=False,
         widget=forms.CheckboxSelectMultiple,
-        help_text=gettext_lazy("A role gives access to the admin. Course managers need none."),
+        help_text=gettext_lazy("A role gives access to the admin. Course managers need none. Several go together."),
     )
     courses = CoursesField(
         label=gettext_lazy("Course manager of"),
         queryset=Course.objects.select_related("site"),
         required=False,
-        widget=CoursesWidget,
+        widget=KeySelectMultiple(CourseManager._meta.get_field("course")),
+        help_text=gettext_lazy("The courses whose badge they choose. Type the beginning of a course's name."),
     )
 
     class Meta:
@@ -105,15 +139,33 @@ class UserForm(_UserForm):
         """The user name. Sign-in ignores case, so no other user may have it in any case."""
         name: str = self.cleaned_data["username"]
         if User.objects.filter(username__iexact=name).exclude(pk=self.instance.pk).exists():
-            raise forms.ValidationError(_("A user with this name exists. Capitals make no difference."))
+            raise forms.ValidationError(_("Somebody has this user name. Capitals make no difference."))
         return name
 
     def clean_email(self) -> str:
         """The address, which no other user may have."""
         email: str = self.cleaned_data["email"]
         if invitations.is_taken(email, besides=self.instance):
-            raise forms.ValidationError(_("A user with this e-mail address exists."))
+            raise forms.ValidationError(_("Somebody has this e-mail address."))
         return email
+
+
+class Renamed(_ModelAdmin):
+    """Pages that call their rows by other names than Django's models do."""
+
+    # One and several of them.
+    names: tuple[Any, Any]
+
+    def __init__(self, model: Any, admin_site: Any) -> None:
+        super().__init__(model, admin_site)
+        self.opts = copy.copy(self.opts)
+        self.opts.verbose_name, self.opts.verbose_name_plural = self.names
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """The list under its new name."""
+        changelist: Any = super().get_changelist_instance(request)
+        changelist.opts, changelist.title = self.opts, capfirst(self.names[1])
+        return changelist
 
 
 class _Added(HttpResponse):
@@ -130,15 +182,17 @@ admin.site.unregister(Group)
 
 
 @admin.register(User)
-class UserAdmin(PortalAdmin):
+class UserAdmin(Renamed, PortalAdmin):
     """Who may manage users invites and changes those who may do no more than themselves."""
 
     form = UserForm
     list_display = ("username", "full_name", "email", "roles_held", "is_active", "last_login")
-    list_filter = ("is_active", "groups")
+    list_filter = (RoleFilter, "is_active")
     ordering = ("username",)
     search_fields = ("username", "email", "first_name", "last_name")
     search_help_text = gettext_lazy("User name, name or e-mail address")
+    names = (gettext_lazy("person"), gettext_lazy("people"))
+    add_label = gettext_lazy("Invite a person")
     actions = ("send_link", "remove_factors", "sign_out", "deactivate", "reactivate")
     button_actions = actions
 
@@ -276,7 +330,7 @@ class UserAdmin(PortalAdmin):
             response = super().add_view(request, form_url, INVITATION | (extra_context or {}))
         except IntegrityError:
             # The same invitation at the same moment: both chose the same user name.
-            self.message_user(request, _("A user with this e-mail address exists."), messages.ERROR)
+            self.message_user(request, _("Somebody has this e-mail address."), messages.ERROR)
             return HttpResponseRedirect(self._url("changelist"))
         # Only now, because no transaction may be open while a mail server is asked.
         if isinstance(response, _Added):
@@ -422,8 +476,12 @@ class UserAdmin(PortalAdmin):
 
 
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin):
+class GroupAdmin(Renamed, DjangoGroupAdmin, ModelAdmin):
     """Roles and their permissions: for superusers, whatever else somebody was permitted."""
+
+    names = (gettext_lazy("role"), gettext_lazy("roles"))
+    list_before_template = "admin/roles_note.html"
+    change_form_before_template = "admin/roles_note.html"
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         """Superusers may."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.widgets import AutocompleteMixin, AutocompleteSelect
+from django.contrib.admin.widgets import AutocompleteMixin, AutocompleteSelect, AutocompleteSelectMultiple
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
@@ -75,6 +75,20 @@ class OnlyKeys(_AutocompleteMixin):
 
 class KeySelect(OnlyKeys, AutocompleteSelect):
     """A search field for a row."""
+
+
+class KeySelectMultiple(OnlyKeys, AutocompleteSelectMultiple):
+    """A search field for several rows."""
+
+    class Media:
+        js = ("badging/labels.js",)
+
+    def __init__(self, field: Any) -> None:
+        super().__init__(field, admin.site, attrs={"class": "unfold-admin-autocomplete"})
+
+    def build_attrs(self, base_attrs: Any, extra_attrs: Any = None) -> dict[str, Any]:
+        """Without the button that clears all, which select2 puts between the items of a list."""
+        return {**super().build_attrs(base_attrs, extra_attrs), "data-allow-clear": "false"}
 
 
 class Button(NamedTuple):

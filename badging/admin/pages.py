@@ -6,6 +6,7 @@ from typing import NamedTuple
 from django.http import HttpResponseBase
 
 from .learner_badge import learner_badge
+from .privacy import privacy
 
 
 class AdminPage(NamedTuple):
@@ -21,4 +22,5 @@ class AdminPage(NamedTuple):
 
 PAGES: list[AdminPage] = [
     AdminPage("learner-badge/", "learner_badge", learner_badge),
+    AdminPage("privacy/", "privacy", privacy),
 ]

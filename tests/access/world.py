@@ -134,8 +134,8 @@ class World:
             "admin/auth/user/<path:object_id>/change/": {"first_name": "Nia", "last_name": "Rowe"},
             "admin/badging/scheduledtask/<path:object_id>/change/": {"every_seconds": "20"},
             "admin/badging/coursemanager/add/": {
-                "user": User.objects.get(username="plain").pk,
-                "course": self.rows["moodle_sync.course"].pk,
+                "users": User.objects.get(username="plain").pk,
+                "courses": self.rows["moodle_sync.course"].pk,
             },
             "admin/badging/connectiongrant/add/": {
                 "what": f"{self.rows['badging.navigatrconnection'].pk}-",

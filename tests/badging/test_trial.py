@@ -71,7 +71,7 @@ def test_courses_of_the_same_name_are_told_apart_wherever_a_manager_is_given_one
     query = {"app_label": "badging", "model_name": "coursemanager", "field_name": "course", "term": "Data"}
     found = admin_client.post(reverse("admin:autocomplete"), query).json()
     assert [row["text"] for row in found["results"]] == [label]
-    data = {"user": User.objects.create_user("mina").pk, "course": course.pk}
+    data = {"users": User.objects.create_user("mina").pk, "courses": course.pk}
     reply = admin_client.post(reverse("admin:badging_coursemanager_add"), data, follow=True)
     # The message and the list.
     assert reply.content.decode().count(label) >= 2

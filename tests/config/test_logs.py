@@ -42,6 +42,15 @@ def written(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
 
 
 @pytest.mark.django_db
+def test_a_refused_page_leaves_one_line(written: io.StringIO) -> None:
+    client = Client()
+    client.force_login(User.objects.create_user("staff", is_staff=True))
+    assert client.get("/admin/badging/issuance/").status_code == 403
+    [line] = written.getvalue().splitlines()
+    assert line.endswith("django.request: Forbidden (Permission denied): /admin/badging/issuance/")
+
+
+@pytest.mark.django_db
 def test_a_page_that_fails_leaves_its_traceback_and_nobodys_data(
     written: io.StringIO,
 ) -> None:

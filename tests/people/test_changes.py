@@ -114,7 +114,7 @@ def test_a_superusers_change_of_a_group_in_the_admin_is_recorded(superuser: Clie
 
 def test_course_managers_added_and_deleted_in_their_own_list_are_recorded(site_admin: Client) -> None:
     user, course = make_user("mina"), make_course()
-    site_admin.post(reverse("admin:badging_coursemanager_add"), {"user": user.pk, "course": course.pk})
+    site_admin.post(reverse("admin:badging_coursemanager_add"), {"users": [user.pk], "courses": [course.pk]})
     row = CourseManager.objects.get()
     assert recorded("manager_granted") == [("sara", "mina", {"course": course.full_label})]
     site_admin.post(reverse("admin:badging_coursemanager_delete", args=[row.pk]), {"post": "yes"})

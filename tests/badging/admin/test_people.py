@@ -2,6 +2,7 @@
 
 import json
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
@@ -10,6 +11,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from badging.admin import course_managers
 from badging.meanings import Outcome
 from badging.models import AuditEntry, CourseManager, Issuance
 from badging.setup import DATA_PROTECTION_OFFICERS
@@ -57,9 +59,25 @@ def test_a_course_manager_is_chosen_from_searched_users_and_courses(site_admin: 
         (found,) = site_admin.post(reverse("admin:autocomplete"), query).json()["results"]
         assert found["id"] == str(row.pk)
         assert found["text"].startswith(name)
-    site_admin.post(reverse("admin:badging_coursemanager_add"), {"user": user.pk, "course": course.pk})
+    site_admin.post(reverse("admin:badging_coursemanager_add"), {"users": [user.pk], "courses": [course.pk]})
     assert CourseManager.objects.get().course == course
     assert "mo" in site_admin.get(listed("moodle_sync_course")).content.decode()
+
+
+def test_several_people_and_courses_are_added_at_once(site_admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    users = [User.objects.create_user(name) for name in ("mo", "mina")]
+    courses = [make_course(), make_course()]
+    CourseManager.objects.create(user=users[0], course=courses[0])
+    add, form = reverse("admin:badging_coursemanager_add"), {"users": pks(users), "courses": pks(courses)}
+    assert "3 course managers were added." in said(site_admin.post(add, form, follow=True))
+    assert CourseManager.objects.count() == 4
+    assert "0 course managers were added." in said(site_admin.post(add, form, follow=True))
+    monkeypatch.setattr(course_managers, "MOST_ADDED", 3)
+    assert "more than 3 at once" in said(site_admin.post(add, form, follow=True))
+
+
+def pks(rows: list[Any]) -> list[int]:
+    return [row.pk for row in rows]
 
 
 def test_a_course_manager_is_added_or_removed_and_never_changed(site_admin: Client) -> None:
@@ -134,9 +152,9 @@ def test_learners_are_found_by_address_whatever_its_case(officer: Client) -> Non
 
 
 @pytest.mark.parametrize("made_up", ["abc", "9" * 24])
-@pytest.mark.parametrize("field", ["user", "course"])
+@pytest.mark.parametrize("field", ["users", "courses"])
 def test_a_made_up_user_or_course_is_told_and_grants_nothing(site_admin: Client, field: str, made_up: str) -> None:
-    form = {"user": User.objects.create_user("mina").pk, "course": make_course().pk, field: made_up}
+    form = {"users": User.objects.create_user("mina").pk, "courses": make_course().pk, field: made_up}
     answer = site_admin.post(reverse("admin:badging_coursemanager_add"), form)
     assert answer.status_code == 200
     assert "Select a valid choice" in answer.content.decode()
