@@ -64,7 +64,7 @@ MENU: list[tuple[Promise | str, list[Entry]]] = [
     (
         _("People"),
         [
-            Entry(_("People"), "admin:auth_user_changelist", "group", "auth.view_user"),
+            Entry(_("People"), "admin:auth_user_changelist", "group", "people.manage_users"),
             Entry(
                 _("Course managers"),
                 "admin:badging_coursemanager_changelist",

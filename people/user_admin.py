@@ -123,6 +123,15 @@ class UserForm(_UserForm):
     class Meta:
         model = User
         fields = ("username", "email", "first_name", "last_name", "is_superuser")
+        labels = {
+            "username": gettext_lazy("User name"),
+            "email": gettext_lazy("E-mail address"),
+            "is_superuser": gettext_lazy("Superuser"),
+        }
+        help_texts = {
+            "username": gettext_lazy("Letters, digits and @ . + - _ only."),
+            "is_superuser": gettext_lazy("May do everything, also what no role gives."),
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -339,7 +348,8 @@ class UserAdmin(Renamed, PortalAdmin):
 
     def response_add(self, request: HttpRequest, obj: User, post_url_continue: str | None = None) -> HttpResponse:
         """Tell `add_view` who was added."""
-        return _Added(obj, super().response_add(request, obj, post_url_continue))
+        self.message_user(request, _("%(person)s was invited.") % {"person": obj}, messages.SUCCESS)
+        return _Added(obj, HttpResponseRedirect(self._url("changelist")))
 
     # Actions
 

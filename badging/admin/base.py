@@ -80,9 +80,6 @@ class KeySelect(OnlyKeys, AutocompleteSelect):
 class KeySelectMultiple(OnlyKeys, AutocompleteSelectMultiple):
     """A search field for several rows."""
 
-    class Media:
-        js = ("badging/labels.js",)
-
     def __init__(self, field: Any) -> None:
         super().__init__(field, admin.site, attrs={"class": "unfold-admin-autocomplete"})
 

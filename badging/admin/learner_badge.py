@@ -8,6 +8,7 @@ from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.views.decorators.http import require_http_methods
 
 from moodle_sync.models import Learner
 
@@ -25,6 +26,7 @@ LOOKS = {
 }  # fmt: skip
 
 
+@require_http_methods(["GET", "HEAD", "POST"])
 def learner_badge(request: HttpRequest) -> HttpResponse:
     """Search by POST; then people to choose from, or the courses of the one who was meant."""
     if not request.user.has_perms(["moodle_sync.view_learner", "badging.view_issuance"]):

@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
+from django.views.decorators.http import require_safe
 
 from moodle_sync.models import Completion, Learner
 
@@ -34,6 +35,7 @@ class Stored(NamedTuple):
     until: str
 
 
+@require_safe
 def privacy(request: HttpRequest) -> HttpResponse:
     """For data protection officers and site admins."""
     if not request.user.has_perms(["moodle_sync.view_learner", "badging.view_auditentry"]):

@@ -12,6 +12,8 @@
             const field = drawn.find('[role="combobox"]');
             field.attr('aria-labelledby', `${label.id} ${field.attr('aria-labelledby') || ''}`.trim());
             drawn.find('[role="textbox"]').attr('aria-labelledby', label.id);
+            // That of several rows.
+            drawn.find('.select2-search__field').attr('aria-labelledby', label.id);
         }
     }
 

@@ -1,0 +1,102 @@
+"""People, learners, audit and history in a real browser, as a site admin uses them."""
+
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from django.contrib.auth.models import User
+from django.urls import reverse
+from playwright.sync_api import Page, expect
+
+from badging import mapping as mappings
+from badging.models import CourseManager, Issuance
+from badging.setup import DATA_PROTECTION_OFFICERS, SITE_ADMINS
+from moodle_sync.models import Course
+from tests.builders import make_completion, make_issuance, make_learner, make_mapping
+
+from . import test_pages
+from .test_pages import keep_picture, sign_in
+
+# Fixtures.
+browser, complaints, course, page = test_pages.browser, test_pages.complaints, test_pages.course, test_pages.page
+
+WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+def look_at(page: Page, name: str) -> None:
+    """The page in both widths and both colour schemes: nothing of our own making that axe finds, no sideways scroll."""
+    for width in (1440, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            # Unfold looks at the colours of the system when a page is loaded.
+            page.evaluate("dark => document.documentElement.classList.toggle('dark', dark)", scheme == "dark")
+            # Unfold's pages have best practices of their own: no landmark for the whole content.
+            found = Axe().run(page, options={"runOnly": {"type": "tag", "values": WCAG}})
+            keep_picture(page, f"people-{name}-{width}-{scheme}")
+            told = f"{name}, {width}, {scheme}: {found.generate_report()}"
+            print(told) if found.violations_count else None
+        wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+        assert not wide, f"{name} scrolls sideways at {width}"
+    page.set_viewport_size({"width": 1440, "height": 900})
+
+
+def test_a_site_admin_invites_looks_for_a_badge_and_reads_what_was_done(
+    page: Page,
+    live_server: Any,
+    course: Course,
+) -> None:
+    admin = User.objects.create_superuser("ada")
+    sign_in(page, live_server.url, admin)
+    page.goto(reverse("admin:auth_user_changelist"))
+    look_at(page, "list")
+    # One person with two roles, who manages a course as well.
+    page.get_by_role("link", name="Invite a person").click()
+    page.get_by_label("E-mail address").fill("nia@example.org")
+    page.get_by_label("First name").fill("Nia")
+    page.get_by_label("Last name").fill("Rowe")
+    page.get_by_label(SITE_ADMINS).check()
+    page.get_by_label(DATA_PROTECTION_OFFICERS).check()
+    page.locator(".field-courses .select2-search__field").fill("first")
+    page.locator(".select2-results__option", has_text="First Aid at Work").click()
+    look_at(page, "invite")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("heading", name="Links to pass on")).to_be_visible()
+    look_at(page, "link")
+    page.get_by_role("button", name="Copy the link").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    nia = User.objects.get(email="nia@example.org")
+    assert {group.name for group in nia.groups.all()} == {SITE_ADMINS, DATA_PROTECTION_OFFICERS}
+    assert CourseManager.objects.filter(user=nia, course=course).exists()
+    page.goto(reverse("admin:auth_user_change", args=[nia.pk]))
+    look_at(page, "person")
+    page.goto(reverse("admin:badging_coursemanager_add"))
+    look_at(page, "managers")
+    # A learner asks where the badge is.
+    mapping = make_mapping(course, badge_name="Safeguarding")
+    learner = make_learner(course.site, firstname="Zoë", lastname="Okafor")
+    make_issuance(mapping, make_completion(course, learner), state=Issuance.State.FAILED, reason="profile_incomplete")
+    page.goto(reverse("admin:learner_badge"))
+    page.get_by_label("The learner's name").fill("okafor zoë")
+    page.get_by_role("button", name="Search").click()
+    expect(page.get_by_text("Please complete your first name, last name and e-mail address")).to_be_visible()
+    assert "okafor" not in page.url
+    look_at(page, "learner-badge")
+    # What was done, in sentences.
+    mappings.disable_mapping(mapping, actor=admin)
+    page.goto(reverse("admin:badging_auditentry_changelist"))
+    page.get_by_label("Words: who did it").fill("first aid nia")
+    page.get_by_role("button", name="Search").click()
+    expect(page.get_by_text("ada made nia a course manager. Course: First Aid at Work")).to_be_visible()
+    look_at(page, "audit")
+    page.goto(reverse("admin:badging_coursebadgemapping_change", args=[mapping.pk]))
+    page.get_by_role("link", name="History").click()
+    expect(page.get_by_text("ada changed active from yes to no.")).to_be_visible()
+    look_at(page, "history")
+    page.goto(reverse("admin:privacy"))
+    look_at(page, "privacy")
+    page.goto(reverse("admin:people_signinlock_changelist", query={"waiting": "yes"}))
+    look_at(page, "locks")
+    page.goto(reverse("admin:auth_group_changelist"))
+    look_at(page, "roles")
