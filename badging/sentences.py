@@ -64,6 +64,13 @@ SENTENCES: dict[str, Any] = {
     Action.PASSWORD_LINK: gettext_lazy("%(who)s gave %(what)s a link for a new password."),
     Action.PASSWORD_SET: gettext_lazy("%(who)s set the password of %(what)s."),
     Action.SIGNED_OUT_ALL: gettext_lazy("%(who)s signed %(what)s out everywhere."),
+    "went_live": gettext_lazy("%(who)s moved the courses of %(what)s to a production connection."),
+    "past_looked_for": gettext_lazy("%(who)s had past completions of the course %(what)s looked for."),
+    "past_stopped": gettext_lazy("%(who)s stopped the past completions of the course %(what)s."),
+    "looked_up": gettext_lazy("%(who)s had looked up again by hand: %(what)s."),
+    "bulk_started": gettext_lazy("%(who)s started a background action: %(what)s."),
+    "bulk_stopped": gettext_lazy("%(who)s stopped a background action: %(what)s."),
+    "bulk_ended": gettext_lazy("A background action of %(who)s ended: %(what)s."),
 }
 
 # What the other values of an entry are called. One that is not here is told by its own name.
@@ -71,7 +78,8 @@ LABELS: dict[str, Any] = {
     "added": gettext_lazy("permissions added"), "badge": gettext_lazy("badge"), "by": gettext_lazy("by"),
     "cancelled": gettext_lazy("cancelled"), "category": gettext_lazy("category"),
     "changed": gettext_lazy("changed"), "connection": gettext_lazy("connection"), "count": gettext_lazy("badges"),
-    "course": gettext_lazy("course"), "created": gettext_lazy("created"), "deleted": gettext_lazy("deleted"),
+    "course": gettext_lazy("course"), "courses": gettext_lazy("courses"),
+    "created": gettext_lazy("created"), "deleted": gettext_lazy("deleted"),
     "environment": gettext_lazy("environment"), "feed": gettext_lazy("read by"), "from": gettext_lazy("before"),
     "how": gettext_lazy("link passed on by"), "include_past": gettext_lazy("past completions as well"),
     "is_staff": gettext_lazy("access to the admin"), "is_superuser": gettext_lazy("superuser"),
@@ -167,6 +175,10 @@ def _roles(details: dict[str, Any]) -> str:
     return _("Before: %(before)s. Now: %(after)s.") % known
 
 
+def _moved(details: dict[str, Any]) -> str:
+    return _named("connection", details.pop("to", ""))
+
+
 def _several(details: dict[str, Any]) -> str:
     """The subject tells how many."""
     details.pop("count", None)
@@ -185,4 +197,6 @@ _SPECIAL: dict[str, Callable[[dict[str, Any]], str]] = {
     Action.ROLES_CHANGED: _roles,
     Action.SENT_AGAIN: _several,
     Action.CANCELLED: _several,
+    "looked_up": _several,
+    "went_live": _moved,
 }

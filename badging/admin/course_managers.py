@@ -96,6 +96,11 @@ class CourseManagerAdmin(PortalAdmin):
         """The course of an entry, with a link."""
         return () if obj is None else ("course_link",)
 
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        """The form for several, which leads back to the list."""
+        texts = {"title": _("Add course managers"), "show_save_and_continue": False}
+        return super().add_view(request, form_url, texts | (extra_context or {}))
+
     def save_form(self, request: HttpRequest, form: Any, change: bool) -> Any:
         """Add all of them: the form stands for many rows, of which Django goes on with one."""
         users, courses = form.cleaned_data["users"], form.cleaned_data["courses"]

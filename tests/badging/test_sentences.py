@@ -19,7 +19,7 @@ def entry(action: str, subject: str = "Fire Safety", who: str = "ann", **details
 
 
 def test_every_action_has_a_sentence_that_names_what_it_is_about() -> None:
-    assert set(SENTENCES) == set(Action)
+    assert set(Action) <= set(SENTENCES)
     for action in Action:
         told = sentence(entry(action, "Fire 100%", min_score=None, tag="x"))
         assert re.fullmatch(r"[^{}_]*Fire 100%[^{}_]*\. Tag: x\.", told), told
