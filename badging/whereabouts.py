@@ -6,6 +6,7 @@ portal's own words; what staff can do stands beside them.
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.db import models
 from django.utils.translation import gettext as _
@@ -156,7 +157,7 @@ def _name_of(badge: CourseBadgeMapping | Issuance) -> str:
     return badge.badge_name or f"#{badge.badge_id}"
 
 
-_BY_PLACE = {
+_BY_PLACE: dict[Where, Any] = {
     Where.WAITING: gettext_lazy("Your badge is on its way: it is sent by itself, mostly within minutes."),
     Where.SENT: gettext_lazy("Your badge was sent, and whether it has arrived is being checked. Please wait a little."),
     Where.NOT_MET: gettext_lazy("The badge asks for more than completing the course, and you have not reached it yet."),
@@ -168,7 +169,7 @@ _PROFILE = gettext_lazy(
     "Please complete your first name, last name and e-mail address in your Moodle profile. Your badge is then sent by "
     "itself."
 )
-_BY_REASON = {
+_BY_REASON: dict[str, Any] = {
     Outcome.PROFILE_INCOMPLETE: _PROFILE,
     Outcome.PROFILE_REFUSED: gettext_lazy(
         "Please correct your name and e-mail address in your Moodle profile. Your badge is then sent by itself."

@@ -32,10 +32,8 @@ from . import invitations, roles, second_factors, sessions
 
 # Only the type checker's Django is generic.
 if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[Any]
     _UserForm = forms.ModelForm[User]
 else:
-    _ModelAdmin = object
     _UserForm = forms.ModelForm
 
 # Who manages more courses than this gets and loses them under *Course managers*: Django accepts 1,000 form fields.
@@ -159,7 +157,11 @@ class UserForm(_UserForm):
         return email
 
 
-class Renamed(_ModelAdmin):
+# A mixin: its place in the bases is before ModelAdmin.
+_Mixin: Any = object
+
+
+class Renamed(_Mixin):
     """Pages that call their rows by other names than Django's models do."""
 
     # One and several of them.

@@ -99,7 +99,8 @@ class CourseManagerAdmin(PortalAdmin):
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         """The form for several, which leads back to the list."""
         texts = {"title": _("Add course managers"), "show_save_and_continue": False}
-        return super().add_view(request, form_url, texts | (extra_context or {}))
+        page: HttpResponse = super().add_view(request, form_url, texts | (extra_context or {}))
+        return page
 
     def save_form(self, request: HttpRequest, form: Any, change: bool) -> Any:
         """Add all of them: the form stands for many rows, of which Django goes on with one."""

@@ -3,27 +3,30 @@
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 
 from ..history import MOST_CHANGES, history_of
-from .base import PortalAdmin
 
-# A mixin: its place in the bases is before PortalAdmin.
-_Base = PortalAdmin if TYPE_CHECKING else object
+# Its place in the bases is before PortalAdmin.
+if TYPE_CHECKING:
+    from .base import PortalAdmin as _PortalAdmin
+else:
+    _PortalAdmin = object
 
 
-class ToldHistory(_Base):
+class ToldHistory(_PortalAdmin):
     """Shows the kept versions where Django shows the entries of its own log."""
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> TemplateResponse:
+    ) -> HttpResponse:
         """Who changed what of this row. For all who may view it."""
         row: Any = self.get_object(request, object_id)
         if row is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            missing: HttpResponse = self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            return missing
         if not self.has_view_or_change_permission(request, row):
             raise PermissionDenied
         changes = history_of(row)
