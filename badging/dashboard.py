@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.conf import settings
 from django.core.cache import cache
 from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
@@ -21,6 +20,8 @@ from .problems import Place, Problem, missing, problems_of, rows
 State = Issuance.State
 
 CACHED_FOR = timedelta(seconds=5)
+# Marks a request that a page makes by itself, with nobody at the keyboard: it keeps no session alive.
+BY_ITSELF = "portal.by_itself"
 # To be changed with the classes below, or those of their fields: what an older portal cached is then not read.
 _VERSION = 1
 # How far issuances of a state are counted.
@@ -101,18 +102,14 @@ def dashboard(*, now: datetime) -> Dashboard:
 
 
 def build(*, now: datetime) -> Dashboard:
-    """Read everything anew. At most 29 queries, however much there is."""
+    """Read everything anew. At most 27 queries, however much there is."""
     view = look(now)
-    problems = [*problems_of(view), *_advice()]
+    problems = problems_of(view)
     days = last_days(DAYS, view.environment, now=now)
     waiting, held = view.waiting_to_be_sent(view.environment)
     filters = {"environment": view.environment} if view.has_both else {}
-    sent_soon = Number(
-        _("Waiting"),
-        waiting + view.sending[view.environment],
-        rows(Issuance, state__exact=State.QUEUED, **filters),
-        view.is_cut,
-    )
+    place = rows(Issuance, state__exact=State.QUEUED, **filters)
+    sent_soon = Number(_("Waiting"), waiting + view.sending[view.environment], place)
     return Dashboard(
         at=now,
         tone=_tone(view, problems),
@@ -141,14 +138,6 @@ def _read_at(view: Overview) -> datetime | None:
     times = [site.state.last_poll_at for site in view.sites.values() if site.enabled]
     read = [at for at in times if at is not None]
     return min(read) if read and len(read) == len(times) else None
-
-
-def _advice() -> list[Problem]:
-    """What is advised of every portal in service; the demo asks for nothing."""
-    if settings.REQUIRE_SECOND_FACTOR or settings.SANDBOX_URL:
-        return []
-    todo = _("Whoever runs the server can set REQUIRE_SECOND_FACTOR=true. Your own second factor you add here.")
-    return [Problem(_("Staff can sign in with a password alone"), todo, Place("account"))]
 
 
 def _issued(days: list[Day], filters: dict[str, str]) -> list[Number]:

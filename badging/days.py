@@ -152,7 +152,9 @@ def _delays(day: date, environment: str, *, newest: int | None = None) -> "array
         past=False, completion__completed_again_at=None, completion__time_source__in=TIMED_BY
     ).order_by("-issued_at")
     times = timed.values_list("issued_at", "completion__completed_at")[:newest]
-    seconds = ((at - completed).total_seconds() for at, completed in times.iterator() if at and completed)
+    # A day may have any number; those of today are few, and read at once.
+    found = times if newest else times.iterator()
+    seconds = ((at - completed).total_seconds() for at, completed in found if at and completed)
     # Moodle's clock may be ahead.
     return array("d", sorted(max(0.0, delay) for delay in seconds))
 

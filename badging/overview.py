@@ -5,12 +5,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import NamedTuple
 
-from django.db.models import Case, Exists, OuterRef, QuerySet, Value, When
+from django.db.models import Case, Count, Exists, Min, OuterRef, QuerySet, Value, When
 
 from moodle_sync.models import Course, MoodleSite
 
@@ -31,8 +31,6 @@ State = Issuance.State
 # How many rows of each kind are read. There should be far fewer connections and sites.
 MOST_CONNECTIONS = MOST_SITES = 500
 MOST_MAPPINGS = 20_000
-# How many of those that wait are counted, the first to be sent first.
-MOST_WAITING = 10_000
 # How many of the newest issuances of a state are counted by course and reason.
 MOST_COUNTED = 1000
 # How long something may be due until it is overdue.
@@ -56,11 +54,13 @@ class Award(NamedTuple):
 
 
 class Waits(NamedTuple):
-    """An issuance in the queue."""
+    """The badges in the queue of one course, past completions apart: how many, how many long due, the first one."""
 
     course: int
     past: bool
-    due_at: datetime
+    number: int
+    late: int
+    first_due_at: datetime
 
 
 class Stopped(NamedTuple):
@@ -87,17 +87,19 @@ class Overview:
     sending: Counter[str]
     stopped: dict[str, Sequence[Stopped]]
     attempted_at: datetime | None
-    is_cut: bool = field(default=False)
 
     @cached_property
     def waiting(self) -> Counter[int]:
-        """How many badges wait in each course; if `is_cut`, at least so many."""
-        return Counter(row.course for row in self.waits)
+        """How many badges wait in each course."""
+        counts: Counter[int] = Counter()
+        for row in self.waits:
+            counts[row.course] += row.number
+        return counts
 
     @cached_property
     def waiting_past(self) -> Counter[int]:
         """The same for past completions only."""
-        return Counter(row.course for row in self.waits if row.past)
+        return Counter({row.course: row.number for row in self.waits if row.past})
 
     @cached_property
     def environment(self) -> str:
@@ -128,7 +130,7 @@ class Overview:
         for row in self.waits:
             award = self.awards.get(row.course)
             if award is not None and self._environment_of(award) == environment:
-                counts[self.held(award, past=row.past) is not None] += 1
+                counts[self.held(award, past=row.past) is not None] += row.number
         return counts[False], counts[True]
 
     def waiting_with(self, connection: NavigatrConnection) -> int:
@@ -146,17 +148,15 @@ class Overview:
 
     @cached_property
     def overdue(self) -> Sequence[Waits]:
-        """Badges that should have been sent a while ago, the longest due first.
+        """Courses with badges that should have been sent a while ago, the longest due first.
 
         A large back-fill takes its time: what is of the past counts only when nothing at all is sent.
         """
-        before = self.now - SENDS_OVERDUE_AFTER
-        nothing_is_sent = self.attempted_at is None or self.attempted_at <= before
-        return [
-            row
-            for row in sorted(self.waits, key=lambda row: row.due_at)
-            if row.due_at <= before and (nothing_is_sent or not row.past) and self._could_be_sent(row)
+        nothing_is_sent = self.attempted_at is None or self.attempted_at <= self.now - SENDS_OVERDUE_AFTER
+        late = [
+            row for row in self.waits if row.late and (nothing_is_sent or not row.past) and self._could_be_sent(row)
         ]
+        return sorted(late, key=lambda row: row.first_due_at)
 
     def _could_be_sent(self, row: Waits) -> bool:
         award = self.awards.get(row.course)
@@ -173,7 +173,6 @@ class Overview:
 
 def look(now: datetime) -> Overview:
     """Read it. Eleven queries."""
-    waits = [Waits(*row) for row in _first_waiting()]
     sending = Issuance.objects.filter(state=State.SENDING).order_by().values_list("environment", flat=True)
     return Overview(
         now=now,
@@ -181,12 +180,11 @@ def look(now: datetime) -> Overview:
         opened=frozenset(ConnectionGrant.objects.order_by().values_list("connection", flat=True).distinct()),
         sites={row.pk: row for row in MoodleSite.objects.select_related("state").defer("token")[:MOST_SITES]},
         awards={award.course: award for award in map(Award._make, _mappings())},
-        waits=waits[:MOST_WAITING],
+        waits=_waits(now - SENDS_OVERDUE_AFTER),
         look_ups=Counter(_look_ups()),
         sending=Counter(sending[:MOST_COUNTED]),
         stopped={state: _newest(state) for state in (State.FAILED, State.HELD, State.NOT_MET)},
         attempted_at=IssuanceAttempt.objects.order_by("-at").values_list("at", flat=True).first(),
-        is_cut=len(waits) > MOST_WAITING,
     )
 
 
@@ -198,10 +196,12 @@ def _mappings() -> Iterable[tuple[object, ...]]:
     )[:MOST_MAPPINGS]  # fmt: skip
 
 
-def _first_waiting() -> Iterable[tuple[int, bool, datetime]]:
-    """The first to be sent. The index `due_first` alone answers it."""
-    queued = Issuance.objects.filter(NOTHING_OPEN, state=State.QUEUED).in_turn()
-    return queued.values_list("course", "past", "next_attempt_at")[: MOST_WAITING + 1]
+def _waits(late: datetime) -> list[Waits]:
+    """What waits, by course. The index `due_first` alone answers it."""
+    queued = Issuance.objects.filter(NOTHING_OPEN, state=State.QUEUED).order_by().values_list("course", "past")
+    is_late = Case(When(next_attempt_at__lte=late, then=Value(1)))
+    counts = queued.annotate(number=Count("*"), late=Count(is_late), first_due_at=Min("next_attempt_at"))
+    return [Waits(*row) for row in counts]
 
 
 def _look_ups() -> QuerySet[Issuance, int]:

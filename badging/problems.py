@@ -87,12 +87,10 @@ def problems_of(view: Overview) -> list[Problem]:
     return sorted(found, key=lambda problem: (not problem.stops, -problem.people))
 
 
-def _waiting(view: Overview, number: int) -> dict[str, Any]:
+def _waiting(number: int) -> dict[str, Any]:
     """The fields of a problem that say for how many badges it is to blame."""
     if not number:
         return {}
-    if view.is_cut:
-        return {"people": number, "waiting": _("at least %(number)s badges wait") % {"number": f"{number:,}"}}
     text = ngettext("%(number)s badge waits", "%(number)s badges wait", number)
     return {"people": number, "waiting": text % {"number": f"{number:,}"}}
 
@@ -136,7 +134,7 @@ def _questions(view: Overview) -> Iterator[Problem]:
     stopped = [site for site in view.sites.values() if site.enabled and site.state.doubt]
     for site in stopped[:MOST_LISTED]:
         what = _("%(site)s waits for your answer") % {"site": site}
-        yield Problem(what, site.state.doubt, page(site), stops=True, **_waiting(view, view.waiting_at(site)))
+        yield Problem(what, site.state.doubt, page(site), stops=True, **_waiting(view.waiting_at(site)))
 
 
 def _overdue(view: Overview) -> Iterator[Problem]:
@@ -148,8 +146,8 @@ def _overdue(view: Overview) -> Iterator[Problem]:
         what = _("Badges are not sent: the first should have been sent on %(time)s")
         todo = _("The worker stands still, or cannot keep up. Look at the server's log, and start the portal again.")
         place = rows(Issuance, state__exact=State.QUEUED)
-        number = _waiting(view, len(view.overdue))
-        yield Problem(what % {"time": moment(view.overdue[0].due_at)}, todo, place, stops=True, **number)
+        number = _waiting(sum(row.late for row in view.overdue))
+        yield Problem(what % {"time": moment(view.overdue[0].first_due_at)}, todo, place, stops=True, **number)
 
 
 # Connections and sites
@@ -161,7 +159,7 @@ def _connections(view: Overview) -> Iterator[Problem]:
     off = [(row, reason) for row in view.connections.values() if (reason := connection_reason(row, view.now))]
     for connection, reason in off[:MOST_LISTED]:
         held = connection.hold_reason
-        number = _waiting(view, view.waiting_with(connection))
+        number = _waiting(view.waiting_with(connection))
         # One that was removed and that no course uses any more is nobody's business.
         if held != Outcome.CONNECTION_REMOVED or connection.pk in used or number:
             todo = str(MEANINGS[held].todo) if held else _("Nothing to do: it goes on by itself.")
@@ -316,7 +314,7 @@ def _of_kind(
             "limit": mapping.connection.past_limit,
         }
         number = (view.waiting_past if kind is _OVER else view.waiting)[award.course]
-        what, common = kind.what % values, _waiting(view, number)
+        what, common = kind.what % values, _waiting(number)
         if kind is _GONE:
             yield _deleted(what, course, successors.get(course.pk), common)
         else:
@@ -325,7 +323,7 @@ def _of_kind(
     if others := found[MOST_LISTED:]:
         number = sum(view.waiting[award.course] for award in others)
         place = rows(CourseBadgeMapping)
-        yield Problem(kind.others % {"number": len(others)}, "", place, **_waiting(view, number))
+        yield Problem(kind.others % {"number": len(others)}, "", place, **_waiting(number))
 
 
 def _deleted(what: str, course: Course, other: Course | None, common: dict[str, Any]) -> Problem:

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from django.http import HttpResponseBase
 
+from . import start
+
 
 class AdminPage(NamedTuple):
     """A page: its address under /admin/, its name in the namespace `admin`, and its view.
@@ -17,4 +19,7 @@ class AdminPage(NamedTuple):
     view: Callable[..., HttpResponseBase]
 
 
-PAGES: list[AdminPage] = []
+PAGES: list[AdminPage] = [
+    AdminPage("start/", "start_parts", start.parts),
+    AdminPage("problems/", "problems", start.problems),
+]

@@ -28,10 +28,9 @@ DAY = timedelta(days=1)
 
 
 @pytest.fixture(autouse=True)
-def running(settings: Any) -> None:
-    """Everything runs, and nothing is advised."""
+def running() -> None:
+    """Everything runs."""
     cache.clear()
-    settings.SANDBOX_URL = "http://127.0.0.1:8001"
     let_everything_run(NOW)
 
 
