@@ -4,9 +4,11 @@
 
 (() => {
   const EVERY_MS = 15_000;
+  // What the portal keeps for a few seconds may be from before the click that led here.
+  const FIRST_AFTER_MS = 6_000;
   const charts = {};
   const start = document.getElementById("start");
-  let refreshedAt = Date.now();
+  let refreshedAt = Date.now() - EVERY_MS + FIRST_AFTER_MS;
   let timer = null;
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--portal-${name}`).trim();
