@@ -41,4 +41,3 @@ __all__ = [
 
 admin.site.site_header = _("Navigatr badge portal")
 admin.site.site_title = _("Navigatr badge portal")
-admin.site.index_title = _("Administration")

@@ -103,6 +103,7 @@
 
   const isDue = () => timer !== null && !document.hidden && Date.now() - refreshedAt >= EVERY_MS;
 
+  Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
   draw();
   timer = setInterval(() => isDue() && refresh(), 1000);
   document.addEventListener("visibilitychange", () => isDue() && refresh());
