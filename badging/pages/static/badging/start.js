@@ -13,11 +13,12 @@
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--portal-${name}`).trim();
 
-  const series = (data, name, look) => ({
+  const series = (data, name, look, borderDash = []) => ({
     label: data[name].label,
     data: data[name].data,
     borderColor: colour(look),
     backgroundColor: colour(look),
+    borderDash,
     borderWidth: 2,
     pointRadius: 2,
   });
@@ -53,7 +54,7 @@
   const draw = () => {
     const data = JSON.parse(document.getElementById("start-charts").textContent);
     put("chart-days", "bar", data, [series(data, "issued", "accent"), series(data, "failed", "bad")], "");
-    put("chart-delays", "line", data, [series(data, "median", "accent"), series(data, "p95", "warn")], data.minutes);
+    put("chart-delays", "line", data, [series(data, "median", "accent"), series(data, "p95", "warn", [6, 4])], data.minutes);
   };
 
   const isInUse = (part) => {
