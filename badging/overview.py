@@ -53,6 +53,13 @@ class Award(NamedTuple):
     in_reach: bool
 
 
+# The columns of an Award.
+_OF_AWARD = (
+    "pk", "course", "course__site", "connection", "active", "past_release", "min_score", "badge_problem",
+    "course__gone_at", "course__completion_enabled", "in_reach",
+)  # fmt: skip
+
+
 class Waits(NamedTuple):
     """The badges in the queue of one course, past completions apart: how many, how many long due, the first one."""
 
@@ -189,11 +196,7 @@ def look(now: datetime) -> Overview:
 
 
 def _mappings() -> Iterable[tuple[object, ...]]:
-    rows = CourseBadgeMapping.objects.with_reach().order_by("pk")
-    return rows.values_list(
-        "pk", "course", "course__site", "connection", "active", "past_release", "min_score", "badge_problem",
-        "course__gone_at", "course__completion_enabled", "in_reach",
-    )[:MOST_MAPPINGS]  # fmt: skip
+    return CourseBadgeMapping.objects.with_reach().order_by("pk").values_list(*_OF_AWARD)[:MOST_MAPPINGS]
 
 
 def _waits(late: datetime) -> list[Waits]:

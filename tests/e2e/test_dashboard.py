@@ -163,11 +163,11 @@ def look_at(page: Page) -> None:
             expect(page.locator("html.dark")).to_have_count(int(scheme == "dark"))
             for size, viewport in SIZES.items():
                 page.set_viewport_size(viewport)
+                wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+                assert not wide, f"{name} scrolls sideways on a {size}"
                 options = {"runOnly": {"type": "tag", "values": WCAG}}
                 found = Axe().run(page, context=".portal-page", options=options)
                 assert found.violations_count == 0, f"{name}, {size}, {scheme}: {found.generate_report()}"
                 if folder := os.environ.get("PORTAL_SCREENSHOTS"):
                     page.screenshot(path=Path(folder) / f"{name}-{size}-{scheme}.png", full_page=True)
-                wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
-                assert not wide, f"{name} scrolls sideways on a {size}"
             page.set_viewport_size(SIZES["desktop"])

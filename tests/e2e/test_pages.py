@@ -398,7 +398,7 @@ def test_the_schedule_is_changed_and_put_right_in_the_admin(page: Page, live_ser
     admin.groups.add(Group.objects.get(name=SITE_ADMINS))
     sign_in(page, live_server.url, admin)
     page.goto("/admin/")
-    page.get_by_role("link", name="Scheduled tasks", exact=True).click()
+    page.locator("#nav-sidebar").get_by_role("link", name="Scheduled tasks").click()
     expect(page.locator("#result_list tbody tr")).to_have_count(4)
     keep(page, "schedule-list")
     page.get_by_role("link", name="Send what is due").click()
