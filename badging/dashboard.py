@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from .days import Day, is_counted, last_days
 from .models import Environment, Issuance
 from .overview import Overview, look
-from .problems import Place, Problem, missing, problems_of, rows
+from .problems import Place, Problem, problems_of, rows, set_up_place
 
 State = Issuance.State
 
@@ -56,6 +56,8 @@ class Dashboard:
 
     at: datetime
     tone: str
+    # Where it is set up further; None once it is.
+    set_up_at: Place | None
     # When the site that was read longest ago was read; None while there is none.
     read_at: datetime | None
     issued_today: int
@@ -104,7 +106,7 @@ def dashboard(*, now: datetime) -> Dashboard:
 def build(*, now: datetime) -> Dashboard:
     """Read everything anew. At most 27 queries, however much there is."""
     view = look(now)
-    problems = problems_of(view)
+    problems, set_up_at = problems_of(view), set_up_place(view)
     days = last_days(DAYS, view.environment, now=now)
     waiting, held = view.waiting_to_be_sent(view.environment)
     filters = {"environment": view.environment} if view.has_both else {}
@@ -112,7 +114,8 @@ def build(*, now: datetime) -> Dashboard:
     sent_soon = Number(_("Waiting"), waiting + view.sending[view.environment], place)
     return Dashboard(
         at=now,
-        tone=_tone(view, problems),
+        tone=_tone(problems, set_up_at),
+        set_up_at=set_up_at,
         read_at=_read_at(view),
         issued_today=days[-1].issued or 0,
         waiting=sent_soon,
@@ -125,10 +128,12 @@ def build(*, now: datetime) -> Dashboard:
     )
 
 
-def _tone(view: Overview, problems: list[Problem]) -> str:
-    if missing(view):
+def _tone(problems: list[Problem], set_up_at: Place | None) -> str:
+    stops = sum(problem.stops for problem in problems)
+    if set_up_at is not None and stops == 1:
+        # Nothing stands still but for that.
         return Tone.NOT_SET_UP
-    if any(problem.stops for problem in problems):
+    if stops:
         return Tone.BAD
     return Tone.WARNING if problems else Tone.GOOD
 

@@ -121,12 +121,17 @@ def missing(view: Overview) -> list[tuple[str, Place]]:
     return [(what, place) for is_missing, what, place in steps if is_missing]
 
 
+def set_up_place(view: Overview) -> Place | None:
+    """Where the portal is set up further; None once it is set up."""
+    return next((place for _what, place in missing(view)), None)
+
+
 def _setting_up(view: Overview) -> Iterator[Problem]:
     """What is still to be set up."""
-    steps = missing(view)
-    if steps:
-        todo = _("Still missing: %(what)s.") % {"what": ", ".join(what for what, _place in steps)}
-        yield Problem(_("Not set up yet: no badge can be issued"), todo, steps[0][1], stops=True)
+    place = set_up_place(view)
+    if place is not None:
+        todo = _("Still missing: %(what)s.") % {"what": ", ".join(what for what, _place in missing(view))}
+        yield Problem(_("Not set up yet: no badge can be issued"), todo, place, stops=True)
 
 
 def _questions(view: Overview) -> Iterator[Problem]:

@@ -32,11 +32,12 @@ LOOKS = {Tone.GOOD: "success", Tone.WARNING: "warning", Tone.BAD: "error", Tone.
 
 
 class Line(NamedTuple):
-    """The line: its looks, its text, and what of it is worth being read aloud when it changes."""
+    """The line: its looks, its text, what of it is worth being read aloud when it changes, and where to set up."""
 
     looks: str
     text: str
     said: str
+    set_up_url: str
 
 
 class Row(NamedTuple):
@@ -133,7 +134,9 @@ def _advice() -> list[Problem]:
 def _line(shown: Dashboard, now: datetime) -> Line:
     # Without the times: they change every few seconds.
     first = shown.problems[0].what if shown.problems else ""
-    return Line(LOOKS[shown.tone], " · ".join(shown.words(now)), f"{shown.tone} {len(shown.problems)} {first}")
+    said = f"{shown.tone} {len(shown.problems)} {first}"
+    set_up_url = url_of(shown.set_up_at) if shown.set_up_at else ""
+    return Line(LOOKS[shown.tone], " · ".join(shown.words(now)), said, set_up_url)
 
 
 def _rows(found: list[Problem], user: Any) -> list[Row]:

@@ -69,7 +69,9 @@ def test_the_line_is_calm_when_all_is_well() -> None:
 def test_an_empty_portal_is_never_calm() -> None:
     page = build(now=NOW)
     assert (page.tone, line(page)) == (Tone.NOT_SET_UP, "Not set up yet")
-    assert page.problems
+    assert page.set_up_at == page.problems[0].place
+    ScheduledTask._default_manager.filter(task="badging.tasks.poll_due").update(enabled=False)
+    assert build(now=NOW).tone == Tone.BAD
 
 
 def test_the_line_is_no_more_calm_with_completion_tracking_off() -> None:

@@ -109,7 +109,7 @@ def test_the_charts_have_their_data_apart_and_a_table_beside_them(site_admin: Cl
 
 def test_nothing_is_well_on_an_empty_portal(site_admin: Client) -> None:
     page = look(site_admin)
-    assert "Not set up yet" in page
+    assert f'Not set up yet. <a href="{listed("badging_navigatrconnection")}">Set it up</a>' in page
     assert WELL not in page
 
 
