@@ -78,6 +78,23 @@ WAITS = _("Nothing to do: it is tried again by itself.")
 # Navigatr did not answer, or not clearly. Every other outcome of a call is an answer.
 TROUBLE = frozenset({Outcome.UNAVAILABLE, Outcome.UNCLEAR})
 
+# Outcomes after which a person must act. Those of TROUBLE and RATE_LIMITED end so as well when no try is left.
+FAILING = [
+    Outcome.BAD_SOURCE,
+    Outcome.FORBIDDEN,
+    Outcome.NOT_FOUND,
+    Outcome.UNPUBLISHED,
+    Outcome.PROFILE_REFUSED,
+    Outcome.REJECTED,
+    Outcome.LOOKUP_REFUSED,
+    Outcome.PROFILE_INCOMPLETE,
+    Outcome.NAMES_HIDDEN,
+    Outcome.DUPLICATE_RECIPIENT,
+    Outcome.MAY_HOLD,
+    Outcome.OUR_BUG,
+]
+MAY_PASS = [*sorted(TROUBLE), Outcome.RATE_LIMITED, Outcome.LOOKUP_FAILED]
+
 # Why an issuance is held by what Moodle says; it goes on by itself once Moodle says otherwise.
 HELD_BY_MOODLE = [
     Outcome.LEARNER_DELETED,

@@ -20,7 +20,7 @@ from moodle_sync.models import Completion, Course, Learner, MoodleSite
 from vault import digests
 from vault.fields import DigestField, EncryptedTextField
 
-from .meanings import HELD_BY_MAPPING, MEANINGS, Meaning, Outcome
+from .meanings import FAILING, HELD_BY_MAPPING, MAY_PASS, MEANINGS, Meaning, Outcome
 from .moments import moment
 
 # django-celery-beat has no types.
@@ -636,6 +636,10 @@ class Issuance(models.Model):
             models.Index(fields=["state"], name="issuance_counts"),
             # The learners of a course that the limit of past completions counts.
             models.Index(fields=["course", "learner"], condition=Q(past=True), name="past_by_course"),
+            # What was issued on a day.
+            models.Index(
+                fields=["environment", "issued_at"], condition=Q(issued_at__isnull=False), name="issued_by_time"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -784,6 +788,10 @@ class AppendOnlyModel(models.Model):
         raise AppendOnly
 
 
+# Attempts after which an issuance needed a person.
+ENDED_IN_FAILURE = Q(next_attempt_at=None, outcome__in=[*FAILING, *MAY_PASS])
+
+
 class IssuanceAttempt(AppendOnlyModel):
     """One audit row: an attempt to issue, a look-up, or a decision not to call. Never changed, never deleted.
 
@@ -817,6 +825,8 @@ class IssuanceAttempt(AppendOnlyModel):
         indexes = [
             models.Index(fields=["outcome", "-id"], name="attempt_by_outcome"),
             models.Index(fields=["-at"], name="attempt_by_time"),
+            # What failed on a day.
+            models.Index(fields=["environment", "at"], condition=ENDED_IN_FAILURE, name="failed_by_time"),
         ]
 
     def __str__(self) -> str:
@@ -987,3 +997,26 @@ class Heartbeat(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class DayCount(models.Model):
+    """What happened on one day, in the portal's zone, in one environment (`badging.days`). Can be counted again.
+
+    Personal data: none.
+    """
+
+    day = models.DateField()
+    environment = models.CharField(max_length=10, choices=Environment)
+    issued = models.PositiveIntegerField()
+    failed = models.PositiveIntegerField()
+    # Of how many badges the delay is known, and from completion to badge: half of them, and 95 of 100, took no longer.
+    timed = models.PositiveIntegerField()
+    median_delay = models.DurationField(null=True)
+    p95_delay = models.DurationField(null=True)
+
+    class Meta:
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["day", "environment"], name="one_count_per_day")]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.environment}"

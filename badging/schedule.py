@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 # django-celery-beat has no types.
 _tasks: Any = ScheduledTask._default_manager
 
-HOUR, DAY = 60 * 60, 24 * 60 * 60
+MINUTE, HOUR, DAY = 60, 60 * 60, 24 * 60 * 60
 # Who notes that it lives, besides the tasks.
 BEAT, WORKER, BROKER_AWAY = "beat", "worker", "broker away"
 # A sign of life is written at most this often.
@@ -36,7 +36,7 @@ NOTED_EVERY = timedelta(seconds=15)
 SILENT_AFTER = timedelta(minutes=2)
 # Celery adds this one by itself.
 CELERYS_OWN = "celery.backend_cleanup"
-# How many rows of the schedule are looked at: there should be three.
+# How many rows of the schedule are looked at: there should be four.
 MOST_ROWS = 50
 # A message that no worker took in time may expire: the next one does the same.
 LEAST_EXPIRY_SECONDS = 10
@@ -83,6 +83,15 @@ SCHEDULE = [
         least=HOUR,
         # What is deleted by age is promised to go within a day.
         most=DAY,
+    ),
+    Entry(
+        gettext_noop("Count what happened each day"),
+        "badging.tasks.count_days",
+        gettext_lazy("Adds up what was issued and what failed on past days, for the charts of the start page."),
+        every=HOUR,
+        least=MINUTE,
+        # The start page counts today and yesterday itself.
+        most=6 * HOUR,
     ),
 ]
 BY_TASK = {entry.task: entry for entry in SCHEDULE}

@@ -22,7 +22,7 @@ from moodle_sync.models import MoodleSiteState
 from navigatr_client import NavigatrError
 from vault.keys import WrongKey
 
-from . import connections, mapping, privacy, schedule
+from . import connections, days, mapping, privacy, schedule
 from .models import NavigatrConnection
 from .polling.poller import Poller
 from .sending import rounds, sweeping
@@ -136,6 +136,13 @@ def daily_checks() -> None:
                 mapping.refresh_badges(connection, now=timezone.now())
         except (NavigatrError, WrongKey) as error:
             log.warning("%s: the mapped badges could not be looked at: %s", connection, error)
+
+
+@shared_task(ignore_result=True)
+def count_days() -> None:
+    """Count a few of the past days that are not counted yet. Running it twice at a time is harmless."""
+    schedule.note("badging.tasks.count_days", timezone.now())
+    days.count_days(now=timezone.now())
 
 
 def nudge() -> bool:

@@ -250,9 +250,13 @@ def _admin_pages() -> Iterator[tuple[str, Callable[[], Any]]]:
     """Each list of the admin: its first page, a later one, each choice of each filter, searches; and one row."""
     from django.contrib import admin
     from django.urls import reverse
+    from django.utils import timezone
+
+    from badging import dashboard
 
     client = _client("admin")
     yield "admin, first page", partial(_get, client, reverse("admin:index"))
+    yield "admin, first page, read anew", partial(dashboard.build, now=timezone.now())
     for query in ("state__exact=failed&course=1", "state__exact=held&connection__id__exact=2"):
         at = f"{reverse('admin:badging_issuance_changelist')}?{query}"
         yield f"list issuances ?{query}", partial(_get, client, at)

@@ -79,6 +79,7 @@ def environment(database: str, info: dict[str, Any]) -> Iterator[dict[str, str]]
 
 def _migrate(variables: dict[str, str]) -> None:
     run([sys.executable, "manage.py", "migrate", "-v", "0"], variables)
+    run([sys.executable, "manage.py", "createcachetable"], variables)
 
 
 def run(command: list[str], variables: dict[str, str], *, stdin: str = "") -> str:

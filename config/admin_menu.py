@@ -27,6 +27,7 @@ MENU: list[tuple[Promise | str, list[Entry]]] = [
         "",
         [
             Entry(_("Start"), "admin:index", "home"),
+            Entry(_("What needs a person"), "admin:problems", "notification_important", "badging.view_issuance"),
         ],
     ),
     (
@@ -94,7 +95,7 @@ MENU: list[tuple[Promise | str, list[Entry]]] = [
 HEADER = [
     Entry(_("Courses and badges"), "courses"),
     Entry(_("Learners"), "admin:moodle_sync_learner_changelist", permission="moodle_sync.view_learner"),
-    Entry(_("What needs a person"), "admin:index", permission="badging.view_issuance"),
+    Entry(_("What needs a person"), "admin:problems", permission="badging.view_issuance"),
     Entry(
         _("Connections"), "admin:badging_navigatrconnection_changelist", permission="badging.view_navigatrconnection"
     ),

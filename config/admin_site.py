@@ -71,9 +71,9 @@ class PortalAdminSite(UnfoldAdminSite):
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """The first page."""
-        from badging.admin.first_page import what_needs_a_person
+        from badging.admin.start import start_context
 
-        return super().index(request, {"problems": what_needs_a_person(request.user), **(extra_context or {})})
+        return super().index(request, {**start_context(request.user), **(extra_context or {})})
 
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
         """Register models as Django does, in unfold's looks, with strict lists that search by POST."""

@@ -16,6 +16,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from badging import audit
+from badging.dashboard import BY_ITSELF
 from badging.models import AuditEntry
 
 # When the session's user was last seen, in seconds since 1970.
@@ -55,7 +56,8 @@ class SessionLimits:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer the request; look at the session afterwards, because the view may have signed in or out."""
         response = self.get_response(request)
-        if request.session.get(SESSION_KEY) and request.user.is_authenticated:
+        by_itself = BY_ITSELF in request.META
+        if not by_itself and request.session.get(SESSION_KEY) and request.user.is_authenticated:
             limit(request, request.user)
         return response
 

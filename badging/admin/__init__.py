@@ -2,7 +2,8 @@
 
 Moodle's sites, courses, learners and completions are here and not in `moodle_sync`, which knows neither mappings nor
 issuances. What all pages share: `base` (lists, buttons, asking first), `tokens` (forms with a token), `display` (how
-values are shown), `search` and `filters`. `first_page` is what the index shows above the list of models.
+values are shown), `search` and `filters`. `start` is the start page, and `pages` lists
+the pages that belong to no model.
 """
 
 from django.contrib import admin
@@ -40,4 +41,3 @@ __all__ = [
 
 admin.site.site_header = _("Navigatr badge portal")
 admin.site.site_title = _("Navigatr badge portal")
-admin.site.index_title = _("Administration")

@@ -7,6 +7,7 @@ from django.http import HttpResponseBase
 
 from .learner_badge import learner_badge
 from .privacy import privacy
+from . import start
 
 
 class AdminPage(NamedTuple):
@@ -23,4 +24,6 @@ class AdminPage(NamedTuple):
 PAGES: list[AdminPage] = [
     AdminPage("learner-badge/", "learner_badge", learner_badge),
     AdminPage("privacy/", "privacy", privacy),
+    AdminPage("start/", "start_parts", start.parts),
+    AdminPage("problems/", "problems", start.problems),
 ]

@@ -41,7 +41,7 @@ LEARNERS: dict[str, Any] = {
 }
 # The portal's own codes and texts, and digests of keys.
 OURS = {
-    "vault.DigestKey.name", "badging.Heartbeat.name",
+    "vault.DigestKey.name", "badging.Heartbeat.name", "badging.DayCount.environment",
     "moodle_sync.MoodleSiteState.findings", "moodle_sync.MoodleSiteState.functions", "moodle_sync.MoodleSiteState.feed",
     "moodle_sync.MoodleSiteState.zone", "moodle_sync.MoodleSiteState.doubt",
     "moodle_sync.MoodleSiteState.looked_back_at", "moodle_sync.Course.error", "moodle_sync.Completion.time_source",

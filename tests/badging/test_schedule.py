@@ -21,7 +21,7 @@ from tests.builders import NOW, let_everything_run
 
 pytestmark = pytest.mark.django_db
 
-POLL, SWEEP, DAILY = (entry.task for entry in schedule.SCHEDULE)
+POLL, SWEEP, DAILY, COUNT = (entry.task for entry in schedule.SCHEDULE)
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +64,7 @@ def test_a_portal_that_runs_has_nothing_to_tell() -> None:
         ({"args": "[1]"}, "arguments"),
     ],
 )
-@pytest.mark.parametrize("task", [POLL, SWEEP, DAILY])
+@pytest.mark.parametrize("task", [POLL, SWEEP, DAILY, COUNT])
 def test_whatever_keeps_a_task_from_running_is_told_with_what_to_do(
     task: str, fields: dict[str, Any], words: str
 ) -> None:
@@ -169,7 +169,7 @@ def test_silence_of_beat_of_the_worker_and_of_the_broker_are_told_apart() -> Non
 def test_a_task_that_runs_once_a_day_may_be_late_by_half_a_day() -> None:
     for hours, count in ((35, 0), (37, 1)):
         later = NOW + timedelta(hours=hours)
-        for name in (schedule.BEAT, POLL, SWEEP):
+        for name in (schedule.BEAT, POLL, SWEEP, COUNT):
             schedule.note(name, later)
         assert len(told(later)) == count
 
@@ -221,9 +221,9 @@ def test_putting_right_keeps_an_interval_that_may_be() -> None:
 def test_each_task_notes_that_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     Heartbeat.objects.all().delete()
     monkeypatch.setattr(tasks.poller, "run", lambda **_options: None)
-    for task in (tasks.poll_due, tasks.send_sweep, tasks.daily_checks):
+    for task in (tasks.poll_due, tasks.send_sweep, tasks.daily_checks, tasks.count_days):
         task()
-    assert set(Heartbeat.objects.values_list("name", flat=True)) == {POLL, SWEEP, DAILY}
+    assert set(Heartbeat.objects.values_list("name", flat=True)) == {POLL, SWEEP, DAILY, COUNT}
 
 
 def test_a_sign_of_life_is_written_every_15_seconds_at_most(django_assert_num_queries: Any) -> None:

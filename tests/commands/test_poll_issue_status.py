@@ -105,7 +105,11 @@ def test_issue_begins_nothing_after_its_time(connected: Connected) -> None:
 def test_status_in_json_has_every_number(connected: Connected) -> None:
     told = succeed("status")
     assert [sorted(told.pop(key)) for key in ("beat", "worker")] == [["last_seen", "problem"]] * 2
-    assert len(told.pop("schedule")) == 3
+    assert len(told.pop("schedule")) == 4
+    (problem,) = told.pop("problems")
+    assert problem["what"] == "Not set up yet: no badge can be issued"
+    assert problem["todo"] == "Still missing: a course that awards a badge."
+    assert (problem["people"], problem["stops"]) == (0, True)
     assert told == {
         "owed": 0,
         "issuances": dict.fromkeys(("queued", "sending", "issued", "not_met", "failed", "held", "cancelled"), 0),
@@ -154,6 +158,7 @@ def test_status_for_people_names_trouble(connected: Connected) -> None:
     assert manage("poll").code == 1
     after = manage("status").out
     assert "College (staging): Paused: token refused, 1 held" in after
+    assert "- College (Staging): Paused: token refused (1 badge waits)." in after
     assert "cannot be reached" in after
     MoodleSiteState.objects.update(next_poll_at=NOW)
     assert "the worker, the scheduler or the broker stands still" in manage("status").out

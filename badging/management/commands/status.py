@@ -8,7 +8,9 @@ from django.utils.translation import gettext as _
 
 from ...models import Issuance
 from ...moments import moment
-from ...status import OVERDUE, status
+from ...overview import look
+from ...problems import Problem, problems_of
+from ...status import status
 from ..base import PortalCommand
 
 
@@ -19,7 +21,10 @@ class Command(PortalCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print the status."""
-        now = status(timezone.now())
+        at = timezone.now()
+        # What the start page of the admin shows.
+        problems = problems_of(look(at))
+        now = status(at) | {"problems": [_as_json(problem) for problem in problems]}
         lines = [_("Badges owed: %d, of them") % now["owed"]]
         lines += [f"  {Issuance.State(state).label}: {count}" for state, count in now["issuances"].items()]
         lines.append(_("Due: %s") % now["due"])
@@ -31,8 +36,20 @@ class Command(PortalCommand):
             for row in now["connections"]
         ]
         lines += [_site_line(row) for row in now["sites"]]
-        lines += [row["problem"] for row in (now["beat"], now["worker"], *now["schedule"]) if row["problem"]]
+        lines += [_("What needs a person:")] if problems else [_("Nothing needs a person.")]
+        lines += [_problem_line(problem) for problem in problems]
         self.say(options, now, *lines)
+
+
+def _as_json(problem: Problem) -> dict[str, Any]:
+    """One problem, for monitors."""
+    return {"what": problem.what, "todo": problem.todo, "people": problem.people, "stops": problem.stops}
+
+
+def _problem_line(problem: Problem) -> str:
+    """One problem: what is wrong, who waits, and what to do."""
+    waiting = f" ({problem.waiting})" if problem.waiting else ""
+    return f"- {problem.what}{waiting}. {problem.todo}".strip()
 
 
 def _site_line(row: dict[str, Any]) -> str:
@@ -46,10 +63,9 @@ def _site_line(row: dict[str, Any]) -> str:
     reading = (
         f"{row['name']}: {_('feed')} {row['feed'] or '–'}, {_('last poll')} {_time(row['last_poll']) or '–'}, {when}"
     )
-    problems = [row["question"], OVERDUE if row["overdue"] else "", row["feed_reason"]]
-    # An open question is kept as the site's error as well.
-    problems += [row["error"]] if row["error"] not in problems else []
-    return ". ".join([reading, *(str(text).rstrip(".") for text in problems if text)])
+    # The other trouble of a site is among the problems, as it is on the start page.
+    texts = [row["error"] if row["error"] != row["question"] else "", "" if row["feed"] else row["feed_reason"]]
+    return ". ".join([reading, *(text.rstrip(".") for text in texts if text)])
 
 
 def _time(iso: str | None) -> str:

@@ -174,7 +174,7 @@ def test_the_release_asks_first_says_how_many_and_is_kept(
     assert "Released; 3 past completion(s) go on." in said(done)
     assert CourseBadgeMapping.objects.get().past_release == Past.FREE
     assert AuditEntry.objects.get(action="past_released").actor == User.objects.get(username="site-admin")
-    assert "Nothing. Everything works." not in page
+    assert "Nothing: all is well." not in page
     again = confirm(site_admin, MAPPING, "release_past", mapping.pk)
     assert "No past completions wait there." in said(again)
 

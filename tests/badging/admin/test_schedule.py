@@ -12,6 +12,7 @@ from django.urls import reverse
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from badging.models import AuditEntry, Heartbeat, ScheduledTask
+from badging.schedule import SCHEDULE
 from tests.builders import NOW, let_everything_run
 
 from .browsing import listed, page_of
@@ -153,4 +154,4 @@ def test_a_strange_task_can_only_be_switched_off(site_admin: Client) -> None:
 def test_the_page_of_a_task_tells_that_beat_is_silent(site_admin: Client) -> None:
     Heartbeat.objects.filter(name="beat").update(at=NOW.replace(year=2020))
     assert "given no sign of life since 23 Nov 2020" in site_admin.get(page_of(NAME, sweep().pk)).content.decode()
-    assert ScheduledTask._default_manager.count() == 3
+    assert ScheduledTask._default_manager.count() == len(SCHEDULE)

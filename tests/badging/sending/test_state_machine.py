@@ -26,6 +26,7 @@ from pytest_django.fixtures import Settings
 from badging import by_hand, connections, mapping, privacy
 from badging.meanings import HELD_BY_MOODLE, Outcome
 from badging.models import (
+    ENDED_IN_FAILURE,
     CourseBadgeMapping,
     Issuance,
     IssuanceAttempt,
@@ -492,6 +493,12 @@ class Story(RuleBasedStateMachine):
         self.nobody_is_sent_after_their_erasure()
         self.attempts_only_grow()
         self.states_change_as_the_table_says()
+        self.every_failure_is_counted_as_one()
+
+    def every_failure_is_counted_as_one(self) -> None:
+        """What failed has an attempt that `badging.days` counts: an outcome is missing from FAILING otherwise."""
+        counted = IssuanceAttempt.objects.filter(ENDED_IN_FAILURE).values("issuance")
+        assert not Issuance.objects.filter(state="failed").exclude(pk__in=counted).exists()
 
     def check_end(self, *, helped: bool = False) -> None:
         """Every completion that counts has its row; `helped`: somebody has just sent again what had failed."""

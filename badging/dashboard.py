@@ -1,0 +1,180 @@
+"""The start page of the admin: one line on how the portal is doing, what needs a person, numbers, and days.
+
+All of it is read at most once in CACHED_FOR, whoever looks. Nothing in it depends on who that is: the door shows it
+only to those who may see connections, sites and issuances.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.core.cache import cache
+from django.utils.translation import get_language, ngettext
+from django.utils.translation import gettext as _
+
+from .days import Day, is_counted, last_days
+from .models import Environment, Issuance
+from .overview import Overview, look
+from .problems import Place, Problem, problems_of, rows, set_up_place
+
+State = Issuance.State
+
+CACHED_FOR = timedelta(seconds=5)
+# Marks a request that a page makes by itself, with nobody at the keyboard: it keeps no session alive.
+BY_ITSELF = "portal.by_itself"
+# To be changed with the classes below, or those of their fields: what an older portal cached is then not read.
+_VERSION = 1
+# How far issuances of a state are counted.
+MOST_COUNTED = 10_000
+# How many days the charts show.
+DAYS = 30
+
+
+class Tone:
+    """How the line is to be read."""
+
+    GOOD, WARNING, BAD, NOT_SET_UP = "good", "warning", "bad", "not-set-up"
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """One number with its name, and the list of what was counted."""
+
+    label: str
+    count: int
+    place: Place
+    # Whether there are more.
+    is_cut: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.count:,}{'+' if self.is_cut else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """All that the start page shows. `numbers` and `days` are of one environment: test badges are counted apart."""
+
+    at: datetime
+    tone: str
+    # Where it is set up further; None once it is.
+    set_up_at: Place | None
+    # When the site that was read longest ago was read; None while there is none.
+    read_at: datetime | None
+    issued_today: int
+    waiting: Number
+    problems: list[Problem]
+    environment: str
+    has_both: bool
+    numbers: list[Number]
+    days: list[Day]
+    # Whether all of these days are counted.
+    is_counted: bool
+
+    def words(self, now: datetime) -> list[str]:
+        """The line, part by part: "Moodle read 12 s ago", "41 issued today", "0 waiting"."""
+        if self.tone == Tone.NOT_SET_UP:
+            return [_("Not set up yet")]
+        read = _("Moodle read %(ago)s ago") % {"ago": ago(now - self.read_at)} if self.read_at else _("Moodle not read")
+        words = [read, _("%(number)s issued today") % {"number": f"{self.issued_today:,}"}]
+        words.append(_("%(number)s waiting") % {"number": self.waiting})
+        if self.tone == Tone.BAD:
+            stopped = [problem.what for problem in self.problems if problem.stops]
+            return [stopped[0], *words]
+        if self.problems:
+            number = len(self.problems)
+            words.append(ngettext("%(number)d problem", "%(number)d problems", number) % {"number": number})
+        return words
+
+    @property
+    def environment_label(self) -> str:
+        """The environment's name."""
+        return str(Environment(self.environment).label)
+
+
+def dashboard(*, now: datetime) -> Dashboard:
+    """The start page as it was at most CACHED_FOR ago. One query, or those of `build` and of keeping it."""
+    key = f"dashboard-{_VERSION}-{get_language()}"
+    kept: Dashboard | None = cache.get(key)
+    # Not what an older or a later clock has left.
+    if kept is not None and timedelta() <= now - kept.at <= CACHED_FOR:
+        return kept
+    built = build(now=now)
+    cache.set(key, built, timeout=CACHED_FOR.total_seconds())
+    return built
+
+
+def build(*, now: datetime) -> Dashboard:
+    """Read everything anew. At most 27 queries, however much there is."""
+    view = look(now)
+    problems, set_up_at = problems_of(view), set_up_place(view)
+    days = last_days(DAYS, view.environment, now=now)
+    waiting, held = view.waiting_to_be_sent(view.environment)
+    filters = {"environment": view.environment} if view.has_both else {}
+    place = rows(Issuance, state__exact=State.QUEUED, **filters)
+    sent_soon = Number(_("Waiting"), waiting + view.sending[view.environment], place)
+    return Dashboard(
+        at=now,
+        tone=_tone(problems, set_up_at),
+        set_up_at=set_up_at,
+        read_at=_read_at(view),
+        issued_today=days[-1].issued or 0,
+        waiting=sent_soon,
+        problems=problems,
+        environment=view.environment,
+        has_both=view.has_both,
+        numbers=[*_issued(days, filters), sent_soon, *_stopped(view, held, filters)],
+        days=days,
+        is_counted=is_counted(days),
+    )
+
+
+def _tone(problems: list[Problem], set_up_at: Place | None) -> str:
+    stops = sum(problem.stops for problem in problems)
+    if set_up_at is not None and stops == 1:
+        # Nothing stands still but for that.
+        return Tone.NOT_SET_UP
+    if stops:
+        return Tone.BAD
+    return Tone.WARNING if problems else Tone.GOOD
+
+
+def _read_at(view: Overview) -> datetime | None:
+    """When the site that was read longest ago was read. None if one was never read."""
+    times = [site.state.last_poll_at for site in view.sites.values() if site.enabled]
+    read = [at for at in times if at is not None]
+    return min(read) if read and len(read) == len(times) else None
+
+
+def _issued(days: list[Day], filters: dict[str, str]) -> list[Number]:
+    """What was issued today, in 7 and in 30 days."""
+    place = rows(Issuance, state__exact=State.ISSUED, **filters)
+    spans = [(1, _("Issued today")), (7, _("Issued in 7 days")), (30, _("Issued in 30 days"))]
+    return [Number(label, sum(day.issued or 0 for day in days[-number:]), place) for number, label in spans]
+
+
+def _stopped(view: Overview, held: int, filters: dict[str, str]) -> list[Number]:
+    """What is held, needs a person, or was not met. Three queries."""
+    connections = [row.pk for row in view.connections.values() if row.environment == view.environment]
+    labels = {State.FAILED: _("Needs a person"), State.HELD: _("Held"), State.NOT_MET: _("Requirement not met")}
+    numbers = []
+    for state, label in labels.items():
+        found = Issuance.objects.order_by().filter(state=state, connection__in=connections)
+        count = found.values("pk")[: MOST_COUNTED + 1].count()
+        count += held if state == State.HELD else 0
+        place = rows(Issuance, state__exact=state, **filters)
+        numbers.append(Number(label, min(count, MOST_COUNTED), place, count > MOST_COUNTED))
+    return numbers
+
+
+def ago(duration: timedelta) -> str:
+    """A duration in one number: "12 s", "3 min", "5 h", "2 days"."""
+    seconds = max(0, int(duration.total_seconds()))
+    units: list[tuple[int, int, Callable[[int], str]]] = [
+        (120, 1, lambda n: _("%(number)d s") % {"number": n}),
+        (2 * 3600, 60, lambda n: _("%(number)d min") % {"number": n}),
+        (48 * 3600, 3600, lambda n: _("%(number)d h") % {"number": n}),
+    ]
+    for below, size, text in units:
+        if seconds < below:
+            return text(seconds // size)
+    return ngettext("%(number)d day", "%(number)d days", seconds // 86400) % {"number": seconds // 86400}
