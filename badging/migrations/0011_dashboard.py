@@ -5,8 +5,8 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("badging", "0009_sign_on_refused"),
-        ("moodle_sync", "0003_categories"),
+        ("badging", "0010_people"),
+        ("moodle_sync", "0004_people"),
     ]
 
     operations = [
