@@ -101,6 +101,19 @@ def follow(course: Course, learner: Learner, now: datetime) -> list[Stage]:
     return stages + [Stage(key, Progress.AHEAD) for key in list(Key)[reached:]]
 
 
+def follow_next(course: Course, after: int, now: datetime) -> tuple[Learner | None, list[Stage]]:
+    """The same for whoever completes the course next: who that is, None while it is nobody, and the stages.
+
+    `after` is the key of the last completion that is not to be followed (`last_completion`). Ten queries at most.
+    """
+    mapping = mapping_of(course)
+    completion = next_completion(course, mapping, after) if mapping else None
+    if completion is not None:
+        return completion.learner, follow(course, completion.learner, now)
+    stage = _not_completed(course, mapping, now, _("Nobody has completed the course since then."))
+    return None, [stage, *(Stage(key, Progress.AHEAD) for key in list(Key)[1:])]
+
+
 def is_delivered(stages: Sequence[Stage]) -> bool:
     """Whether the badge is on the learner's profile."""
     return all(stage.progress == Progress.DONE for stage in stages)
@@ -194,7 +207,7 @@ def _stages(
 ) -> Iterator[Stage]:
     """The stages up to the first that is not reached."""
     if completion is None:
-        yield _not_completed(course, mapping, now)
+        yield _not_completed(course, mapping, now, _("The portal has not seen a completion of this learner."))
         return
     yield _completed(completion, row)
     yield Stage(Key.SEEN, Progress.DONE, _seen_at(completion))
@@ -208,9 +221,8 @@ def _stages(
     yield _issued(row) if row.state == State.ISSUED else _on_the_way(row, Key.ISSUED if sent else Key.SENT, now)
 
 
-def _not_completed(course: Course, mapping: CourseBadgeMapping | None, now: datetime) -> Stage:
-    """Why no completion of the learner is known."""
-    what = Meaning(_("The portal has not seen a completion of this learner."), "")
+def _not_completed(course: Course, mapping: CourseBadgeMapping | None, now: datetime, what: str) -> Stage:
+    """What keeps the portal from seeing a completion, or when it looks next; `what` says that there is none."""
     if course.gone_at:
         return _stop(Key.COMPLETED, Meaning(_("The course was deleted in Moodle."), MEANINGS[Outcome.COURSE_GONE].todo))
     if course.completion_enabled is False:
@@ -220,15 +232,11 @@ def _not_completed(course: Course, mapping: CourseBadgeMapping | None, now: date
         return _no_badge(Key.COMPLETED, course)
     reading = next_reading(course.site, now)
     if reading.stopped:
-        return _stop(Key.COMPLETED, Meaning(f"{what.what} {reading.text}", reading.todo), course.site)
+        return _stop(Key.COMPLETED, Meaning(f"{what} {reading.text}", reading.todo), course.site)
     if course.error:
-        return _stop(Key.COMPLETED, Meaning(f"{what.what} {course.error}", ""), course)
-    return Stage(
-        Key.COMPLETED,
-        Progress.WAITING,
-        text=f"{what.what} {reading.text}",
-        todo=_("If the course is completed in Moodle, wait for that; Moodle itself may take some minutes to notice."),
-    )
+        return _stop(Key.COMPLETED, Meaning(f"{what} {course.error}", ""), course)
+    todo = _("Complete the course in Moodle. Moodle itself may take some minutes to notice that it is completed.")
+    return Stage(Key.COMPLETED, Progress.WAITING, text=f"{what} {reading.text}", todo=todo)
 
 
 def _no_badge(key: Key, course: Course) -> Stage:
@@ -269,7 +277,7 @@ def _not_queued(completion: Completion, mapping: CourseBadgeMapping | None, now:
             "a completion earlier than when it shows it."
         ) % {"since": moment(mapping.since)}
         todo = _("To award it all the same, choose the badge again with “Also those who have already completed”.")
-        return _stop(Key.QUEUED, Meaning(what, todo), mapping)
+        return _stop(Key.QUEUED, Meaning(what, todo), completion.course)
     reading = next_reading(completion.course.site, now)
     text = _("It is queued when Moodle is read the next time.")
     return Stage(Key.QUEUED, Progress.WAITING, text=f"{text} {reading.text}", todo=reading.todo)

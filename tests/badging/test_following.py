@@ -4,7 +4,9 @@ from typing import Any
 import pytest
 
 from badging import schedule
-from badging.following import Key, Progress, Stage, follow, is_delivered, next_completion, next_reading, whole_time
+from badging.following import (
+    Key, Progress, Stage, follow, follow_next, is_delivered, last_completion, next_completion, next_reading, whole_time,
+)  # fmt: skip
 from badging.meanings import Outcome
 from badging.models import Heartbeat, Issuance, NavigatrConnection
 from moodle_sync.models import Completion, MoodleSite, MoodleSiteState
@@ -87,7 +89,7 @@ def test_what_was_completed_before_the_mapping_says_so() -> None:
     mapping = make_mapping(make_course(polled_site()))
     early = make_completion(mapping.course, completed_at=NOW - timedelta(minutes=1))
     stage = last(stages_of(early))
-    assert (stage.key, stage.progress, stage.about) == (Key.QUEUED, Progress.STOPPED, mapping)
+    assert (stage.key, stage.progress, stage.about) == (Key.QUEUED, Progress.STOPPED, mapping.course)
     assert "completed before it awarded this badge" in stage.text
     mapping.past_wanted_at = NOW
     mapping.save()
@@ -189,3 +191,16 @@ def test_the_next_completion_is_the_first_one_that_counts() -> None:
     assert next_completion(mapping.course, mapping, known.pk) == early
     counting = [make_completion(mapping.course, completed_at=NOW + timedelta(seconds=20)) for _number in range(2)]
     assert next_completion(mapping.course, mapping, known.pk) == counting[0]
+
+
+def test_whoever_completes_next_is_followed() -> None:
+    mapping = make_mapping(make_course(polled_site()))
+    make_completion(mapping.course)
+    after = last_completion(mapping.course)
+    learner, stages = follow_next(mapping.course, after, NOW)
+    assert (learner, len(stages), last(stages).progress) == (None, len(Key), Progress.WAITING)
+    assert "Moodle is read next in 40 s." in last(stages).text
+    row = make_issuance(mapping, make_completion(mapping.course))
+    learner, stages = follow_next(mapping.course, after, NOW)
+    assert learner == row.learner
+    assert last(stages).key == Key.SENT
