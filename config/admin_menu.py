@@ -27,6 +27,7 @@ MENU: list[tuple[Promise | str, list[Entry]]] = [
         "",
         [
             Entry(_("Start"), "admin:index", "home"),
+            Entry(_("Set-up"), "admin:set_up", "checklist", "badging.add_navigatrconnection"),
         ],
     ),
     (
@@ -42,6 +43,7 @@ MENU: list[tuple[Promise | str, list[Entry]]] = [
                 _("Completions"), "admin:moodle_sync_completion_changelist", "done_all", "moodle_sync.view_completion"
             ),
             Entry(_("Learners"), "admin:moodle_sync_learner_changelist", "person_search", "moodle_sync.view_learner"),
+            Entry(_("Follow a badge"), "admin:verification", "route", "badging.view_issuance"),
         ],
     ),
     (

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from django.http import HttpResponseBase
 
+from . import moodle_guide, set_up, verification
+
 
 class AdminPage(NamedTuple):
     """A page: its address under /admin/, its name in the namespace `admin`, and its view.
@@ -17,4 +19,10 @@ class AdminPage(NamedTuple):
     view: Callable[..., HttpResponseBase]
 
 
-PAGES: list[AdminPage] = []
+PAGES: list[AdminPage] = [
+    AdminPage("set-up/", "set_up", set_up.set_up),
+    AdminPage("verification/", "verification", verification.verification),
+    AdminPage("verification/stages/", "verification_stages", verification.stages),
+    AdminPage("moodle-guide/", "moodle_guide_new", moodle_guide.moodle_guide),
+    AdminPage("moodle-guide/<int:pk>/", "moodle_guide", moodle_guide.moodle_guide),
+]

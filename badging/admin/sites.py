@@ -83,6 +83,7 @@ class SiteAdmin(TokenAdmin):
     """Sites are checked before they are saved. One that courses or learners were read from is never deleted."""
 
     form = SiteForm
+    change_form_template = "admin/moodle_sync/moodlesite/change_form.html"
     list_display = ("name", "wrong", "feed", "in_order", "last_poll", "next_poll", "enabled", "courses")
     list_filter = ("enabled", "state__feed")
     list_select_related = ("state",)

@@ -5,8 +5,17 @@ import pytest
 
 from badging import schedule
 from badging.following import (
-    Key, Progress, Stage, follow, follow_next, is_delivered, last_completion, next_completion, next_reading, whole_time,
-)  # fmt: skip
+    Key,
+    Progress,
+    Stage,
+    follow,
+    follow_next,
+    is_delivered,
+    last_completion,
+    next_completion,
+    next_reading,
+    whole_time,
+)
 from badging.meanings import Outcome
 from badging.models import Heartbeat, Issuance, NavigatrConnection
 from moodle_sync.models import Completion, MoodleSite, MoodleSiteState

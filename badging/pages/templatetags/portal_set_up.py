@@ -1,0 +1,40 @@
+"""Template tags of the set-up path: its bar and note, what is to be done in Moodle, and times of a badge's way."""
+
+from typing import Any
+
+from django import template
+from django.urls import reverse
+
+from moodle_sync.guide import guide
+from moodle_sync.models import MoodleSite
+
+from ... import first_run
+from ...moments import clock, duration
+
+register = template.Library()
+
+
+@register.inclusion_tag("admin/set_up_bar.html", takes_context=True)
+def set_up_bar(context: template.Context) -> dict[str, Any]:
+    """Which step of the set-up path led to this page, with the way back; nothing if none did."""
+    request = context.get("request")
+    number = request.GET.get("setup", "") if request else ""
+    return {"set_up_step": number if number in [str(place + 1) for place in range(len(first_run.Key))] else ""}
+
+
+@register.inclusion_tag("includes/set_up_note.html", takes_context=True)
+def set_up_note(context: template.Context) -> dict[str, Any]:
+    """The way back to the set-up path for who may go it, until a badge was issued."""
+    user = context.get("user")
+    return {"shown": user is not None and first_run.may_set_up(user) and not first_run.is_done()}
+
+
+@register.inclusion_tag("admin/moodle_steps.html")
+def moodle_steps(site: MoodleSite | None) -> dict[str, Any]:
+    """What is to be done in Moodle, for a site that is there or for a new one."""
+    url = reverse("admin:moodle_guide", args=[site.pk]) if site else reverse("admin:moodle_guide_new")
+    return {"guide": guide(site.state.findings if site else ()), "guide_url": url}
+
+
+register.filter("clock", clock)
+register.filter("duration", duration)
