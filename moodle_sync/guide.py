@@ -123,6 +123,11 @@ class Step:
         """Its place, from 1."""
         return list(Key).index(self.key) + 1
 
+    @property
+    def place_below(self) -> str:
+        """The place without "Site administration"."""
+        return self.place.partition(" → ")[2]
+
 
 @dataclass(frozen=True, slots=True)
 class Guide:

@@ -4,6 +4,7 @@ from typing import Any
 
 from django import template
 from django.urls import reverse
+from django.utils import timezone
 
 from moodle_sync.guide import guide
 from moodle_sync.models import MoodleSite
@@ -22,11 +23,24 @@ def set_up_bar(context: template.Context) -> dict[str, Any]:
     return {"set_up_step": number if number in [str(place + 1) for place in range(len(first_run.Key))] else ""}
 
 
+@register.inclusion_tag("admin/set_up_panel.html", takes_context=True)
+def set_up_panel(context: template.Context) -> dict[str, Any]:
+    """The next step of the set-up path for who may go it, until a badge was issued. For the admin's start page."""
+    if not _is_on_path(context):
+        return {}
+    steps = first_run.steps(timezone.now())
+    return {"steps": steps, "done": sum(step.is_done for step in steps), "next": first_run.next_step(steps)}
+
+
 @register.inclusion_tag("includes/set_up_note.html", takes_context=True)
 def set_up_note(context: template.Context) -> dict[str, Any]:
     """The way back to the set-up path for who may go it, until a badge was issued."""
+    return {"shown": _is_on_path(context)}
+
+
+def _is_on_path(context: template.Context) -> bool:
     user = context.get("user")
-    return {"shown": user is not None and first_run.may_set_up(user) and not first_run.is_done()}
+    return user is not None and first_run.may_set_up(user) and not first_run.is_done()
 
 
 @register.inclusion_tag("admin/moodle_steps.html")

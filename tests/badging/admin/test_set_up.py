@@ -51,6 +51,9 @@ def polled_site(**fields: Any) -> MoodleSite:
 
 def test_each_step_of_the_path_leads_to_its_form_and_back(web: Client) -> None:
     path = reverse("admin:set_up")
+    start = text_of(web, reverse("admin:index"))
+    assert f'class="button" href="{path}"' in start
+    assert "Next: Connect Navigatr." in start
     page = text_of(web, path)
     add = reverse("admin:badging_navigatrconnection_add", query={"setup": 1})
     assert f'class="button" href="{add}"' in page
@@ -74,6 +77,7 @@ def test_the_courses_lead_back_to_the_path_until_a_badge_was_issued(web: Client)
     assert reverse("admin:set_up") in text_of(web, address)
     make_issuance(mapping, state=Issuance.State.ISSUED, assertion_id="911")
     assert reverse("admin:set_up") not in text_of(web, address)
+    assert "Go on with the set-up" not in text_of(web, reverse("admin:index"))
 
 
 def test_the_page_for_the_moodle_administrator_tells_all_or_what_is_missing(web: Client) -> None:
