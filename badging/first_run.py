@@ -16,7 +16,8 @@ from django.utils.translation import gettext_lazy, ngettext
 from moodle_sync.models import Course, MoodleSite
 from moodle_sync.site_check import finding_text
 
-from .following import next_reading
+from . import schedule
+from .following import Reading, next_reading
 from .meanings import MEANINGS
 from .models import ConnectionGrant, CourseBadgeMapping, Issuance, NavigatrConnection
 from .moments import moment
@@ -103,10 +104,11 @@ def is_done() -> bool:
 def steps(now: datetime) -> list[Step]:
     """The five steps as they stand now. Twelve small queries at most."""
     connections = list(NavigatrConnection.objects.defer("pat").order_by("-pk")[:MOST_LOOKED_AT])
-    sites = MoodleSite.objects.select_related("state").defer("token").order_by("-pk")
+    sites = MoodleSite.objects.select_related("state").defer("token").order_by("-pk")[:MOST_LOOKED_AT]
+    troubles = schedule.problems(now)
     found = [
         _navigatr(connections, now),
-        _moodle(list(sites[:MOST_LOOKED_AT]), now),
+        _moodle([(site, _wrong_with_site(site, next_reading(site, now, troubles))) for site in sites]),
     ]
     found.append(_opening(connections, ready=found[0].is_done))
     found.append(_mapping(found[1], ready=found[0].is_done and found[1].is_done, now=now))
@@ -148,12 +150,11 @@ def _wrong_with(connection: NavigatrConnection, now: datetime) -> str:
     return _("%(reason)s. Nothing to do: it goes on by itself.") % {"reason": reason} if reason else ""
 
 
-def _moodle(sites: Sequence[MoodleSite], now: datetime) -> Step:
-    """Done when completions can be read from one site."""
-    if not sites:
+def _moodle(troubles: Sequence[tuple[MoodleSite, str]]) -> Step:
+    """Done when completions can be read from one site. Each site comes with what is wrong with it."""
+    if not troubles:
         text = _("A Moodle administrator prepares Moodle once and gives you a token; the page says what to click.")
         return Step(Key.MOODLE, Progress.TODO, text)
-    troubles = [(site, _wrong_with_site(site, now)) for site in sites]
     working = [site for site, trouble in troubles if not trouble]
     if not working:
         site, trouble = troubles[0]
@@ -163,9 +164,8 @@ def _moodle(sites: Sequence[MoodleSite], now: datetime) -> Step:
     return Step(Key.MOODLE, Progress.DONE, " ".join(filter(None, [text, slow_feed(site)])), site)
 
 
-def _wrong_with_site(site: MoodleSite, now: datetime) -> str:
+def _wrong_with_site(site: MoodleSite, reading: Reading) -> str:
     """Why nothing can be read from it, and what to do, or ""."""
-    reading = next_reading(site, now)
     if reading.stopped:
         return f"{reading.text} {reading.todo}"
     lacks = [finding for finding in site.state.findings if not finding["ok"]]

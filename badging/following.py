@@ -156,8 +156,12 @@ class Reading:
     at: datetime | None = None
 
 
-def next_reading(site: MoodleSite, now: datetime) -> Reading:
-    """When the site is read next, or why it is not. Two queries where it should have been read by now."""
+def next_reading(site: MoodleSite, now: datetime, troubles: Sequence[schedule.Trouble] | None = None) -> Reading:
+    """When the site is read next, or why it is not.
+
+    `troubles` are those of the schedule, where they are known. Without them, two queries where the site should have
+    been read by now.
+    """
     state = site.state
     if not site.enabled:
         return Reading(_("The portal does not read this Moodle site: it is not enabled."), _("Enable it."), True)
@@ -168,10 +172,11 @@ def next_reading(site: MoodleSite, now: datetime) -> Reading:
         return Reading(_("Moodle could not be read; it is tried again %(at)s.") % {"at": at}, state.error, True)
     if state.polling_until and state.polling_until > now:
         return Reading(_("Moodle is being read right now."))
-    if is_overdue(site, now) or (state.last_poll_at is None and schedule.problems(now)):
-        trouble = next(iter(schedule.problems(now)), None)
-        text = _("Moodle should have been read by now.")
-        return Reading(text, str(trouble) if trouble else f"{OVERDUE}.", True, state.next_poll_at)
+    if troubles is None and (is_overdue(site, now) or state.last_poll_at is None):
+        troubles = schedule.problems(now)
+    if is_overdue(site, now) or (state.last_poll_at is None and troubles):
+        todo = str(troubles[0]) if troubles else f"{OVERDUE}."
+        return Reading(_("Moodle should have been read by now."), todo, True, state.next_poll_at)
     text = _("Moodle is read next %(at)s.") % {"at": _at(state.next_poll_at, now)}
     return Reading(text, at=state.next_poll_at)
 

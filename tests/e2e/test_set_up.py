@@ -98,7 +98,7 @@ def choose_the_first_badge(page: Page, hand: Hand) -> None:
     hand.click(page.get_by_role("link", name="Choose a badge"))
     hand.click(page.get_by_label("Northgate College"))
     hand.click(page.get_by_role("button", name="Next"))
-    hand.click(page.locator(".tile").get_by_role("link", name="Safeguarding Essentials"))
+    hand.click(page.locator("a.tile", has_text="Safeguarding Essentials"))
     hand.click(page.get_by_role("button", name="Save", exact=True))
     expect(page.get_by_role("status")).to_contain_text("The course now awards the badge")
     hand.click(page.get_by_role("link", name="Back to set-up"))

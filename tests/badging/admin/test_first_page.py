@@ -99,6 +99,8 @@ def test_a_deleted_course_is_told_with_its_successor_and_a_link_to_map_it(site_a
 
 
 def test_trouble_is_found_behind_many_sites_that_are_well_and_the_queries_stay_few(site_admin: Client) -> None:
+    # The portal is set up.
+    make_issuance(state=State.ISSUED, assertion_id="911")
     for number in range(25):
         make_site(name=f"Fine {number:02}", feed="A")
     make_site(name="Zed", feed="A", failures=1, error="Something is wrong.")
