@@ -112,7 +112,7 @@ def steps(now: datetime) -> list[Step]:
     ]
     found.append(_opening(connections, ready=found[0].is_done))
     found.append(_mapping(found[1], ready=found[0].is_done and found[1].is_done, now=now))
-    found.append(_verification(ready=found[3].is_done))
+    found.append(_verification(found[3].about, ready=found[3].is_done))
     return found
 
 
@@ -239,12 +239,12 @@ def _wrong_with_mapping(mapping: CourseBadgeMapping) -> str:
     return " ".join(map(str, MEANINGS[mapping.hold_reason])) if mapping.hold_reason else ""
 
 
-def _verification(*, ready: bool) -> Step:
-    """Done when a badge has reached somebody's Navigatr profile."""
+def _verification(course: Course | None, *, ready: bool) -> Step:
+    """Done when a badge has reached somebody's Navigatr profile. `course` is one to try."""
     issued = Issuance.objects.filter(state=Issuance.State.ISSUED).select_related("course").order_by("pk").first()
     if issued is None:
         text = _("Complete the course in Moodle as a test learner, and see the badge arrive on the Navigatr profile.")
-        return Step(Key.VERIFICATION, Progress.TODO, text, waits=not ready)
+        return Step(Key.VERIFICATION, Progress.TODO, text, course, waits=not ready)
     values = {"badge": issued.badge_name or issued.badge_id, "course": issued.course}
     text = _("“%(badge)s” of %(course)s has reached a learner's Navigatr profile.") % values
     if issued.issued_at:

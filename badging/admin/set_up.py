@@ -62,7 +62,9 @@ def _way_on(step: Step) -> tuple[str, str]:
         return url, _("Open it to others too") if step.is_done else _("Open the connection")
     if step.key == Key.MAPPING:
         return reverse("courses"), _("Courses and badges") if step.is_done else _("Choose a course")
-    return reverse("admin:verification"), _("Follow another one") if step.is_done else _("Follow a badge")
+    if step.is_done:
+        return reverse("admin:verification"), _("Follow another one")
+    return reverse("admin:verification", query={"course": step.about.pk} if step.about else None), _("Follow a badge")
 
 
 def _page_of(about: Model, step: Step) -> str:
