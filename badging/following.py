@@ -253,10 +253,11 @@ def _completed(completion: Completion, row: Issuance | None) -> Stage:
         return _stop(Key.COMPLETED, MEANINGS[Outcome.COMPLETION_UNDONE])
     at = completion.last_completed_at
     unknown = _("Moodle does not tell when.")
-    text = unknown if at is None else completion.get_time_source_display()
+    source = _("Moodle's time: %(source)s.") % {"source": completion.get_time_source_display()}
+    text = unknown if at is None else source
     # When the portal first saw it is told by the next stage.
     is_known = completion.time_source != Completion.TimeSource.SEEN or completion.completed_again_at is not None
-    return Stage(Key.COMPLETED, Progress.DONE, at if is_known else None, text=str(text))
+    return Stage(Key.COMPLETED, Progress.DONE, at if is_known else None, text=text)
 
 
 def _seen_at(completion: Completion) -> datetime | None:

@@ -34,6 +34,7 @@ function show(html, before) {
   stages.replaceChildren(page);
   if (page.dataset.learner) document.getElementById("who").textContent = page.dataset.learner;
   if (page.dataset.address !== before.dataset.address) history.replaceState(null, "", page.dataset.address);
+  if ("done" in page.dataset) document.getElementById("look")?.remove();
   if (page.dataset.summary !== before.dataset.summary) said.textContent = page.dataset.summary;
 }
 
