@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import SEARCH_VAR
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -106,13 +107,12 @@ def _choice(request: HttpRequest) -> dict[str, Any]:
 def _progress(request: HttpRequest, watched: Watched) -> dict[str, Any]:
     """How far the badge has come."""
     now = timezone.now()
-    if watched.learner:
-        learner, found = watched.learner, following.follow(watched.course, watched.learner, now)
+    learner = watched.learner
+    if learner is not None:
+        found = following.follow(watched.course, learner, now)
     else:
-        next_learner, found = following.follow_next(watched.course, watched.after, now)
-        if next_learner is not None:
-            watched = Watched(watched.course, next_learner, 0)
-        learner = next_learner
+        learner, found = following.follow_next(watched.course, watched.after, now)
+        watched = Watched(watched.course, learner, watched.after)
     delivered = following.is_delivered(found)
     return {
         "course": watched.course,
@@ -161,7 +161,7 @@ def _act(request: HttpRequest, watched: Watched) -> HttpResponse:
     """Have Moodle read now, or remember the words of a search; then the page again."""
     if "find" in request.POST:
         words = request.POST.get("words", "").replace("\0", "").strip()[: searches.LONGEST_SEARCH]
-        return _to(watched.query | ({searches.SEARCH_VAR: searches.keep(request, words)} if words else {}))
+        return _to(watched.query | ({SEARCH_VAR: searches.keep(request, words)} if words else {}))
     site = watched.course.site
     if not request.user.has_perm(POLL_NOW):
         raise PermissionDenied

@@ -1,5 +1,6 @@
 """Template tags of the set-up path: its bar and note, what is to be done in Moodle, and times of a badge's way."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import template
@@ -38,16 +39,29 @@ def set_up_note(context: template.Context) -> dict[str, Any]:
     return {"shown": _is_on_path(context)}
 
 
+@register.simple_tag(takes_context=True)
+def next_set_up_step(context: template.Context) -> first_run.Step | None:
+    """The next step of the set-up path for who may go it, which says why there are no courses yet; else None."""
+    user = context.get("user")
+    if user is None or not first_run.may_set_up(user):
+        return None
+    return first_run.next_step(first_run.steps(timezone.now()))
+
+
 def _is_on_path(context: template.Context) -> bool:
     user = context.get("user")
     return user is not None and first_run.may_set_up(user) and not first_run.is_done()
 
 
 @register.inclusion_tag("admin/moodle_steps.html")
-def moodle_steps(site: MoodleSite | None) -> dict[str, Any]:
-    """What is to be done in Moodle, for a site that is there or for a new one."""
+def moodle_steps(site: MoodleSite | None, checked: Sequence[dict[str, Any]] | None) -> dict[str, Any]:
+    """What is to be done in Moodle, for a site that is there or for a new one.
+
+    `checked` is what a check of what was typed has found just now; without it the site's last check counts.
+    """
+    findings = checked or (site.state.findings if site else ())
     url = reverse("admin:moodle_guide", args=[site.pk]) if site else reverse("admin:moodle_guide_new")
-    return {"guide": guide(site.state.findings if site else ()), "guide_url": url}
+    return {"guide": guide(findings), "guide_url": url}
 
 
 register.filter("clock", clock)

@@ -14,6 +14,7 @@ from badging.models import ConnectionGrant, CourseBadgeMapping, Issuance
 from badging.setup import SITE_ADMINS
 from moodle_sync.guide import CAPABILITIES, FUNCTIONS
 from moodle_sync.models import Course, MoodleSite
+from sandbox import MOODLE, Sandbox
 from tests.builders import (
     let_everything_run,
     make_attempt,
@@ -71,6 +72,16 @@ def test_each_step_of_the_path_leads_to_its_form_and_back(web: Client) -> None:
     assert ConnectionGrant.objects.get().kind == "all"
 
 
+def test_the_list_of_courses_says_why_it_is_empty(web: Client) -> None:
+    let_everything_run()
+    assert "Set-up: Connect Navigatr" in text_of(web, reverse("courses"))
+    make_connection(providers=[[11, "Northgate"]])
+    polled_site()
+    page = text_of(web, reverse("courses"))
+    assert "No courses have been read from Hub yet." in page
+    assert "Moodle is read next" in page
+
+
 def test_the_courses_lead_back_to_the_path_until_a_badge_was_issued(web: Client) -> None:
     mapping = make_mapping(make_course(polled_site()))
     address = reverse("course", args=[mapping.course_id])
@@ -108,6 +119,21 @@ def test_the_page_for_the_moodle_administrator_tells_all_or_what_is_missing(web:
     form = text_of(web, reverse("admin:moodle_sync_moodlesite_change", args=[site.pk]))
     assert f"The service lacks {FUNCTIONS[2]}: the report cannot be read." in form
     assert reverse("admin:moodle_guide", args=[site.pk]) in form
+
+
+def test_a_check_that_saves_nothing_opens_the_steps_that_are_missing(web: Client, sandbox: Sandbox) -> None:
+    sandbox.faults.on("ws_disabled", side=MOODLE)
+    address = reverse("admin:moodle_sync_moodlesite_add", query={"setup": 2})
+    empty = text_of(web, address)
+    assert "<details open>" not in empty
+    intervals = {"poll_interval": "00:01:00", "busy_interval": "00:00:05", "enabled": "on"}
+    typed = {"name": "Hub", "url": sandbox.moodle_url, "new_token": sandbox.moodle_token} | intervals
+    page = web.post(address, typed).content.decode()
+    # Enabling web services, and REST.
+    assert page.count("<details open>") == 2
+    assert not MoodleSite.objects.exists()
+    sandbox.faults.clear()
+    assert web.post(address, typed)["Location"] == reverse("admin:set_up")
 
 
 def test_a_badge_is_followed_from_the_next_completion_to_its_arrival(web: Client) -> None:
