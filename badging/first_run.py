@@ -196,7 +196,7 @@ def _mapping(moodle: Step, *, ready: bool, now: datetime) -> Step:
     mappings = list(rows.order_by("-pk")[:MOST_LOOKED_AT])
     if not mappings:
         return _no_mapping(moodle, ready=ready, now=now)
-    troubles = [(mapping, _wrong_with_mapping(mapping)) for mapping in mappings]
+    troubles = [(mapping, wrong_with_mapping(mapping)) for mapping in mappings]
     working = [mapping for mapping, trouble in troubles if not trouble]
     if not working:
         mapping, trouble = troubles[0]
@@ -226,7 +226,7 @@ def _concerns_courses(check: str) -> bool:
     return check == "courses" or check.startswith("function-core_course")
 
 
-def _wrong_with_mapping(mapping: CourseBadgeMapping) -> str:
+def wrong_with_mapping(mapping: CourseBadgeMapping) -> str:
     """Why nobody gets a badge under it now, and what to do, or ""."""
     course = mapping.course
     if course.gone_at:

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from moodle_sync.models import Course, Learner
 
-from .. import following, searches, tasks
+from .. import first_run, following, searches, tasks
 from ..following import Progress, Stage
 from ..models import CourseBadgeMapping
 from .display import page_url
@@ -114,9 +114,12 @@ def _progress(request: HttpRequest, watched: Watched) -> dict[str, Any]:
         learner, found = following.follow_next(watched.course, watched.after, now)
         watched = Watched(watched.course, learner, watched.after)
     delivered = following.is_delivered(found)
+    mapping = following.mapping_of(watched.course)
     return {
         "course": watched.course,
-        "mapping": following.mapping_of(watched.course),
+        "mapping": mapping,
+        # What stops a badge later on is told before anybody completes the course for nothing.
+        "trouble": first_run.wrong_with_mapping(mapping) if mapping and learner is None else "",
         "learner": learner,
         "stages": [(stage, *_link(stage)) for stage in found],
         "delivered": delivered,

@@ -182,19 +182,13 @@ def addresses(course: Course, staging: NavigatrConnection, sandbox: Sandbox) -> 
     }
 
 
-def look_at(page: Page, name: str, *, part: str | None = None) -> None:
-    """The page in both sizes and both colour schemes: nothing that axe finds, and no scrolling to the side.
-
-    With `part`, a selector, axe looks at that part of the page alone, such as the portal's own part of the admin.
-    """
+def look_at(page: Page, name: str) -> None:
+    """The page in both sizes and both colour schemes: nothing that axe finds, and no scrolling to the side."""
     for size, viewport in SIZES.items():
         page.set_viewport_size(viewport)
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-            if part:
-                # The admin chooses its colours when it is loaded.
-                page.reload()
-            found = Axe().run(page, part, options={"runOnly": {"type": "tag", "values": WCAG}})
+            found = Axe().run(page, options={"runOnly": {"type": "tag", "values": WCAG}})
             assert found.violations_count == 0, f"{name}, {size}, {scheme}: {found.generate_report()}"
             keep_picture(page, f"{name}-{size}-{scheme}")
         wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")

@@ -145,6 +145,12 @@ def test_a_badge_is_followed_from_the_next_completion_to_its_arrival(web: Client
     page = text_of(web, watch)
     assert "Nobody has completed the course since then. Moodle is read next" in page
     assert "Look now" in page
+    # What would hold the badge is told before anybody completes the course.
+    CourseBadgeMapping.objects.update(active=False, min_score=60)
+    held = text_of(web, watch)
+    assert "mapping is disabled" in held
+    assert "needs a grade in Moodle" in held
+    CourseBadgeMapping.objects.update(active=True)
     assert web.post(watch, {"look": "1"})["Location"] == watch
 
     completion = make_completion(mapping.course, make_learner(mapping.course.site, email="zoe@example.org"),
