@@ -1,11 +1,24 @@
-"""How times are written for people."""
+"""How times and durations are written for people."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.utils import timezone
-from django.utils.formats import date_format
+from django.utils.formats import date_format, number_format
+from django.utils.translation import gettext as _
 
 
 def moment(at: datetime) -> str:
     """The time as all pages show it: in the portal's zone, which it names."""
     return date_format(timezone.localtime(at), "DATETIME_FORMAT")
+
+
+def clock(at: datetime) -> str:
+    """The same to the second, where stages of a few seconds are told."""
+    return date_format(timezone.localtime(at), "j M Y, H:i:s T")
+
+
+def duration(length: timedelta) -> str:
+    """A duration, such as "1.5 s" or "0:02:10"."""
+    if length < timedelta(minutes=1):
+        return _("%(seconds)s s") % {"seconds": number_format(f"{length.total_seconds():.2g}")}
+    return str(timedelta(seconds=round(length.total_seconds())))

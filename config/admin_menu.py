@@ -28,6 +28,7 @@ MENU: list[tuple[Promise | str, list[Entry]]] = [
         [
             Entry(_("Start"), "admin:index", "home"),
             Entry(_("What needs a person"), "admin:problems", "notification_important", "badging.view_issuance"),
+            Entry(_("Set-up"), "admin:set_up", "checklist", "badging.add_navigatrconnection"),
         ],
     ),
     (
@@ -44,6 +45,7 @@ MENU: list[tuple[Promise | str, list[Entry]]] = [
             ),
             Entry(_("Where is a badge?"), "admin:learner_badge", "travel_explore", "moodle_sync.view_learner"),
             Entry(_("Learners"), "admin:moodle_sync_learner_changelist", "person_search", "moodle_sync.view_learner"),
+            Entry(_("Follow a badge"), "admin:verification", "route", "badging.view_issuance"),
         ],
     ),
     (

@@ -17,7 +17,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from unfold.admin import ModelAdmin
 
-from .. import tasks
+from .. import first_run, tasks
 from .display import MOST_COUNTED
 from .search import is_key
 
@@ -205,6 +205,18 @@ class PortalAdmin(ModelAdmin):
             "label": label,
         }
         return TemplateResponse(request, "admin/portal_confirm.html", context)
+
+    def response_post_save_add(self, request: HttpRequest, obj: Any) -> HttpResponseRedirect:
+        """Back to the set-up path, if that led to the form; else to the list."""
+        return self._to_set_up(request) or super().response_post_save_add(request, obj)
+
+    def response_post_save_change(self, request: HttpRequest, obj: Any) -> HttpResponseRedirect:
+        """The same for a row that was changed."""
+        return self._to_set_up(request) or super().response_post_save_change(request, obj)
+
+    def _to_set_up(self, request: HttpRequest) -> HttpResponseRedirect | None:
+        is_on_path = "setup" in request.GET and first_run.may_set_up(request.user)
+        return HttpResponseRedirect(reverse("admin:set_up")) if is_on_path else None
 
     def nudge(self, request: HttpRequest) -> None:
         """Wake a worker for what is due now, with a message when none can be reached."""

@@ -7,7 +7,6 @@ from typing import Any
 from django.db.models import Model, QuerySet
 from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils.formats import number_format
 from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -64,12 +63,8 @@ def moment(at: datetime | None) -> str:
 
 
 def seconds(duration: timedelta | None) -> str:
-    """A duration, such as "1.5 s" or "0:02:10"."""
-    if duration is None:
-        return "-"
-    if duration < timedelta(minutes=1):
-        return _("%(seconds)s s") % {"seconds": number_format(f"{duration.total_seconds():.2g}")}
-    return str(timedelta(seconds=round(duration.total_seconds())))
+    """A duration, such as "1.5 s" or "0:02:10", or "-"."""
+    return "-" if duration is None else moments.duration(duration)
 
 
 def yes_no(value: bool) -> str:

@@ -8,6 +8,7 @@ from django.http import HttpResponseBase
 from .learner_badge import learner_badge
 from .privacy import privacy
 from . import start
+from . import moodle_guide, set_up, verification
 
 
 class AdminPage(NamedTuple):
@@ -26,4 +27,9 @@ PAGES: list[AdminPage] = [
     AdminPage("privacy/", "privacy", privacy),
     AdminPage("start/", "start_parts", start.parts),
     AdminPage("problems/", "problems", start.problems),
+    AdminPage("set-up/", "set_up", set_up.set_up),
+    AdminPage("verification/", "verification", verification.verification),
+    AdminPage("verification/stages/", "verification_stages", verification.stages),
+    AdminPage("moodle-guide/", "moodle_guide_new", moodle_guide.moodle_guide),
+    AdminPage("moodle-guide/<int:pk>/", "moodle_guide", moodle_guide.moodle_guide),
 ]

@@ -1,5 +1,6 @@
 """Moodle sites in the admin: connected, checked, polled, confirmed as the same Moodle."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -48,6 +49,8 @@ class SiteForm(_ModelForm):
         help_text=gettext_lazy("The address of the Moodle site's front page."),
     )
     new_token = token_field(gettext_lazy("Web-service token"))
+    # What a check of what was typed has found, for the steps beside the form.
+    checked: Sequence[dict[str, Any]] | None = None
 
     class Meta:
         model = MoodleSite
@@ -84,6 +87,7 @@ class SiteAdmin(ToldHistory, TokenAdmin):
     """Sites are checked before they are saved. One that courses or learners were read from is never deleted."""
 
     form = SiteForm
+    change_form_template = "admin/moodle_sync/moodlesite/change_form.html"
     list_display = ("name", "wrong", "feed", "in_order", "last_poll", "next_poll", "enabled", "courses")
     list_filter = ("enabled", "state__feed")
     list_select_related = ("state",)
@@ -231,9 +235,11 @@ class SiteAdmin(ToldHistory, TokenAdmin):
         """Check the site, and save it when it can be read."""
         site = form.instance
         site.token = form.cleaned_data["new_token"]
-        _check, problems = check_site(site, actor=request.user)
+        check, problems = check_site(site, actor=request.user)
         if not problems:
             self._show_check(request, site)
+        elif check is not None:
+            form.checked = check.findings
         return problems
 
     def save_settings(self, request: HttpRequest, obj: MoodleSite, changed: list[str]) -> None:

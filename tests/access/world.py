@@ -55,6 +55,8 @@ class World:
         """
         if name == "object_id" and not address.startswith("admin/r/"):
             return self.row_of(address).pk
+        if address.startswith("admin/moodle-guide/"):
+            return self.rows["moodle_sync.moodlesite"].pk
         course = self.rows["moodle_sync.course"]
         values = {
             "pk": course.pk,
@@ -84,6 +86,8 @@ class World:
         chosen = {"connection": connection, "provider": builders.PROVIDER}
         if address.endswith("badge/choose/"):
             return chosen
+        if address.startswith("admin/verification/"):
+            return {"course": self.rows["moodle_sync.course"].pk, "after": 0}
         if address.endswith("badge/review/"):
             return chosen | {"badge": builders.BADGE}
         return {}
@@ -128,6 +132,7 @@ class World:
                 "new_password2": PASSWORD,
             },
             "courses/<int:pk>/badge/review/": {"who": "past", "min_score": "40"},
+            "admin/verification/": {"look": "1"},
             "admin/auth/group/add/": {"name": "New group"},
             "admin/auth/group/<path:object_id>/change/": {"name": "Renamed"},
             "admin/auth/user/add/": {"email": "new@example.org", "first_name": "Nia", "last_name": "Rowe"},
