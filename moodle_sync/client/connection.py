@@ -133,7 +133,8 @@ class MoodleConnection(ApiClient):
     An answer may take `timeout` seconds (1 to 300), counted from the end of the request to the last byte. Redirects
     are never followed. Proxies and certificate authorities are taken from the environment, passwords are not. The
     context of `while_waiting` is entered around each call. `may_connect` is asked about each address of the host at
-    each connection. With `until`, on the monotonic clock, no call begins later, and none takes longer. Raises ValueError for a time-out out of range and for an address that `normalise_url` refuses.
+    each connection. With `until`, on the monotonic clock, no call begins later, and none takes longer. Raises
+    ValueError for a time-out out of range and for an address that `normalise_url` refuses.
 
     `calls` counts the requests. `server_time` is the Date header of the last answer, or None. `oddities` are texts for
     people, with their values, about odd answers that did not stop the call; `skipped_rows` counts the skipped rows of

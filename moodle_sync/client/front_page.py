@@ -46,11 +46,11 @@ USUAL_FOLDER = "/moodle"
 UNDECIDED = (401, 403, 408, 425, 429)
 
 # The folders and files at the root of a Moodle. What stands before the first of them is Moodle's own folder.
-_OF_MOODLE = frozenset(
-    """admin auth availability backup badges blocks blog cache calendar cohort comment communication competency completion
-    contentbank course customfield enrol favourites files filter grade group h5p index.php iplookup lib local login media
-    message mod my notes payment plagiarism pluginfile.php portfolio privacy question rating report reportbuilder
-    repository rss search tag theme user webservice""".split()
+_OF_MOODLE = re.compile(
+    "admin|auth|availability|backup|badges|blocks|blog|cache|calendar|cohort|comment|communication|competency|completion"
+    "|contentbank|course|customfield|enrol|favourites|files|filter|grade|group|h5p|index.php|iplookup|lib|local|login"
+    "|media|message|mod|my|notes|payment|plagiarism|pluginfile.php|portfolio|privacy|question|rating|report"
+    "|reportbuilder|repository|rss|search|tag|theme|user|webservice"
 )
 _SCHEME = re.compile(r"(https?)(?::/*|//)", re.IGNORECASE)
 _OTHER_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://|mailto:|javascript:", re.IGNORECASE)
@@ -182,12 +182,10 @@ def typed_address(text: str) -> TypedAddress:
 
 def _roots(folders: list[str]) -> tuple[str, ...]:
     """The folders in which Moodle may be, for a page in these folders."""
-    before = next((place for place, name in enumerate(folders) if name in _OF_MOODLE), None)
-    if before is None:
-        # The address of a front page, or of a page that Moodle's own names do not tell: from the longest on.
-        likely = [folders[:length] for length in range(len(folders), 0, -1)]
-    else:
-        likely = [folders[:before]]
+    before = next((place for place, name in enumerate(folders) if _OF_MOODLE.fullmatch(name)), None)
+    # Without any, it is the address of a front page, or of a page of something else: from the longest on.
+    lengths = range(len(folders), 0, -1) if before is None else [before]
+    likely = [folders[:length] for length in lengths]
     paths = ["".join(f"/{name}" for name in part) for part in likely]
     paths = [*paths[: MOST_ROOTS - 1], ""]
     return tuple(dict.fromkeys([*paths, USUAL_FOLDER]))[:MOST_ROOTS]
@@ -230,7 +228,7 @@ class _Finder:
                 return FrontPage(url, self._told)
             if url:
                 self._note("only-http", _ONLY_HTTP)
-            if self._problems.keys() & {"unknown", "refused"}:
+            if self._problems.keys() & set(_ALWAYS_TOLD):
                 break
         if self._undecided:
             return FrontPage(self._undecided, self._told)
@@ -311,11 +309,11 @@ class _Finder:
 
     def _finding(self) -> MoodleFinding:
         """The most useful of the problems, or the general one where no more may be told."""
-        kind = next(kind for kind in _MOST_USEFUL if kind in self._problems)
+        kind = next(kind for kind in (*_MOST_USEFUL, *_ALWAYS_TOLD) if kind in self._problems)
         if kind in ("only-http", "redirect", "else"):
             # Else the call itself has logged why there was no answer.
             log.warning("No Moodle at %s: %s", self._typed.netloc, kind)
-        if self._told or kind in ("unknown", "refused"):
+        if self._told or kind in _ALWAYS_TOLD:
             return self._problems[kind]
         return MoodleFinding("address", False, NO_MOODLE)
 

@@ -46,7 +46,7 @@ def _named_hosts(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def tried(text: str, token: str = SECRET) -> tuple[sites.SiteCheck, str]:
-    """The result of a test of this address, and what it says is wrong. Asserts that nothing was saved and it was quick."""
+    """The result of a test of this address, and what it says is wrong. It must be quick and save nothing."""
     site = MoodleSite(name="Main", url="", token=token)
     started = time.monotonic()
     check = sites.try_typed(site, typed_site(text), now=timezone.now())
@@ -60,7 +60,8 @@ def tried(text: str, token: str = SECRET) -> tuple[sites.SiteCheck, str]:
     "typed",
     [
         "{url}", "{url}/", " {url}/my/ ", "{bare}", "{bare}/course/view.php?id=2#section-1", "<{url}/login/index.php>",
-        "{url}/mod/quiz/view.php?id=3&forceview=1", "{host}", "{host}/", "http:{url_tail}", "{url}/webservice/rest/server.php",
+        "{url}/mod/quiz/view.php?id=3&forceview=1", "{host}", "{host}/", "http:{url_tail}",
+        "{url}/webservice/rest/server.php",
     ],
 )  # fmt: skip
 def test_any_page_of_the_moodle_is_understood(sandbox: Sandbox, typed: str) -> None:
@@ -170,8 +171,8 @@ def test_a_bad_certificate_is_named_and_never_passed_over(
 
 def test_a_typing_error_in_the_host_and_a_host_that_is_not_allowed(settings: Any) -> None:
     assert "There is no host named moodel.invalid" in tried("moodel.invalid/my/")[1]
+    settings.MOODLE_HOSTS = ["moodle.example.org"]
     with pytest.raises(ValueError, match="MOODLE_HOSTS"):
-        settings.MOODLE_HOSTS = ["moodle.example.org"]
         typed_site("moodle.example.com")
     # Its name leads where the setting does not allow it.
     settings.MOODLE_HOSTS = ["10.9.0.0/16"]
@@ -181,8 +182,9 @@ def test_a_typing_error_in_the_host_and_a_host_that_is_not_allowed(settings: Any
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("https://me:word@moodle.example", "user name or password"), ("me:word@moodle.example", "user name or password"),
-        ("ftp://moodle.example", "must start with"), ("javascript:alert(1)", "must start with"), ("", "not a web address"),
+        ("https://me:word@moodle.example", "user name or password"),
+        ("me:word@moodle.example", "user name or password"), ("ftp://moodle.example", "must start with"),
+        ("javascript:alert(1)", "must start with"), ("", "not a web address"),
         ("<script>alert(1)</script>", "not a web address"), ("moodle example", "not a web address"),
         ("https://", "not a web address"), ("x" * 10_000, "not a web address"), ("https://[::1", "not a web address"),
     ],

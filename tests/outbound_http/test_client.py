@@ -2,31 +2,25 @@
 
 import gzip
 import socket
-import ssl
 import time
 import tracemalloc
 import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from outbound_http import VERSION, AnswerTooLarge, BadCertificate, HttpClient, WireFailure
 from outbound_http.failures import TLS_FAILED
 from tests.outbound_http.wire import (
     Answer,
-    Wire,
+    certificate_file,
     drips,
     floods,
     replies,
-    certificate_file,
     says_nothing,
     sends_and_hangs_up,
     tls_wire,
