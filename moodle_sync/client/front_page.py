@@ -107,18 +107,9 @@ _SOMETHING_ELSE = gettext_noop(
     "page; and check that no sign-in page stands in front of it."
 )
 # What is told if several addresses failed in different ways, the most useful first.
-_MOST_USEFUL = (
-    "only-http",
-    "redirect",
-    "certificate",
-    "else",
-    "endless",
-    "tls",
-    "slow",
-    "closed",
-    "refused",
-    "unknown",
-)
+_MOST_USEFUL = ("only-http", "redirect", "certificate", "else", "endless", "tls", "slow", "closed")
+# Told of every host, since neither says what is inside.
+_ALWAYS_TOLD = ("refused", "unknown")
 
 
 class NoMoodleFound(Exception):
