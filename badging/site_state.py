@@ -1,17 +1,19 @@
 """How a Moodle site is doing, in a sentence: when it was read, when it is read next, and otherwise why not."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from django.db.models import Count
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from moodle_sync.models import Course, Feed, MoodleSite
 
-from .models import NOTHING_OPEN, Issuance
+from .models import NOTHING_OPEN, CourseBadgeMapping, Issuance
 from .moments import moment
-from .status import OVERDUE, is_overdue
+from .status import OVERDUE, is_overdue, slow_feed
 
 # How far what waits and courses are counted.
 MOST_COUNTED = 1000
@@ -53,9 +55,9 @@ def state_of_site(site: MoodleSite, now: datetime) -> SiteState:
     if state.failures or (not state.feed and state.error):
         return SiteState("bad", f"{_unread(site)}. {_next(site, now)}", state.error)
     if state.last_poll_at is None:
-        return SiteState("waiting", f"{_('Not read yet.')} {_next(site, now)}")
+        return SiteState("waiting", f"{_('Not read yet.')} {_next(site, now)}", state.error or slow_feed(site))
     tone: Tone = "waiting" if state.error or state.feed == Feed.PER_LEARNER else "good"
-    return SiteState(tone, _read(site, now), state.error)
+    return SiteState(tone, _read(site, now), state.error or slow_feed(site))
 
 
 def _read(site: MoodleSite, now: datetime) -> str:
@@ -116,3 +118,9 @@ def count_courses(site: MoodleSite) -> CourseCounts:
             )
         )
     )
+
+
+def count_mapped(sites: Iterable[MoodleSite]) -> dict[int, int]:
+    """How many courses of each site award a badge, by the site's number. One query."""
+    rows = CourseBadgeMapping.objects.filter(course__site__in=[site.pk for site in sites], course__gone_at=None)
+    return dict(rows.order_by().values_list("course__site").annotate(Count("pk")))

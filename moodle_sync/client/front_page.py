@@ -107,7 +107,7 @@ _SOMETHING_ELSE = gettext_noop(
     "page; and check that no sign-in page stands in front of it."
 )
 # What is told if several addresses failed in different ways, the most useful first.
-_MOST_USEFUL = ("only-http", "redirect", "certificate", "else", "endless", "tls", "slow", "closed")
+_MOST_USEFUL = ("only-http", "redirect", "certificate", "undecided", "else", "endless", "tls", "slow", "closed")
 # Told of every host, since neither says what is inside.
 _ALWAYS_TOLD = ("refused", "unknown")
 
@@ -205,7 +205,6 @@ class _Finder:
         self._until = until
         self._addresses: list[Address] = []
         self._problems: dict[str, MoodleFinding] = {}
-        self._undecided = ""
 
     def find(self) -> FrontPage:
         """The front page. Raises NoMoodleFound."""
@@ -221,8 +220,6 @@ class _Finder:
                 self._note("only-http", _ONLY_HTTP)
             if self._problems.keys() & set(_ALWAYS_TOLD):
                 break
-        if self._undecided:
-            return FrontPage(self._undecided, self._told)
         raise NoMoodleFound(self._finding())
 
     def _is_accepted(self, scheme: str) -> bool:
@@ -244,7 +241,8 @@ class _Finder:
                 self._note_silence(error)
                 return ""
             elif error.status in UNDECIDED or (error.status or 0) >= 500:
-                self._undecided = self._undecided or (url if self._is_accepted(scheme) else "")
+                # Perhaps a Moodle, but the token is not sent there before that is known.
+                self._note("undecided", "{advice}", {"advice": error.advice})
             else:
                 self._note_answer(url, error)
         return ""
@@ -301,7 +299,7 @@ class _Finder:
     def _finding(self) -> MoodleFinding:
         """The most useful of the problems, or the general one where no more may be told."""
         kind = next(kind for kind in (*_MOST_USEFUL, *_ALWAYS_TOLD) if kind in self._problems)
-        if kind in ("only-http", "redirect", "else"):
+        if kind in ("only-http", "redirect", "undecided", "else"):
             # Else the call itself has logged why there was no answer.
             log.warning("No Moodle at %s: %s", self._typed.netloc, kind)
         if self._told or kind in _ALWAYS_TOLD:

@@ -19,7 +19,7 @@ READ = {"last_poll_at": NOW - 12 * SECOND, "next_poll_at": NOW + 18 * SECOND}
     ("fields", "tone", "text", "todo"),
     [
         ({"feed": "A", **READ}, "good", "Read 12 s ago by the report; next in 18 s.", ""),
-        ({"feed": "B", **READ}, "waiting", "Read 12 s ago, learner by learner (slower); next in 18 s.", ""),
+        ({"feed": "B", **READ}, "waiting", "Read 12 s ago, learner by learner (slower); next in 18 s.", "report"),
         ({"feed": "A", **READ, "error": "Mind this."}, "waiting", "Read 12 s ago by the report", "Mind this."),
         (
             {"feed": "A", **READ, "failures": 3, "error": "Create a new token."},
