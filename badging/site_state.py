@@ -76,7 +76,7 @@ def _unread(site: MoodleSite) -> str:
 
 
 def _next(site: MoodleSite, now: datetime) -> str:
-    return _("It is tried next %(next)s.") % {"next": _when(site, now)}
+    return _("Next try: %(next)s.") % {"next": _when(site, now)}
 
 
 def _when(site: MoodleSite, now: datetime) -> str:

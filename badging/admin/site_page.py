@@ -9,6 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from moodle_sync.client.findings import NOTES
 from moodle_sync.models import Course, Feed, Learner, MoodleSite
@@ -72,7 +73,7 @@ def shown_findings(findings: Iterable[dict[str, Any]]) -> Findings:
 
 def _finding(finding: dict[str, Any]) -> Finding:
     if finding["check"] in NOTES:
-        return Finding("ⓘ", _("Note:"), finding_text(finding))
+        return Finding("i", _("Note:"), finding_text(finding))
     sign, word = ("✓", _("In order:")) if finding["ok"] else ("✗", _("Wrong:"))
     return Finding(sign, word, finding_text(finding))
 
@@ -94,8 +95,8 @@ def site_panel(site: MoodleSite, now: datetime) -> dict[str, Any]:
         "courses": [
             (number, label, list_url(Course, site__id__exact=site.pk, **{CourseBadgeFilter.parameter_name: kind}))
             for number, label, kind in (
-                (counts.mapped, _("award a badge"), "mapped"),
-                (counts.unmapped, _("award none"), "unmapped"),
+                (counts.mapped, ngettext("awards a badge", "award a badge", counts.mapped), "mapped"),
+                (counts.unmapped, ngettext("awards none", "award none", counts.unmapped), "unmapped"),
                 (counts.gone, _("deleted in Moodle"), "gone"),
             )
         ],

@@ -100,6 +100,7 @@ class SiteAdmin(TokenAdmin):
 
     form = SiteForm
     list_display = ("name", "standing", "feed", "courses", "lag", "enabled")
+    sortable_by = ()
     list_filter = ("enabled", "state__feed")
     list_select_related = ("state",)
     search_fields = ("name", "url")
@@ -110,10 +111,12 @@ class SiteAdmin(TokenAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: MoodleSite | None = None) -> Any:
         """The settings, with the token's field for who may change them. The rest of the page is `site_panel`."""
         writes = self.has_change_permission(request, obj) if obj else self.has_add_permission(request)
-        fields: list[str] = ["name", "url"]
-        fields += ["new_token"] if writes else []
-        fields += [name for name in SETTINGS if name not in fields]
-        return [(gettext_lazy("Settings") if obj else None, {"fields": fields})]
+        fields = ["name", "url", *(["new_token"] if writes else []), "enabled"]
+        rest = [name for name in SETTINGS if name not in fields]
+        return [
+            (gettext_lazy("Settings") if obj else None, {"fields": fields}),
+            (gettext_lazy("Advanced"), {"fields": rest, "classes": ("collapse",)}),
+        ]
 
     def render_change_form(  # noqa: PLR0917 - the arguments are Django's
         self,
@@ -193,7 +196,7 @@ class SiteAdmin(TokenAdmin):
         """How it is doing, and what to do."""
         return render_to_string("admin/site_state.html", {"state": site_state.state_of_site(obj, timezone.now())})
 
-    @admin.display(description=gettext_lazy("feed"), ordering="state__feed")
+    @admin.display(description=gettext_lazy("feed"))
     def feed(self, obj: MoodleSite) -> str:
         """How completions are read, and whether that is the slower way."""
         return feed_label(obj)

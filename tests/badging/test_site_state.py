@@ -29,7 +29,7 @@ READ = {"last_poll_at": NOW - 12 * SECOND, "next_poll_at": NOW + 18 * SECOND}
         ({"feed": "A", **READ, "enabled": False}, "waiting", "it is switched off", "Tick “enabled”"),
         ({"feed": "A", **READ, "next_poll_at": NOW - 600 * SECOND}, "bad", "nobody polls", "worker"),
         ({"feed": "A", **READ, "polling_until": NOW + SECOND}, "good", "Being read now.", ""),
-        ({}, "waiting", "Not read yet. It is tried next now.", ""),
+        ({}, "waiting", "Not read yet. Next try: now.", ""),
     ],
 )  # fmt: skip
 def test_a_site_says_how_it_is_doing(fields: dict[str, Any], tone: str, text: str, todo: str) -> None:

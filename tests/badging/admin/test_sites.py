@@ -262,7 +262,7 @@ def test_the_page_and_the_list_show_courses_and_lag(site_admin: Client) -> None:
     make_course(site)
     poll_records.note_poll(site, began_at=now, took=timedelta(seconds=1), read_up_to=now - timedelta(minutes=7), new=3)
     page = site_admin.get(page_of("moodle_sync_moodlesite", site.pk)).text
-    assert "<strong>1</strong> award a badge" in page
+    assert "<strong>1</strong> awards a badge" in page
     assert listed("moodle_sync_course", site__id__exact=site.pk, badge="unmapped").replace("&", "&amp;") in page
     assert "at most: 7 min." in page
     assert page.count("<rect") == 24
