@@ -66,7 +66,7 @@ class SiteForm(_ModelForm):
         try:
             self.typed = typed_site(self.cleaned_data["url"])
         except ValueError as error:
-            self._forget_credentials()
+            self.show_address(_CREDENTIALS.sub("", self.cleaned_data["url"]))
             raise forms.ValidationError(_(str(error))) from error
         urls = self.typed.urls
         known = self.instance.url if self.instance.pk else ""
@@ -74,10 +74,9 @@ class SiteForm(_ModelForm):
         MoodleSite._meta.get_field("url").run_validators(url)
         return url
 
-    def _forget_credentials(self) -> None:
-        """Take user name and password out of the address before it is shown again."""
-        self.data = self.data.copy()
-        self.data["url"] = _CREDENTIALS.sub("", self.data["url"])
+    def show_address(self, address: str) -> None:
+        """Show this address when the form is shown again: the one that was found, or one without its password."""
+        self.data = {**self.data, "url": address}
 
     def clean(self) -> dict[str, Any]:
         """A new address needs the token again: the stored one is never sent there."""
@@ -154,29 +153,28 @@ class SiteAdmin(TokenAdmin):
         if form is None:
             return super().changeform_view(request, object_id, form_url, extra_context)
         is_new = form.instance.pk is None
-        if not {"url", "new_token"} & form.errors.keys():
-            self._try_out(request, form)
+        form.tried = self.try_out(request, form)
         return self._form_again(request, form, is_new, form_url)
 
-    def _try_out(self, request: HttpRequest, form: Any) -> None:
-        """Try the typed address and token, and tell what was found."""
+    def try_out(self, request: HttpRequest, form: Any) -> dict[str, Any]:
+        """Try the typed address and token, saving nothing; returns what the page shows of it."""
+        if {"url", "new_token"} & form.errors.keys():
+            return {}
         site = form.instance
         # The stored token is only ever sent to the address that it was entered with.
         typed = form.typed if form.cleaned_data["new_token"] else None
         if typed is not None:
             site.token = form.cleaned_data["new_token"]
+        now = timezone.now()
         check, problems = in_turn(
             request.user,
-            lambda: (
-                sites.try_typed(site, typed, now=timezone.now()) if typed else sites.try_out(site, now=timezone.now())
-            ),
+            lambda: sites.try_typed(site, typed, now=now) if typed else sites.try_out(site, now=now),
         )
         if check is None or not check.url:
             form.add_error("url", problems)
-            return
-        form.data = form.data.copy()
-        form.data["url"] = check.url
-        form.tried = {"readable": check.readable, "url": check.url, "findings": shown_findings(check.findings)}
+            return {}
+        form.show_address(check.url)
+        return {"readable": check.readable, "url": check.url, "findings": shown_findings(check.findings)}
 
     # Columns
 
