@@ -9,7 +9,7 @@ from django.db.models import Count
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from moodle_sync.models import Course, Feed, MoodleSite
+from moodle_sync.models import Course, Feed, MoodleSite, Trouble
 
 from .models import NOTHING_OPEN, CourseBadgeMapping, Issuance
 from .moments import moment
@@ -53,7 +53,8 @@ def state_of_site(site: MoodleSite, now: datetime) -> SiteState:
     if is_overdue(site, now):
         return SiteState("bad", f"{_unread(site)}: {_('nobody polls.')}", f"{OVERDUE}.")
     if state.failures or (not state.feed and state.error):
-        return SiteState("bad", f"{_unread(site)}. {_next(site, now)}", state.error)
+        reason = state.get_trouble_display() if state.trouble else Trouble.OTHER.label
+        return SiteState("bad", f"{_unread(site)}: {reason}. {_next(site, now)}", state.error)
     if state.last_poll_at is None:
         return SiteState("waiting", f"{_('Not read yet.')} {_next(site, now)}", state.error or slow_feed(site))
     tone: Tone = "waiting" if state.error or state.feed == Feed.PER_LEARNER else "good"

@@ -29,6 +29,16 @@ class Feed(models.TextChoices):
     NONE = "", _("none usable")
 
 
+class Trouble(models.TextChoices):
+    """Why the last poll failed, in the words of a sentence."""
+
+    NONE = "", _("nothing")
+    TOKEN = "token", _("Moodle refused the token")
+    UNAVAILABLE = "unavailable", _("Moodle does not answer")
+    NOT_ALLOWED = "not_allowed", _("the portal's account may not read it")
+    OTHER = "other", _("it could not be read")
+
+
 class MoodleSiteQuerySet(models.QuerySet["MoodleSite"]):
     """Queries of sites."""
 
@@ -171,6 +181,7 @@ class MoodleSiteState(models.Model):
     next_poll_at = models.DateTimeField(_("next poll"), null=True, db_index=True)
     pace = models.DurationField(_("current poll interval"), null=True)
     failures = models.PositiveIntegerField(_("polls failed in a row"), default=0)
+    trouble = models.CharField(max_length=20, choices=Trouble, blank=True)
     error = models.TextField(_("what is wrong"), blank=True)
 
     objects = MoodleSiteStateQuerySet.as_manager()

@@ -30,7 +30,7 @@ from .client.inspection import inspect
 from .completing import Completed, complete_new
 from .identity import AnotherMoodle, check_address, check_people, compare_people
 from .mapped_courses import check_mapped_courses, follow_renames
-from .models import Completion, Feed, MoodleSite, MoodleSiteState
+from .models import Completion, Feed, MoodleSite, MoodleSiteState, Trouble
 from .reading import Batch, OnStored, Poll, WantedCourse, for_people, seen_before
 from .site_check import WhileWaiting, check_is_due, keep_inspection, moodle_client_for, sync_courses
 from .storing import store
@@ -367,6 +367,7 @@ def _note_success(poll: Poll, lease: _Lease) -> None:
             next_poll_at=poll.now + pace,
             pace=pace,
             failures=0,
+            trouble=Trouble.NONE,
             error="\n".join(poll.problems[:MOST_PROBLEMS]),
         )
 
@@ -405,11 +406,25 @@ def _note_failure(site: MoodleSite, text: str, now: datetime, error: MoodleError
     check_again = error is not None and not isinstance(error, MoodleUnavailable)
     MoodleSiteState.objects.filter(site=site).update(
         failures=failures,
+        trouble=_trouble(error),
         next_poll_at=now + pause,
         error=text,
         checked_at=None if check_again else F("checked_at"),
     )
     poll_records.note_failure(site, at=now)
+
+
+def _trouble(error: MoodleError | None) -> Trouble:
+    """Why a poll failed, from its error."""
+    match error:
+        case MoodleTokenRefused():
+            return Trouble.TOKEN
+        case MoodleUnavailable():
+            return Trouble.UNAVAILABLE
+        case MoodleNotAllowed():
+            return Trouble.NOT_ALLOWED
+        case _:
+            return Trouble.OTHER
 
 
 def _note_doubt(site: MoodleSite, text: str, now: datetime) -> None:

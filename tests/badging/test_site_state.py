@@ -22,8 +22,8 @@ READ = {"last_poll_at": NOW - 12 * SECOND, "next_poll_at": NOW + 18 * SECOND}
         ({"feed": "B", **READ}, "waiting", "Read 12 s ago, learner by learner (slower); next in 18 s.", "report"),
         ({"feed": "A", **READ, "error": "Mind this."}, "waiting", "Read 12 s ago by the report", "Mind this."),
         (
-            {"feed": "A", **READ, "failures": 3, "error": "Create a new token."},
-            "bad", "Not read since", "Create a new token.",
+            {"feed": "A", **READ, "failures": 3, "error": "Create a new token.", "trouble": "token"},
+            "bad", "Moodle refused the token. Next try: in 18 s.", "Create a new token.",
         ),
         ({"feed": "A", **READ, "doubt": "Is it the same?"}, "bad", "it may be another Moodle", "Is it the same?"),
         ({"feed": "A", **READ, "enabled": False}, "waiting", "it is switched off", "Tick “enabled”"),

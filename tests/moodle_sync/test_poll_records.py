@@ -7,7 +7,7 @@ from django.db import connection as database
 from django.test.utils import CaptureQueriesContext
 
 from moodle_sync import poll_records
-from moodle_sync.models import PollRecord
+from moodle_sync.models import PollRecord, Trouble
 from sandbox import MOODLE
 from tests.builders import NOW, make_site
 
@@ -26,9 +26,11 @@ def test_each_poll_adds_to_its_five_minutes_how_far_behind_it_was(polled: Polled
     polled.poll()
     polled.sandbox.faults.on("down", side=MOODLE)
     polled.poll()
+    assert polled.site.state.trouble == Trouble.UNAVAILABLE
     polled.sandbox.faults.clear()
     polled.now += 600 * SECOND
     polled.poll()
+    assert polled.site.state.trouble == Trouble.NONE
     first, second = PollRecord.objects.order_by("at")
     assert (first.polls, first.failed, first.at) == (3, 1, NOW)
     # The first poll has nothing before it; the second read what was 70 seconds old.
