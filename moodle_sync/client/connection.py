@@ -249,7 +249,9 @@ class MoodleConnection(ApiClient):
         except WireFailure as failure:
             # For the operator only. If people were told, the form for a site's address would be a port scanner.
             log.warning("No answer from Moodle at %s: %s", urlsplit(self.base_url).netloc, failure)
-            raise MoodleUnavailable(function, failure=NO_ANSWER, wire=failure) from None
+            is_over = self._until is not None and time.monotonic() >= self._until
+            advice = _TOO_SLOW if is_over else None
+            raise MoodleUnavailable(function, failure=NO_ANSWER, wire=failure, advice=advice) from None
 
     def skip_row(self, text: str, values: dict[str, str | int]) -> None:
         """Note that a row was skipped, with a text for people and its values."""

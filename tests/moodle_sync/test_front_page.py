@@ -15,7 +15,7 @@ from moodle_sync.client.front_page import typed_address
 from moodle_sync.client.inspection import NO_MOODLE
 from moodle_sync.models import MoodleSite
 from moodle_sync.site_check import finding_text, typed_site
-from sandbox import Sandbox
+from sandbox import MOODLE, Sandbox
 from tests.outbound_http.wire import (
     Answer,
     certificate_file,
@@ -71,6 +71,15 @@ def test_any_page_of_the_moodle_is_understood(sandbox: Sandbox, typed: str) -> N
     names = {"url": sandbox.moodle_url, "bare": bare, "host": bare.partition("/")[0], "url_tail": f"//{bare}"}
     check, _wrong = tried(typed.format(**names), sandbox.moodle_token)
     assert (check.readable, check.url, check.feed) == (True, sandbox.moodle_url, "A")
+
+
+@pytest.mark.parametrize("kind", ["slow", "drip_body"])
+def test_a_moodle_that_becomes_slow_is_given_up_within_one_deadline_for_all_calls(sandbox: Sandbox, kind: str) -> None:
+    sandbox.reset(demo=True)
+    sandbox.faults.on(kind, side=MOODLE, call="core_reportbuilder_list_reports", seconds=3)
+    check, wrong = tried(sandbox.moodle_url, sandbox.moodle_token)
+    assert not check.readable
+    assert "answers too slowly for a page to wait for it" in wrong
 
 
 def test_http_for_https_and_no_scheme_become_https(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
