@@ -2,8 +2,7 @@
 
 Moodle's sites, courses, learners and completions are here and not in `moodle_sync`, which knows neither mappings nor
 issuances. What all pages share: `base` (lists, buttons, asking first), `tokens` (forms with a token), `display` (how
-values are shown), `search` and `filters`. `site_page` is what the page of a Moodle site shows above its settings, and
-`first_page` is what the index shows above the list of models.
+values are shown), `search` and `filters`. `first_page` is what the index shows above the list of models.
 """
 
 from django.contrib import admin

@@ -64,6 +64,23 @@ class CourseFilter(admin.SimpleListFilter):
         return int(chosen) if chosen and is_key(chosen) else None
 
 
+class DoubtfulFilter(admin.SimpleListFilter):
+    """By why a completion does not count. Each choice has a partial index."""
+
+    title = _("doubt")
+    parameter_name = "odd"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """An implausible date, or undone in Moodle."""
+        return [("implausible", _("implausible date")), ("undone", _("undone in Moodle"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The completions with this doubt."""
+        if self.value() == "implausible":
+            return queryset.filter(implausible=True)
+        return queryset.filter(undone_at__isnull=False) if self.value() == "undone" else queryset
+
+
 class CourseBadgeFilter(admin.SimpleListFilter):
     """Courses by whether they award a badge. Mappings are few, and deleted courses have a partial index."""
 
@@ -81,23 +98,6 @@ class CourseBadgeFilter(admin.SimpleListFilter):
         if self.value() in ("mapped", "unmapped"):
             return queryset.filter(gone_at=None, mapping__isnull=self.value() == "unmapped")
         return queryset
-
-
-class DoubtfulFilter(admin.SimpleListFilter):
-    """By why a completion does not count. Each choice has a partial index."""
-
-    title = _("doubt")
-    parameter_name = "odd"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        """An implausible date, or undone in Moodle."""
-        return [("implausible", _("implausible date")), ("undone", _("undone in Moodle"))]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """The completions with this doubt."""
-        if self.value() == "implausible":
-            return queryset.filter(implausible=True)
-        return queryset.filter(undone_at__isnull=False) if self.value() == "undone" else queryset
 
 
 class EnvironmentFilter(admin.SimpleListFilter):
