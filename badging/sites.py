@@ -1,24 +1,30 @@
 """Moodle sites as the portal's people connect them: checked first, saved when there is a way to read them."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.utils.translation import gettext, gettext_noop
 
 from moodle_sync import history, identity
 from moodle_sync.client.errors import MoodleError
+from moodle_sync.client.front_page import NoMoodleFound, TypedAddress
 from moodle_sync.client.inspection import Inspection, inspect
 from moodle_sync.models import MoodleSite, MoodleSiteState
 from moodle_sync.polling import POLL_LEASE, look_at_courses
-from moodle_sync.site_check import findings_of, keep_inspection, moodle_client_for
+from moodle_sync.site_check import as_json, find_site, findings_of, keep_inspection, moodle_client_for
 
 from . import audit
 from .mapping import wanted_courses
 from .models import AuditEntry
+
+# Seconds that a page waits for Moodle, over all calls.
+PAGE_SECONDS = 10.0
 
 _CONNECTED_AGAIN = gettext_noop(
     "The same Moodle is already connected as “{name}”, and its learners would be known twice. Change that site's "
@@ -36,27 +42,95 @@ class BeingPolled(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SiteCheck:
-    """The result of a check. If not `saved`, the site cannot be read or is connected already, and nothing was saved."""
+    """The result of a check.
+
+    `readable`: a feed is usable, and no other site reads this Moodle. `saved`: the site was saved, which needs that.
+    `url`: the front page that was asked; "" if no Moodle was found, and then the token was sent nowhere.
+    """
 
     saved: bool
     findings: list[dict[str, Any]]
+    readable: bool
+    url: str = ""
+    feed: str = ""
 
 
-def save_when_readable(site: MoodleSite, *, actor: Any, now: datetime, same_moodle: bool = False) -> SiteCheck:
+def save_typed(
+    site: MoodleSite, typed: TypedAddress, *, actor: Any, now: datetime, same_moodle: bool = False
+) -> SiteCheck:
+    """`save_when_readable` at the front page of the Moodle that the typed address means, within PAGE_SECONDS."""
+    return _at_front_page(
+        site,
+        typed,
+        lambda until, tell: save_when_readable(
+            site, actor=actor, now=now, same_moodle=same_moodle, until=until, tell=tell
+        ),
+    )
+
+
+def try_typed(site: MoodleSite, typed: TypedAddress, *, now: datetime) -> SiteCheck:
+    """`try_out` at the front page of the Moodle that the typed address means, within PAGE_SECONDS."""
+    return _at_front_page(site, typed, lambda until, tell: try_out(site, now=now, until=until, tell=tell))
+
+
+def try_out(site: MoodleSite, *, now: datetime, until: float | None = None, tell: bool = False) -> SiteCheck:
+    """Check a site with the address and token in memory, and save nothing.
+
+    Takes PAGE_SECONDS at most. Raises as `save_when_readable`.
+    """
+    until = until or page_deadline()
+    with _unpolled(site, now), moodle_client_for(site, until=until) as client:
+        return _check(site, inspect(client, now=now, tell=tell))
+
+
+def page_deadline() -> float:
+    """When a page that begins now waits for Moodle no longer, on the monotonic clock."""
+    return time.monotonic() + min(PAGE_SECONDS, settings.MOODLE_TIMEOUT)
+
+
+def _at_front_page(site: MoodleSite, typed: TypedAddress, check: Callable[[float, bool], SiteCheck]) -> SiteCheck:
+    """Run the check at the front page that is found, which becomes the site's address. The token is not sent before."""
+    until = page_deadline()
+    try:
+        front_page = find_site(typed, until=until)
+    except NoMoodleFound as error:
+        return SiteCheck(False, [as_json(error.finding)], readable=False)
+    site.url = front_page.url
+    return check(until, front_page.told)
+
+
+def _check(site: MoodleSite, inspection: Inspection) -> SiteCheck:
+    """What was found, and whether the site may be saved."""
+    findings = findings_of(inspection)
+    twin = _twin(site, inspection)
+    if twin is not None:
+        findings.append(twin)
+    is_twin = twin is not None and _has_moved(site, inspection)
+    readable = inspection.failure is None and bool(inspection.feed) and not is_twin
+    return SiteCheck(False, findings, readable=readable, url=site.url, feed=inspection.feed)
+
+
+def save_when_readable(  # noqa: PLR0913 - what a form, a command and a button of the admin differ in
+    site: MoodleSite,
+    *,
+    actor: Any,
+    now: datetime,
+    same_moodle: bool = False,
+    until: float | None = None,
+    tell: bool = False,
+) -> SiteCheck:
     """Check a site with the address and token in memory; save it, and its courses, when a feed is usable.
 
     While a known site is being checked it is not polled. At a new address it waits for an admin to say that it is the
-    same Moodle, or `same_moodle` says so. Raises BeingPolled, WrongKey, and ValueError for a token or address that
-    cannot be one.
+    same Moodle, or `same_moodle` says so. All calls end at `until` (monotonic). `tell`: what answers there may be told
+    if it is no Moodle. Raises BeingPolled, WrongKey, and ValueError for a token or address that cannot be one.
     """
-    with _unpolled(site, now), moodle_client_for(site) as client:
-        inspection = inspect(client, now=now)
-        findings = findings_of(inspection)
-        twin = _twin(site, inspection)
-        if twin is not None:
-            findings.append(twin)
-        if inspection.failure is not None or not inspection.feed or (twin is not None and _has_moved(site, inspection)):
-            return SiteCheck(False, findings)
+    with _unpolled(site, now), moodle_client_for(site, until=until) as client:
+        inspection = inspect(client, now=now, tell=tell)
+        check = _check(site, inspection)
+        findings = check.findings
+        if not check.readable:
+            return check
         with transaction.atomic():
             is_known = site.pk is not None
             doubt = _doubt(site, inspection) if not same_moodle else ""
@@ -73,14 +147,14 @@ def save_when_readable(site: MoodleSite, *, actor: Any, now: datetime, same_mood
             # Mapped courses that are others now would be found out too late once the list of all is stored.
             doubt = doubt or look_at_courses(site, client, wanted_courses(site), now)
         except MoodleError as error:
-            # The site is usable; the courses come with the next daily check.
+            # The site is usable; the first poll checks it again, with more time, and reads the courses.
             findings.append({"check": "courses", "ok": False, "message": error.advice, "values": {}})
-            state.update(findings=findings)
+            state.update(findings=findings, checked_at=None)
         if doubt:
             findings.append(
                 {"check": "same-moodle", "ok": False, "message": "{question}", "values": {"question": doubt}}
             )
-    return SiteCheck(True, findings)
+    return replace(check, saved=True)
 
 
 @transaction.atomic

@@ -18,6 +18,7 @@ from django.dispatch import Signal
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
+from moodle_sync import poll_records
 from moodle_sync.models import MoodleSiteState
 from navigatr_client import NavigatrError
 from vault.keys import WrongKey
@@ -121,13 +122,14 @@ def send_due(connection_id: int) -> None:
 
 @shared_task(ignore_result=True)
 def daily_checks() -> None:
-    """Delete old words, look at connections' tokens and mapped badges again, and have other apps do their daily work.
+    """Delete what is old, look at connections' tokens and mapped badges again, and have other apps do their daily work.
 
     Sites check themselves when they are polled. Running it twice at a time is harmless.
     """
     schedule.note("badging.tasks.daily_checks", timezone.now())
     privacy.remove_old_words(now=timezone.now())
     privacy.empty_log()
+    poll_records.forget_old(timezone.now())
     # Robust: an error of a receiver is logged, and the rest is done.
     once_a_day.send_robust(sender=None)
     for connection in NavigatrConnection.objects.exclude(state=NavigatrConnection.State.REMOVED):

@@ -30,6 +30,16 @@ class Feed(models.TextChoices):
     NONE = "", _("none usable")
 
 
+class Trouble(models.TextChoices):
+    """Why the last poll failed, in the words of a sentence."""
+
+    NONE = "", _("nothing")
+    TOKEN = "token", _("Moodle refused the token")
+    UNAVAILABLE = "unavailable", _("Moodle does not answer")
+    NOT_ALLOWED = "not_allowed", _("the portal's account may not read it")
+    OTHER = "other", _("it could not be read")
+
+
 class MoodleSiteQuerySet(models.QuerySet["MoodleSite"]):
     """Queries of sites."""
 
@@ -173,6 +183,7 @@ class MoodleSiteState(models.Model):
     next_poll_at = models.DateTimeField(_("next poll"), null=True, db_index=True)
     pace = models.DurationField(_("current poll interval"), null=True)
     failures = models.PositiveIntegerField(_("polls failed in a row"), default=0)
+    trouble = models.CharField(max_length=20, choices=Trouble, blank=True)
     error = models.TextField(_("what is wrong"), blank=True)
 
     objects = MoodleSiteStateQuerySet.as_manager()
@@ -183,6 +194,29 @@ class MoodleSiteState(models.Model):
 
     def __str__(self) -> str:
         return str(self.site)
+
+
+class PollRecord(models.Model):
+    """Five minutes of polls of a site, for the chart of how far behind the portal was. See `poll_records`.
+
+    Personal data: none.
+    """
+
+    site = models.ForeignKey(MoodleSite, on_delete=models.CASCADE, related_name="poll_records", db_index=False)
+    # When the five minutes began.
+    at = models.DateTimeField(db_index=True)
+    polls = models.PositiveIntegerField(default=0)
+    failed = models.PositiveIntegerField(default=0)
+    new = models.PositiveIntegerField(default=0)
+    longest = models.DurationField(default=timedelta(0))
+    lag = models.DurationField(default=timedelta(0))
+
+    class Meta:
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["site", "at"], name="one_record_per_five_minutes")]
+
+    def __str__(self) -> str:
+        return f"{self.site_id} {self.at:%Y-%m-%d %H:%M}"
 
 
 class Course(models.Model):
@@ -223,7 +257,11 @@ class Course(models.Model):
         verbose_name_plural = _("courses")
         ordering = ["fullname", "pk"]
         constraints = [models.UniqueConstraint(fields=["site", "moodle_id"], name="one_row_per_course")]
-        indexes = [models.Index(fields=["fullname", "id"], name="course_by_name")]
+        indexes = [
+            models.Index(fields=["fullname", "id"], name="course_by_name"),
+            # For the filter of the list, in its order.
+            models.Index(fields=["fullname", "id"], condition=Q(gone_at__isnull=False), name="course_gone_by_name"),
+        ]
 
     def __str__(self) -> str:
         return self.fullname or self.shortname or f"#{self.moodle_id}"

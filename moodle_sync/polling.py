@@ -23,14 +23,14 @@ from django.utils.translation import gettext as _
 
 from vault.keys import WrongKey
 
-from . import learner_feed, report_feed
+from . import learner_feed, poll_records, report_feed
 from .client import MoodleClient
 from .client.errors import MoodleError, MoodleNotAllowed, MoodleTokenRefused, MoodleUnavailable
 from .client.inspection import inspect
 from .completing import Completed, complete_new
 from .identity import AnotherMoodle, check_address, check_people, compare_people
 from .mapped_courses import check_mapped_courses, follow_renames
-from .models import Completion, Feed, MoodleSite, MoodleSiteState
+from .models import Completion, Feed, MoodleSite, MoodleSiteState, Trouble
 from .reading import Batch, OnStored, Poll, WantedCourse, for_people, seen_before
 from .site_check import WhileWaiting, check_is_due, keep_inspection, moodle_client_for, sync_courses
 from .storing import store
@@ -357,15 +357,19 @@ def _note_success(poll: Poll, lease: _Lease) -> None:
     site, state = poll.site, poll.state
     # A poll of the learner feed costs hundreds of calls, so it keeps to the poll interval.
     pace = site.pace_after(state.pace, busy=poll.new > 0) if state.feed == Feed.REPORT else site.poll_interval
-    lease.give_back(
-        **poll.pending_state,
-        last_poll_at=poll.now,
-        last_poll_took=lease.elapsed(),
-        next_poll_at=poll.now + pace,
-        pace=pace,
-        failures=0,
-        error="\n".join(poll.problems[:MOST_PROBLEMS]),
-    )
+    took = lease.elapsed()
+    with transaction.atomic():
+        poll_records.note_poll(site, began_at=poll.now, took=took, read_up_to=state.last_poll_at, new=poll.new)
+        lease.give_back(
+            **poll.pending_state,
+            last_poll_at=poll.now,
+            last_poll_took=took,
+            next_poll_at=poll.now + pace,
+            pace=pace,
+            failures=0,
+            trouble=Trouble.NONE,
+            error="\n".join(poll.problems[:MOST_PROBLEMS]),
+        )
 
 
 def _note_end(poll: Poll, error: Exception) -> str:
@@ -402,10 +406,25 @@ def _note_failure(site: MoodleSite, text: str, now: datetime, error: MoodleError
     check_again = error is not None and not isinstance(error, MoodleUnavailable)
     MoodleSiteState.objects.filter(site=site).update(
         failures=failures,
+        trouble=_trouble(error),
         next_poll_at=now + pause,
         error=text,
         checked_at=None if check_again else F("checked_at"),
     )
+    poll_records.note_failure(site, at=now)
+
+
+def _trouble(error: MoodleError | None) -> Trouble:
+    """Why a poll failed, from its error."""
+    match error:
+        case MoodleTokenRefused():
+            return Trouble.TOKEN
+        case MoodleUnavailable():
+            return Trouble.UNAVAILABLE
+        case MoodleNotAllowed():
+            return Trouble.NOT_ALLOWED
+        case _:
+            return Trouble.OTHER
 
 
 def _note_doubt(site: MoodleSite, text: str, now: datetime) -> None:

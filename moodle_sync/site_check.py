@@ -1,6 +1,7 @@
 """The check of a site: when it is due, storing its results, and reading the list of courses."""
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -10,17 +11,20 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.utils.translation import gettext, gettext_noop
 
-from outbound_http import HostRule
+from outbound_http import Address, HostRule, is_loopback_host, public_only
 
 from .client import MoodleClient, normalise_url, records
 from .client.errors import MoodleNotAllowed
 from .client.findings import OWN_TEXTS, MoodleFinding
+from .client.front_page import NOT_ALLOWED, FrontPage, TypedAddress, find_front_page, typed_address
 from .client.functions import CONFIG, COURSES, LIST_REPORTS, REPORT_FUNCTIONS
 from .client.inspection import Inspection
 from .client.report_cells import matching_reports
 from .models import Course, Feed, MoodleSite, MoodleSiteState
 from .storing import fitting
 
+# Seconds that a page waits while a Moodle is looked for.
+FIND_SECONDS = 4.0
 # How often a site is checked.
 CHECK_EVERY = timedelta(days=1)
 # How often while something is wrong.
@@ -43,13 +47,43 @@ def site_address(text: str) -> str:
     """
     address = normalise_url(text)
     if not _host_rule().may_allow(urlsplit(address).hostname or ""):
-        raise ValueError(
-            gettext_noop(
-                "The portal may not connect to this host. Ask whoever runs the portal to add it to MOODLE_HOSTS. "
-                "Link-local, metadata and multicast addresses are never allowed."
-            )
-        )
+        raise ValueError(NOT_ALLOWED)
     return address
+
+
+def typed_site(text: str) -> TypedAddress:
+    """Read what a person typed as the address of a Moodle: any of its pages. Raises ValueError as `site_address`."""
+    typed = typed_address(text)
+    if not _host_rule().may_allow(typed.host):
+        raise ValueError(NOT_ALLOWED)
+    return typed
+
+
+def find_site(typed: TypedAddress, *, until: float, tell: bool = False) -> FrontPage:
+    """The front page of the Moodle that a person meant. The token is not needed, and is sent nowhere.
+
+    Takes FIND_SECONDS at most, and ends at `until` (monotonic). `tell`: this person may know what answers there, as
+    somebody with a shell does. Raises NoMoodleFound, and ValueError.
+    """
+    until = min(until, time.monotonic() + FIND_SECONDS)
+    return find_front_page(
+        typed,
+        may_connect=_host_rule().allows,
+        may_tell=(lambda _host, _addresses: True) if tell else _may_tell,
+        timeout=settings.MOODLE_TIMEOUT,
+        until=until,
+    )
+
+
+def _may_tell(host: str, addresses: Sequence[Address]) -> bool:
+    """Whether people may be told what answers at a host that is no Moodle.
+
+    Not of hosts inside, unless the operator names them: the form would show which machines and ports exist there. In
+    the demo, this machine is no secret.
+    """
+    if settings.SANDBOX_URL and is_loopback_host(host):
+        return True
+    return all(public_only(host, address) or _host_rule().names(host, address) for address in addresses)
 
 
 def _host_rule() -> HostRule:
@@ -62,9 +96,15 @@ def _rule_of(entries: tuple[str, ...]) -> HostRule:
 
 
 def moodle_client_for(
-    site: MoodleSite, *, timeout: int | None = None, while_waiting: WhileWaiting = nullcontext
+    site: MoodleSite,
+    *,
+    timeout: int | None = None,
+    while_waiting: WhileWaiting = nullcontext,
+    until: float | None = None,
 ) -> MoodleClient:
     """A client for the site's address and token. `while_waiting` is entered around each call to Moodle.
+
+    With `until` (monotonic) all calls together end then.
 
     The time-out is `timeout` seconds, or that of the settings if it is shorter. Raises vault.keys.WrongKey, and
     ValueError, with a text for people, for an address that cannot be one.
@@ -76,15 +116,17 @@ def moodle_client_for(
         language=settings.LANGUAGE_CODE.partition("-")[0],
         may_connect=_host_rule().allows,
         while_waiting=while_waiting,
+        until=until,
     )
 
 
 def findings_of(inspection: Inspection) -> list[dict[str, Any]]:
     """The findings in the form in which they are stored: untranslated, with their values."""
-    return [_as_json(finding) for finding in inspection.findings]
+    return [as_json(finding) for finding in inspection.findings]
 
 
-def _as_json(finding: MoodleFinding) -> dict[str, Any]:
+def as_json(finding: MoodleFinding) -> dict[str, Any]:
+    """A finding in that form."""
     return {"check": finding.check, "ok": finding.ok, "message": finding.text, "values": dict(finding.values)}
 
 
@@ -95,7 +137,7 @@ def keep_inspection(state: MoodleSiteState, inspection: Inspection, now: datetim
     """
     values: dict[str, Any] = {"findings": findings_of(inspection)}
     if inspection.zone and state.zone and inspection.zone != state.zone:
-        values["findings"].append(_as_json(_zone_changed(state.zone, inspection.zone)))
+        values["findings"].append(as_json(_zone_changed(state.zone, inspection.zone)))
     if inspection.info is not None:
         report = inspection.report
         values |= {

@@ -2,15 +2,20 @@
 
 from .client import Answer, ApiClient, HttpClient
 from .decoding import NotJson, decode_json
-from .failures import AnswerTooLarge, WireFailure
+from .failures import ADDRESS_REFUSED, HOST_UNKNOWN, TLS_FAILED, AnswerTooLarge, BadCertificate, WireFailure
 from .headers import VERSION, parse_http_date, parse_retry_after
-from .hosts import HostRule, MayConnect, anywhere, public_only, web_address
+from .hosts import Address, HostRule, MayConnect, anywhere, is_loopback_host, public_only, web_address
 
 __all__ = [
+    "ADDRESS_REFUSED",
+    "HOST_UNKNOWN",
+    "TLS_FAILED",
     "VERSION",
+    "Address",
     "Answer",
     "AnswerTooLarge",
     "ApiClient",
+    "BadCertificate",
     "HostRule",
     "HttpClient",
     "MayConnect",
@@ -18,6 +23,7 @@ __all__ = [
     "WireFailure",
     "anywhere",
     "decode_json",
+    "is_loopback_host",
     "parse_http_date",
     "parse_retry_after",
     "public_only",

@@ -75,11 +75,17 @@ class HttpClient:
         self._is_refused = address is not None and not may_connect(host, address)
 
     def send(
-        self, method: str, path: str, body: bytes | None = None, *, content_type: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        content_type: str = "application/json",
+        timeout: float | None = None,
     ) -> Answer:
         """Send one request and read its answer. Raises WireFailure if there is none.
 
-        `path` is appended to the base URL unchanged and may have a query.
+        `path` is appended to the base URL unchanged and may have a query. `timeout` shortens the client's time-outs.
         """
         if self._is_refused:
             raise WireFailure(ADDRESS_REFUSED, undelivered=True)
@@ -90,8 +96,10 @@ class HttpClient:
             request.body = body
             request.headers["Content-Type"] = content_type
             request.headers["Content-Length"] = str(len(body))
+        connect, read = self._timeout
+        timeouts = self._timeout if timeout is None else (min(connect, timeout), min(read, timeout))
         try:
-            response = self._adapter.send(request, stream=True, timeout=self._timeout, proxies=self._proxies)
+            response = self._adapter.send(request, stream=True, timeout=timeouts, proxies=self._proxies)
         except WIRE_ERRORS as error:
             failure = wire_failure(error)
         else:

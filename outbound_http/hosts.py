@@ -83,6 +83,13 @@ class HostRule:
         # With networks, the address decides, which is known when connecting.
         return self._allows_everything or self._names_host(host) or bool(self._networks)
 
+    def names(self, host: str, address: Address) -> bool:
+        """Whether an entry names this very host, by its name or its address, and not only a network."""
+        if is_refused(address):
+            return False
+        single = (network for network in self._networks if network.num_addresses == 1)
+        return self._names_host(host) or any(_embedded(address) == network.network_address for network in single)
+
     @property
     def _allows_everything(self) -> bool:
         return not self._names and not self._networks
@@ -108,6 +115,12 @@ def literal_address(host: str) -> Address | None:
         return IPv4Address(socket.inet_aton(host.rstrip(".")))
     except OSError:
         return None
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether the host is this machine's loopback by its name, without resolving it."""
+    address = literal_address(host)
+    return address.is_loopback if address else host == "localhost" or host.endswith(".localhost")
 
 
 def web_address(text: str, *, longest: int = LONGEST_LINK) -> str:

@@ -16,6 +16,7 @@ from ..models import CourseManager, Issuance
 from ..successors import likely_successor
 from .base import ReadOnlyAdmin
 from .display import MOST_SHOWN, link, link_to, list_link, outside_link, rows_table
+from .filters import CourseBadgeFilter
 
 
 @admin.register(Course)
@@ -23,20 +24,20 @@ class CourseAdmin(ReadOnlyAdmin):
     """Courses as read from Moodle."""
 
     list_display = (
-        "fullname_or_id", "shortname", "site", "moodle_id", "mapping_link", "managers_list", "no_error",
+        "fullname_or_id", "shortname", "site", "moodle_id", "mapping_link", "course_page", "managers_list", "no_error",
     )  # fmt: skip
     sortable_by = ()
-    list_filter = ("site",)
+    list_filter = (CourseBadgeFilter, "site")
     search_fields = ("fullname", "shortname", "=moodle_id")
     search_help_text = gettext_lazy("Name, short name or Moodle id")
     fields = (
-        "fullname", "shortname", "site", "category", "moodle_id", "in_moodle", "visible", "completion_enabled",
-        "gone_at", "successor", "error", "read_at", "past_read_at", "mapping_link", "managers", "completions",
+        "fullname", "shortname", "course_page", "mapping_link", "site", "category", "moodle_id", "in_moodle", "visible",
+        "completion_enabled", "gone_at", "successor", "error", "read_at", "past_read_at", "managers", "completions",
         "issuances",
     )  # fmt: skip
     readonly_fields = (
-        "category", "in_moodle", "gone_at", "successor", "error", "read_at", "past_read_at", "mapping_link", "managers",
-        "completions", "issuances",
+        "category", "course_page", "in_moodle", "gone_at", "successor", "error", "read_at", "past_read_at",
+        "mapping_link", "managers", "completions", "issuances",
     )  # fmt: skip
 
     def get_fields(self, request: HttpRequest, obj: Course | None = None) -> Any:
@@ -65,6 +66,14 @@ class CourseAdmin(ReadOnlyAdmin):
         """The badge that it awards, linked to the mapping."""
         mapping = getattr(obj, "mapping", None)
         return link_to(mapping, mapping.badge_name or str(mapping.badge_id)) if mapping else "-"
+
+    @admin.display(description=gettext_lazy("page of the course"))
+    def course_page(self, obj: Course) -> str:
+        """A link to the page where its badge is chosen and its learners are seen."""
+        awards = getattr(obj, "mapping", None) is not None
+        if awards or obj.gone_at:
+            return format_html('<a href="{}">{}</a>', reverse("course", args=[obj.pk]), _("Badge and learners"))
+        return format_html('<a href="{}">{}</a>', reverse("choose-provider", args=[obj.pk]), _("Choose a badge"))
 
     @admin.display(description=gettext_lazy("course managers"))
     def managers_list(self, obj: Course) -> str:

@@ -81,6 +81,25 @@ class DoubtfulFilter(admin.SimpleListFilter):
         return queryset.filter(undone_at__isnull=False) if self.value() == "undone" else queryset
 
 
+class CourseBadgeFilter(admin.SimpleListFilter):
+    """Courses by whether they award a badge. Mappings are few, and deleted courses have a partial index."""
+
+    title = _("badge")
+    parameter_name = "badge"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """With a badge, without one, or deleted in Moodle."""
+        return [("mapped", _("awards a badge")), ("unmapped", _("awards none")), ("gone", _("deleted in Moodle"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The courses of this kind."""
+        if self.value() == "gone":
+            return queryset.filter(gone_at__isnull=False)
+        if self.value() in ("mapped", "unmapped"):
+            return queryset.filter(gone_at=None, mapping__isnull=self.value() == "unmapped")
+        return queryset
+
+
 class EnvironmentFilter(admin.SimpleListFilter):
     """By environment, through its few connections, which have an index."""
 

@@ -5,10 +5,9 @@ from typing import NamedTuple
 
 from django.http import HttpResponseBase
 
+from . import moodle_guide, set_up, start, verification
 from .learner_badge import learner_badge
 from .privacy import privacy
-from . import start
-from . import moodle_guide, set_up, verification
 
 
 class AdminPage(NamedTuple):

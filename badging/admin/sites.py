@@ -1,6 +1,8 @@
 """Moodle sites in the admin: connected, checked, polled, confirmed as the same Moodle."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -8,21 +10,24 @@ from django.contrib import admin, messages
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
 from django.utils import timezone
-from django.utils.html import format_html, format_html_join
+from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
+from django.views.decorators.debug import sensitive_post_parameters
 
-from moodle_sync.client.findings import NOTES
-from moodle_sync.models import Course, Feed, Learner, MoodleSite, MoodleSiteState
-from moodle_sync.site_check import feed_reason, finding_text, site_address
+from moodle_sync.client.front_page import LONGEST_TYPED
+from moodle_sync.models import Course, Learner, MoodleSite, MoodleSiteState
+from moodle_sync.poll_records import longest_lags
+from moodle_sync.site_check import finding_text, typed_site
 from vault.keys import WrongKey
 
-from .. import audit, queueing, sites, tasks, waiting
+from .. import audit, queueing, site_state, sites, tasks, waiting
 from ..models import AuditEntry
-from ..status import slow_feed
-from .display import list_link, moment, seconds
+from .display import list_link
 from .history import ToldHistory
+from .site_page import feed_label, shown_findings, site_panel
 from .tokens import TokenAdmin, require_token_of_new, token_field
 
 # Only the type checker's Django is generic.
@@ -32,21 +37,20 @@ else:
     _ModelForm = forms.ModelForm
 
 SETTINGS = ("name", "url", "enabled", "poll_interval", "busy_interval", "send_suspended")
-STATUS = (
-    "error", "findings_list", "feed", "why_this_feed", "checked_at", "zone", "clock_skew", "wwwroot", "last_poll",
-    "last_poll_took", "next_poll", "pace", "failures", "read_up_to", "read_whole_at", "courses", "learners", "deleting",
-)  # fmt: skip
+# User name and password at the beginning of an address.
+_CREDENTIALS = re.compile(r"(?<![^/\s])[^/?#\s]*@")
+# A site that was read so lately is not polled once more because somebody presses the button again.
+JUST_READ = timedelta(seconds=5)
 
 
 class SiteForm(_ModelForm):
     """The settings of a site, and a new token."""
 
-    url = forms.URLField(
+    url = forms.CharField(
         label=gettext_lazy("Address"),
-        max_length=500,
-        assume_scheme="https",
-        widget=forms.URLInput(attrs={"size": 60}),
-        help_text=gettext_lazy("The address of the Moodle site's front page."),
+        max_length=LONGEST_TYPED,
+        widget=forms.TextInput(attrs={"size": 60, "inputmode": "url", "autocapitalize": "none", "spellcheck": "false"}),
+        help_text=gettext_lazy("The address of any page of the Moodle site, as the browser shows it."),
     )
     new_token = token_field(gettext_lazy("Web-service token"))
     # What a check of what was typed has found, for the steps beside the form.
@@ -61,11 +65,21 @@ class SiteForm(_ModelForm):
         require_token_of_new(self)
 
     def clean_url(self) -> str:
-        """The address of the front page, whichever of Moodle's pages was pasted."""
+        """The front page that was most likely meant; `typed` has all others. Nobody is asked yet."""
         try:
-            return site_address(self.cleaned_data["url"])
+            self.typed = typed_site(self.cleaned_data["url"])
         except ValueError as error:
+            self.show_address(_CREDENTIALS.sub("", self.cleaned_data["url"]))
             raise forms.ValidationError(_(str(error))) from error
+        urls = self.typed.urls
+        known = self.instance.url if self.instance.pk else ""
+        url = known if known in urls else urls[0]
+        MoodleSite._meta.get_field("url").run_validators(url)
+        return url
+
+    def show_address(self, address: str) -> None:
+        """Show this address when the form is shown again: the one that was found, or one without its password."""
+        self.data = {**self.data, "url": address}
 
     def clean(self) -> dict[str, Any]:
         """A new address needs the token again: the stored one is never sent there."""
@@ -87,147 +101,118 @@ class SiteAdmin(ToldHistory, TokenAdmin):
     """Sites are checked before they are saved. One that courses or learners were read from is never deleted."""
 
     form = SiteForm
-    change_form_template = "admin/moodle_sync/moodlesite/change_form.html"
-    list_display = ("name", "wrong", "feed", "in_order", "last_poll", "next_poll", "enabled", "courses")
+    list_display = ("name", "standing", "feed", "courses", "lag", "enabled")
+    sortable_by = ()
     list_filter = ("enabled", "state__feed")
     list_select_related = ("state",)
     search_fields = ("name", "url")
     actions = ("check_now", "poll_now", "same_moodle")
     button_actions = ("check_now", "poll_now")
-
-    def buttons_for(self, obj: MoodleSite) -> tuple[str, ...]:
-        """While there is a question, the answer to it comes first."""
-        return ("same_moodle", *self.button_actions) if obj.state.doubt else self.button_actions
+    change_form_template = "admin/site_form.html"
 
     def get_fieldsets(self, request: HttpRequest, obj: MoodleSite | None = None) -> Any:
-        """The settings, with the token's field for who may change them; then the status."""
+        """The settings, with the token's field for who may change them. The rest of the page is `site_panel`."""
         writes = self.has_change_permission(request, obj) if obj else self.has_add_permission(request)
-        fields = list(SETTINGS)
-        if writes:
-            fields.insert(2, "new_token")
-        settings: tuple[Any, dict[str, Any]] = (None, {"fields": fields})
-        if obj is None:
-            return [settings]
-        fieldsets = [settings, (gettext_lazy("Status"), {"fields": STATUS})]
-        if obj.state.doubt:
-            fieldsets.insert(0, (gettext_lazy("Is this still the same Moodle?"), {"fields": ("question",)}))
-        return fieldsets
+        fields = ["name", "url", *(["new_token"] if writes else []), "enabled"]
+        rest = [name for name in SETTINGS if name not in fields]
+        return [
+            (gettext_lazy("Settings") if obj else None, {"fields": fields}),
+            (gettext_lazy("Advanced"), {"fields": rest, "classes": ("collapse",)}),
+        ]
 
-    def get_readonly_fields(self, request: HttpRequest, obj: MoodleSite | None = None) -> list[str]:
-        """What the portal writes."""
-        return ["question", *STATUS] if obj else []
+    def render_change_form(  # noqa: PLR0917 - the arguments are Django's
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
+    ) -> HttpResponse:
+        """The page of a site: how it is doing, above its settings."""
+        if obj is not None:
+            # As it is stored: the form may have filled the row with what was typed.
+            stored = MoodleSite.objects.select_related("state").defer("token").get(pk=obj.pk)
+            context |= {
+                "panel": site_panel(stored, timezone.now()),
+                "question": stored.state.doubt,
+                "may_answer": "same_moodle" in self.get_actions(request),
+                "deleting": deleting(stored),
+            }
+        return super().render_change_form(request, context, add, change, form_url, obj)
 
-    # Columns and fields
+    # Testing what is typed
 
-    @admin.display(description=gettext_lazy("in order"), boolean=True)
-    def in_order(self, obj: MoodleSite) -> bool:
-        """Whether it can be read and the last poll found nothing wrong."""
-        return bool(obj.state.feed) and not obj.state.error
+    @method_decorator(sensitive_post_parameters("new_token"))
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """The page of a site; with the button *Test* what is typed is tried, and nothing is saved."""
+        form = self._filled_form(request, object_id) if "_test" in request.POST else None
+        if form is None:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        is_new = form.instance.pk is None
+        form.tried = self.try_out(request, form)
+        return self._form_again(request, form, is_new, form_url)
 
-    @admin.display(description=gettext_lazy("feed"), ordering="state__feed")
+    def try_out(self, request: HttpRequest, form: Any) -> dict[str, Any]:
+        """Try the typed address and token, saving nothing; returns what the page shows of it."""
+        if {"url", "new_token"} & form.errors.keys():
+            return {}
+        site = form.instance
+        # The stored token is only ever sent to the address that it was entered with.
+        typed = form.typed if form.cleaned_data["new_token"] else None
+        if typed is not None:
+            site.token = form.cleaned_data["new_token"]
+        now = timezone.now()
+        check, problems = in_turn(
+            request.user,
+            lambda: sites.try_typed(site, typed, now=now) if typed else sites.try_out(site, now=now),
+        )
+        if check is None or not check.url:
+            form.add_error("url", problems)
+            return {}
+        form.show_address(check.url)
+        form.checked = check.findings
+        return {"readable": check.readable, "url": check.url, "findings": shown_findings(check.findings)}
+
+    # Columns
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """The list, with the lags and mapped courses of the sites shown: two queries, however many there are."""
+        changes = super().get_changelist_instance(request)
+        rows = list(changes.result_list)
+        lags = longest_lags(rows, timezone.now())
+        mapped = site_state.count_mapped(rows)
+        for site in rows:
+            site.lag_shown, site.mapped_shown = lags.get(site.pk), mapped.get(site.pk, 0)
+        changes.result_list = rows
+        return changes
+
+    @admin.display(description=gettext_lazy("status"))
+    def standing(self, obj: MoodleSite) -> str:
+        """How it is doing, and what to do."""
+        return render_to_string("admin/site_state.html", {"state": site_state.state_of_site(obj, timezone.now())})
+
+    @admin.display(description=gettext_lazy("feed"))
     def feed(self, obj: MoodleSite) -> str:
         """How completions are read, and whether that is the slower way."""
-        label = str(obj.state.get_feed_display())
-        return _("%(feed)s (slower)") % {"feed": label} if obj.state.feed == Feed.PER_LEARNER else label
+        return feed_label(obj)
 
-    @admin.display(description=gettext_lazy("why not the report"))
-    def why_this_feed(self, obj: MoodleSite) -> str:
-        """What keeps the portal from reading the report, and what to do."""
-        return slow_feed(obj) or feed_reason(obj.state) or "-"
-
-    @admin.display(description=gettext_lazy("what to do"))
-    def wrong(self, obj: MoodleSite) -> str:
-        """The most important thing that needs a person; the site's page shows the rest."""
-        return obj.state.doubt or obj.state.error or slow_feed(obj) or "-"
-
-    @admin.display(description=gettext_lazy("question"))
-    def question(self, obj: MoodleSite) -> str:
-        """The question that a site admin must answer before anything goes on."""
-        return obj.state.doubt
-
-    @admin.display(description=gettext_lazy("last poll"), ordering="state__last_poll_at")
-    def last_poll(self, obj: MoodleSite) -> str:
-        """When it was last read."""
-        return moment(obj.state.last_poll_at)
-
-    @admin.display(description=gettext_lazy("next poll"), ordering="state__next_poll_at")
-    def next_poll(self, obj: MoodleSite) -> str:
-        """When it is read next; it is not while a question is open."""
-        return moment(None if obj.state.doubt else obj.state.next_poll_at)
-
-    @admin.display(description=gettext_lazy("present poll interval"))
-    def pace(self, obj: MoodleSite) -> str:
-        """The present pause between two polls, which is shorter while people complete courses."""
-        return seconds(obj.state.pace or obj.poll_interval)
-
-    @admin.display(description=gettext_lazy("last poll took"))
-    def last_poll_took(self, obj: MoodleSite) -> str:
-        """How long the last poll took."""
-        return seconds(obj.state.last_poll_took)
-
-    @admin.display(description=gettext_lazy("what is wrong"))
-    def error(self, obj: MoodleSite) -> str:
-        """What the last poll found wrong, with what to do."""
-        return "-" if obj.state.error in ("", obj.state.doubt) else obj.state.error
-
-    @admin.display(description=gettext_lazy("last checked"))
-    def checked_at(self, obj: MoodleSite) -> str:
-        """When it was last checked."""
-        return moment(obj.state.checked_at)
-
-    @admin.display(description=gettext_lazy("time zone of the report"))
-    def zone(self, obj: MoodleSite) -> str:
-        """The zone that the report's times are read in."""
-        return obj.state.zone or _("unknown: each learner's exact time is asked for")
-
-    @admin.display(description=gettext_lazy("clock difference"))
-    def clock_skew(self, obj: MoodleSite) -> str:
-        """How far Moodle's clock is ahead."""
-        return seconds(obj.state.clock_skew)
-
-    @admin.display(description=gettext_lazy("address as Moodle names it"))
-    def wwwroot(self, obj: MoodleSite) -> str:
-        """The address that Moodle itself reports."""
-        return obj.state.wwwroot or "-"
-
-    @admin.display(description=gettext_lazy("polls failed in a row"))
-    def failures(self, obj: MoodleSite) -> int:
-        """How many polls failed in a row."""
-        return obj.state.failures
-
-    @admin.display(description=gettext_lazy("read up to"))
-    def read_up_to(self, obj: MoodleSite) -> str:
-        """The start of the last poll that was read to its end."""
-        return moment(obj.state.read_up_to)
-
-    @admin.display(description=gettext_lazy("last full reading"))
-    def read_whole_at(self, obj: MoodleSite) -> str:
-        """When everything was last read."""
-        return moment(obj.state.read_whole_at)
+    @admin.display(description=gettext_lazy("lag within the hour"))
+    def lag(self, obj: Any) -> str:
+        """How long a completion may have waited to be read, at most, within the last hour."""
+        return "-" if obj.lag_shown is None else site_state.in_words(obj.lag_shown)
 
     @admin.display(description=gettext_lazy("courses"))
-    def courses(self, obj: MoodleSite) -> str:
-        """A link to its courses."""
-        return list_link(Course, _("courses"), site__id__exact=obj.pk)
-
-    @admin.display(description=gettext_lazy("learners"))
-    def learners(self, obj: MoodleSite) -> str:
-        """A link to its learners."""
-        return list_link(Learner, _("learners"), site__id__exact=obj.pk)
-
-    @admin.display(description=gettext_lazy("last findings"))
-    def findings_list(self, obj: MoodleSite) -> str:
-        """What the last check found, with what the Moodle administrator must do."""
-        lines = [(*_sign(finding), finding_text(finding)) for finding in obj.state.findings]
-        line = '<li><span aria-hidden="true">{}</span><span class="visually-hidden">{}</span> {}</li>'
-        return format_html("<ul>{}</ul>", format_html_join("", line, lines)) if lines else "-"
-
-    @admin.display(description=gettext_lazy("deleting"))
-    def deleting(self, obj: MoodleSite) -> str:
-        """Whether it may be deleted, and what to do instead."""
-        if is_used(obj):
-            return _("Courses or learners were read from it, so it is kept. To stop polling it, untick “enabled”.")
-        return _("Nothing was read from it yet; it may be deleted.")
+    def courses(self, obj: Any) -> str:
+        """How many award a badge, linked to all of its courses."""
+        text = ngettext("%(count)d awards a badge", "%(count)d award a badge", obj.mapped_shown)
+        return list_link(Course, text % {"count": obj.mapped_shown}, site__id__exact=obj.pk)
 
     # Saving and deleting
 
@@ -235,7 +220,12 @@ class SiteAdmin(ToldHistory, TokenAdmin):
         """Check the site, and save it when it can be read."""
         site = form.instance
         site.token = form.cleaned_data["new_token"]
-        check, problems = check_site(site, actor=request.user)
+        check, problems = in_turn(
+            request.user, lambda: sites.save_typed(site, form.typed, actor=request.user, now=timezone.now())
+        )
+        if check is not None and not check.url:
+            form.add_error("url", problems)
+            return [_("The token was sent nowhere.")]
         if not problems:
             self._show_check(request, site)
         elif check is not None:
@@ -277,8 +267,8 @@ class SiteAdmin(ToldHistory, TokenAdmin):
     def poll_now(self, request: HttpRequest, queryset: QuerySet[MoodleSite]) -> None:
         """Ask a worker to poll the sites."""
         for site in self.chosen(request, queryset.select_related("state")) or []:
-            if site.state.doubt:
-                self.message_user(request, f"{site}: {site.state.doubt}", messages.WARNING)
+            if refused := _why_not_now(site, timezone.now()):
+                self.message_user(request, f"{site}: {refused}", messages.WARNING)
             elif tasks.nudge_poll(site.pk):
                 self.message_user(request, _("%(site)s: a worker was asked to poll it now.") % {"site": site})
             else:
@@ -327,21 +317,29 @@ class SiteAdmin(ToldHistory, TokenAdmin):
 
 
 def check_site(site: MoodleSite, *, actor: Any) -> tuple[sites.SiteCheck | None, list[str]]:
-    """Check a site, and save it when it can be read. Returns the check, and what keeps it from being saved.
+    """Check a site again, and save it when it can be read. As `in_turn`."""
+    return in_turn(
+        actor,
+        lambda: sites.save_when_readable(site, actor=actor, now=timezone.now(), until=sites.page_deadline()),
+    )
+
+
+def in_turn(actor: Any, check: Callable[[], sites.SiteCheck]) -> tuple[sites.SiteCheck | None, list[str]]:
+    """Run a check when there is a place for it. Returns it, and what keeps the site from being read.
 
     Never raises for what Moodle answers, nor for a stored token that cannot be decrypted.
     """
     try:
         with waiting.place(actor.pk):
-            check = sites.save_when_readable(site, actor=actor, now=timezone.now())
+            found = check()
     except waiting.Busy as error:
         return None, [str(error)]
     except sites.BeingPolled:
         return None, [_("This site is being polled right now. Try again in a minute.")]
     except (WrongKey, ImproperlyConfigured, ValueError) as error:
         return None, [_(str(error))]
-    wrong = [finding_text(finding) for finding in check.findings if not finding["ok"]]
-    return check, [] if check.saved else wrong
+    wrong = [finding_text(finding) for finding in found.findings if not finding["ok"]]
+    return found, [] if found.readable else wrong
 
 
 def is_used(site: MoodleSite) -> bool:
@@ -349,12 +347,26 @@ def is_used(site: MoodleSite) -> bool:
     return Course.objects.filter(site=site).exists() or Learner.objects.filter(site=site).exists()
 
 
+def deleting(site: MoodleSite) -> str:
+    """Whether a site may be deleted, and what to do instead."""
+    if is_used(site):
+        return _("Courses or learners were read from it, so it is kept. To stop polling it, untick “enabled”.")
+    return _("Nothing was read from it yet; it may be deleted.")
+
+
+def _why_not_now(site: MoodleSite, now: datetime) -> str:
+    """Why a site is not polled at once, or ""."""
+    state = site.state
+    if state.doubt:
+        return state.doubt
+    if not site.enabled:
+        return _("it is switched off. Tick “enabled” and save.")
+    if state.polling_until is not None and state.polling_until > now:
+        return _("it is being read right now.")
+    if state.last_poll_at is not None and not state.failures and now - state.last_poll_at < JUST_READ:
+        return _("it was read a moment ago.")
+    return ""
+
+
 def _with_question(site: MoodleSite) -> str:
     return f"{site}: {site.state.doubt}"
-
-
-def _sign(finding: dict[str, Any]) -> tuple[str, str]:
-    """The sign of a finding, and the words for who cannot see it."""
-    if finding["check"] in NOTES:
-        return "ⓘ", _("Note:")
-    return ("✓", _("In order:")) if finding["ok"] else ("✗", _("Wrong:"))

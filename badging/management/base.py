@@ -192,7 +192,7 @@ def check_when_free(site: MoodleSite, *, same_moodle: bool) -> sites.SiteCheck:
     until = time.monotonic() + LONGEST_WAIT
     while True:
         try:
-            return sites.save_when_readable(site, actor=None, now=timezone.now(), same_moodle=same_moodle)
+            return sites.save_when_readable(site, actor=None, now=timezone.now(), same_moodle=same_moodle, tell=True)
         except sites.BeingPolled as error:
             if time.monotonic() > until:
                 raise CommandError(_("The site is being polled all the time. Try again later.")) from error

@@ -72,8 +72,11 @@ class MoodleClient(MoodleConnection):
         language: str = "en",
         may_connect: MayConnect = anywhere,
         while_waiting: Callable[[], AbstractContextManager[object]] = nullcontext,
+        until: float | None = None,
     ) -> None:
-        super().__init__(base_url, token, timeout=timeout, may_connect=may_connect, while_waiting=while_waiting)
+        super().__init__(
+            base_url, token, timeout=timeout, may_connect=may_connect, while_waiting=while_waiting, until=until
+        )
         self._language = language
 
     def site_info(self) -> SiteInfo:

@@ -5,6 +5,7 @@ See docs/moodle-api.md, "Calling a function" and "Errors".
 
 import logging
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
@@ -63,7 +64,11 @@ _PHP_PRINTS = gettext_noop(
     "Moodle (PHP) printed a message before its answer. Switch off the display of PHP errors (Site administration, "
     "Development, Debugging: Display debug messages)."
 )
-_NO_ADDRESS = gettext_noop("This is not a web address. Copy it from the browser.")
+_TOO_SLOW = gettext_noop(
+    "Moodle answers too slowly for a page to wait for it. Try again at a quieter hour, or let whoever runs the portal "
+    "use the command connect_moodle, which waits longer."
+)
+NO_ADDRESS = gettext_noop("This is not a web address. Copy it from the browser.")
 ODD_ROW = gettext_noop("Moodle sent something odd for the {what} {id}, so it was skipped: {reason}.")
 
 # A message that PHP prints before the answer when it displays errors: as HTML, as plain text, or as a table of Xdebug.
@@ -91,12 +96,12 @@ def normalise_url(text: str) -> str:
         address = urlsplit(text)
         port = address.port
     except ValueError:
-        raise ValueError(_NO_ADDRESS) from None
+        raise ValueError(NO_ADDRESS) from None
     if "@" in address.netloc:
         raise ValueError(gettext_noop("The address must not hold a user name or password."))
     host = (address.hostname or "").lower()
     if not host or not web_address(text):
-        raise ValueError(_NO_ADDRESS)
+        raise ValueError(NO_ADDRESS)
     host = f"[{host}]" if ":" in host else host
     path = address.path
     while copied := next((end for end in _COPIED if path.endswith(end)), ""):
@@ -128,7 +133,8 @@ class MoodleConnection(ApiClient):
     An answer may take `timeout` seconds (1 to 300), counted from the end of the request to the last byte. Redirects
     are never followed. Proxies and certificate authorities are taken from the environment, passwords are not. The
     context of `while_waiting` is entered around each call. `may_connect` is asked about each address of the host at
-    each connection. Raises ValueError for a time-out out of range and for an address that `normalise_url` refuses.
+    each connection. With `until`, on the monotonic clock, no call begins later, and none takes longer. Raises
+    ValueError for a time-out out of range and for an address that `normalise_url` refuses.
 
     `calls` counts the requests. `server_time` is the Date header of the last answer, or None. `oddities` are texts for
     people, with their values, about odd answers that did not stop the call; `skipped_rows` counts the skipped rows of
@@ -143,6 +149,7 @@ class MoodleConnection(ApiClient):
         timeout: float,
         may_connect: MayConnect,
         while_waiting: Callable[[], AbstractContextManager[object]] = nullcontext,
+        until: float | None = None,
     ) -> None:
         if not 1 <= timeout <= LONGEST_TIMEOUT:
             raise ValueError(f"the time-out must be 1 to {LONGEST_TIMEOUT} seconds")
@@ -153,6 +160,7 @@ class MoodleConnection(ApiClient):
         self.skipped_rows = 0
         self._token = token.strip()
         self._while_waiting = while_waiting
+        self._until = until
         try:
             http = HttpClient(
                 self.base_url,
@@ -164,7 +172,7 @@ class MoodleConnection(ApiClient):
                 may_connect=may_connect,
             )
         except ValueError:
-            raise ValueError(_NO_ADDRESS) from None
+            raise ValueError(NO_ADDRESS) from None
         super().__init__(http)
 
     def __repr__(self) -> str:
@@ -204,6 +212,7 @@ class MoodleConnection(ApiClient):
             function, answer.status, empty=not body, retry_after=retry_after, now=datetime.now(UTC)
         )
         if error:
+            error.location = answer.headers.get("Location", "")
             raise error
         if not readable:
             raise _unreadable(function, answer.status, body, is_json=is_json, has_php_message=has_php_message)
@@ -223,11 +232,14 @@ class MoodleConnection(ApiClient):
             ("moodlewssettingtimezone", "UTC"),
             *flatten(params),
         ]
+        left = None if self._until is None else self._until - time.monotonic()
+        if left is not None and left <= 0:
+            raise MoodleUnavailable(function, failure=NO_ANSWER, advice=_TOO_SLOW)
         try:
             with self._while_waiting():
                 self.calls += 1
                 form = urlencode(fields, quote_via=_quoted).encode()
-                answer = self._http.send("POST", _SERVER, form, content_type=_FORM)
+                answer = self._http.send("POST", _SERVER, form, content_type=_FORM, timeout=left)
                 self.server_time = parse_http_date(answer.headers.get("Date"))
                 return answer, answer.body()
         except AnswerTooLarge:
@@ -237,7 +249,9 @@ class MoodleConnection(ApiClient):
         except WireFailure as failure:
             # For the operator only. If people were told, the form for a site's address would be a port scanner.
             log.warning("No answer from Moodle at %s: %s", urlsplit(self.base_url).netloc, failure)
-            raise MoodleUnavailable(function, failure=NO_ANSWER) from None
+            is_over = self._until is not None and time.monotonic() >= self._until
+            advice = _TOO_SLOW if is_over else None
+            raise MoodleUnavailable(function, failure=NO_ANSWER, wire=failure, advice=advice) from None
 
     def skip_row(self, text: str, values: dict[str, str | int]) -> None:
         """Note that a row was skipped, with a text for people and its values."""

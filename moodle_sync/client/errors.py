@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
-from outbound_http import parse_retry_after
+from outbound_http import WireFailure, parse_retry_after
 
 from . import functions
 from .translation import gettext_noop
@@ -39,6 +39,8 @@ class MoodleError(Exception):
         failure: str = "",
         advice: str | None = None,
         retry_after: timedelta | None = None,
+        wire: WireFailure | None = None,
+        location: str = "",
     ) -> None:
         super().__init__(function)
         self.function = function
@@ -47,6 +49,8 @@ class MoodleError(Exception):
         self.failure = failure
         self.advice = advice or ERRORCODES.get(errorcode, (None, ""))[1] or self.advice
         self.retry_after = retry_after
+        self.wire = wire
+        self.location = location
 
     def __str__(self) -> str:
         if self.errorcode:

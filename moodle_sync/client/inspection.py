@@ -5,8 +5,9 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from ipaddress import ip_address
 from urllib.parse import urlsplit
+
+from outbound_http import is_loopback_host
 
 from . import functions
 from .client import MoodleClient
@@ -34,7 +35,8 @@ NO_MOODLE = gettext_noop(
     "Moodle cannot be reached at this address, or is too busy. Check that the address is the one of Moodle's front "
     "page, with https:// or http:// as the browser shows it; that web services (Site administration, Advanced "
     "features) and REST (Server, Web services, Manage protocols) are on; that the TLS certificate is valid; and that "
-    "no firewall or sign-in page stands in between. The portal's log says what happened."
+    "no firewall or sign-in page stands in between. The portal's log says what happened; so does this page, for a host "
+    "that MOODLE_HOSTS names."
 )
 _VALID_UNTIL = gettext_noop(
     'Moodle does not tell when a token expires, and presets "Valid until" to 30 days. If the token has such a date '
@@ -74,18 +76,19 @@ class Inspection:
         return all(finding.ok for finding in self.findings if finding.needed)
 
 
-def inspect(client: MoodleClient, *, now: datetime) -> Inspection:
+def inspect(client: MoodleClient, *, now: datetime, tell: bool = False) -> Inspection:
     """Check everything that the portal needs of this Moodle, and choose the feed. Raises no MoodleError.
 
     `now` is our time at the start. Takes at most 20 calls; more for over 100 reports, and up to 20 more for names that
-    Moodle does not let pass. Sets and clears the report's filters, so no poll of the site may run meanwhile.
+    Moodle does not let pass. Sets and clears the report's filters, so no poll of the site may run meanwhile. `tell`:
+    people may be told what answers where no Moodle does.
     """
     findings = [_address(client)]
     started = time.monotonic()
     try:
         info = client.site_info()
     except MoodleError as error:
-        return Inspection(findings=tuple(_entry_refused(error, findings[0], client.base_url)), failure=error)
+        return Inspection(findings=tuple(_entry_refused(error, findings[0], client.base_url, tell=tell)), failure=error)
     skew = _clock_skew(client.server_time, now + timedelta(seconds=time.monotonic() - started))
     findings += _site_findings(client, info, skew)
     zone, zone_finding = _zone(client, info)
@@ -133,7 +136,7 @@ def _feed_findings(feed: str, info: SiteInfo, report: ReportCheck, people: Peopl
 
 def _address(client: MoodleClient) -> MoodleFinding:
     address = urlsplit(client.base_url)
-    if address.scheme == "https" or _is_loopback(address.hostname or ""):
+    if address.scheme == "https" or is_loopback_host(address.hostname or ""):
         return MoodleFinding("address", True, gettext_noop("Moodle answers at this address."))
     message = gettext_noop(
         "The address begins with http://, so the token and the learners' data can be read on the way. Give Moodle a "
@@ -142,23 +145,16 @@ def _address(client: MoodleClient) -> MoodleFinding:
     return MoodleFinding("address", False, message, needed=False)
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
-def _entry_refused(error: MoodleError, address: MoodleFinding, base_url: str) -> list[MoodleFinding]:
+def _entry_refused(error: MoodleError, address: MoodleFinding, base_url: str, *, tell: bool) -> list[MoodleFinding]:
     """The findings if not even the site's own information can be read.
 
-    Only Moodle's own errors are told apart. Whoever may enter an address must not learn from the answer which machines
-    and ports exist inside; the log says more.
+    Unless `tell`, only Moodle's own errors are told apart. Whoever may enter an address must not learn from the answer
+    which machines and ports exist inside; the log says more.
     """
     if isinstance(error, MoodleTokenRefused):
         rest = MoodleFinding("rest", True, gettext_noop("Web services and REST are enabled."))
         return [address, rest, refusal("token", error)]
-    if error.errorcode:
+    if error.errorcode or tell:
         return [refusal("address", error)]
     if error.failure != NO_ANSWER:
         # Else the call itself has logged why there was no answer.

@@ -43,7 +43,7 @@ LEARNERS: dict[str, Any] = {
 OURS = {
     "vault.DigestKey.name", "badging.Heartbeat.name", "badging.DayCount.environment",
     "moodle_sync.MoodleSiteState.findings", "moodle_sync.MoodleSiteState.functions", "moodle_sync.MoodleSiteState.feed",
-    "moodle_sync.MoodleSiteState.zone", "moodle_sync.MoodleSiteState.doubt",
+    "moodle_sync.MoodleSiteState.zone", "moodle_sync.MoodleSiteState.doubt", "moodle_sync.MoodleSiteState.trouble",
     "moodle_sync.MoodleSiteState.looked_back_at", "moodle_sync.Course.error", "moodle_sync.Completion.time_source",
     "badging.NavigatrConnection.environment", "badging.NavigatrConnection.pat_hint", "badging.NavigatrConnection.state",
     "badging.NavigatrConnection.last_outcome", "badging.CourseBadgeMapping.badge_problem",

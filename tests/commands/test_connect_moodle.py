@@ -100,9 +100,9 @@ def test_a_failure_with_json_says_so_on_both_sides(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("http://127.0.0.1:1/moodle", "cannot be reached"),
-        ("http://no-such-host.invalid/", "cannot be reached"),
-        ("moodle.example", "must start with https://"),
+        ("http://127.0.0.1:1/moodle", "Nothing answers at 127.0.0.1:1"),
+        ("http://no-such-host.invalid/", "There is no host named no-such-host.invalid"),
+        ("ftp://moodle.example", "must start with https://"),
         ("http://[::1", "not a web address"),
         ("https://me:secret@moodle.example", "must not hold a user name or password"),
     ],

@@ -2,32 +2,28 @@
 
 import gzip
 import socket
-import ssl
 import time
 import tracemalloc
 import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
-from outbound_http import VERSION, AnswerTooLarge, HttpClient, WireFailure
+from outbound_http import VERSION, AnswerTooLarge, BadCertificate, HttpClient, WireFailure
 from outbound_http.failures import TLS_FAILED
 from tests.outbound_http.wire import (
     Answer,
-    Wire,
+    certificate_file,
     drips,
     floods,
     replies,
     says_nothing,
     sends_and_hangs_up,
+    tls_wire,
     wire,
 )
 
@@ -278,38 +274,28 @@ class TestNeverSent:
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for 127.0.0.1 and its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    file = tmp_path_factory.mktemp("tls") / "server.pem"
-    file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    return file
-
-
-@contextmanager
-def tls_wire(answer: Answer, file: Path) -> Iterator[Wire]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file)
-    with wire(answer, tls=context) as server:
-        yield server
+    return certificate_file(tmp_path_factory.mktemp("tls"))
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(authority: Path) -> None:
     with tls_wire(replies(b"{}"), authority) as server:
         error = failure(server.url)
     assert str(error) == TLS_FAILED
-    assert error.undelivered
+    assert (error.undelivered, error.certificate) == (True, BadCertificate.SELF_SIGNED)
     assert server.requests == []
+
+
+def test_a_certificate_that_is_vouched_for_may_still_be_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for wrong, options in {
+        BadCertificate.EXPIRED: {"ends": -timedelta(hours=1)},
+        BadCertificate.OTHER_NAME: {"address": "127.0.0.9"},
+    }.items():
+        folder = tmp_path / wrong.name
+        folder.mkdir()
+        file = certificate_file(folder, **options)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(file))
+        with tls_wire(replies(b"{}"), file) as server:
+            assert failure(server.url).certificate == wrong
 
 
 def test_the_deadline_holds_over_tls(authority: Path, monkeypatch: pytest.MonkeyPatch) -> None:

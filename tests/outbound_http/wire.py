@@ -6,6 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 Answer = Callable[[socket.socket, threading.Event], None]
 
@@ -93,6 +100,35 @@ def wire(answer: Answer, *, read_first: bool = True, tls: ssl.SSLContext | None 
         yield server
     finally:
         server.stop()
+
+
+def certificate_file(folder: Path, *, address: str = "127.0.0.1", ends: timedelta = timedelta(days=1)) -> Path:
+    """A self-signed certificate for the address and its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + ends)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    file = folder / "server.pem"
+    file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    return file
+
+
+@contextmanager
+def tls_wire(answer: Answer, file: Path) -> Iterator[Wire]:
+    """A running server that shows the certificate in the file."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    with wire(answer, tls=context) as server:
+        yield server
 
 
 def replies(body: bytes, *, status: str = "200 OK", headers: str = "") -> Answer:

@@ -1,5 +1,6 @@
 """manage.py connect_moodle: check a Moodle site and save it."""
 
+import math
 from datetime import timedelta
 from typing import Any
 
@@ -7,9 +8,11 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils.translation import gettext as _
 
 from moodle_sync.client.findings import NOTES
+from moodle_sync.client.front_page import NoMoodleFound
 from moodle_sync.models import MoodleSite
-from moodle_sync.site_check import finding_text, site_address
+from moodle_sync.site_check import as_json, find_site, finding_text, typed_site
 
+from ... import sites
 from ..base import PortalCommand, check_fields, check_when_free, read_secret
 
 
@@ -22,7 +25,7 @@ class Command(PortalCommand):
         """The site's name, address, token and pace."""
         super().add_arguments(parser)
         parser.add_argument("--name", required=True)
-        parser.add_argument("--url", required=True, help="the address of Moodle's front page")
+        parser.add_argument("--url", required=True, help="the address of Moodle's front page, or of any of its pages")
         parser.add_argument("--token-stdin", action="store_true", help="read the token from standard input")
         parser.add_argument(
             "--same-moodle",
@@ -35,14 +38,22 @@ class Command(PortalCommand):
         """Save a site that can be read. One that cannot be read changes nothing."""
         site = MoodleSite.objects.filter(name=options["name"]).first() or MoodleSite(name=options["name"])
         try:
-            site.url = site_address(options["url"])
+            typed = typed_site(options["url"])
         except ValueError as error:
             raise CommandError(str(error)) from error
         if options["poll_seconds"] is not None:
             site.poll_interval = timedelta(seconds=options["poll_seconds"])
         site.token = read_secret(options["token_stdin"], _("Moodle web-service token"))
+        site.url = typed.urls[0]
         check_fields(site)
-        check = check_when_free(site, same_moodle=options["same_moodle"])
+        try:
+            # Whoever has a shell may know what answers at an address.
+            site.url = find_site(typed, until=math.inf, tell=True).url
+            check = check_when_free(site, same_moodle=options["same_moodle"])
+        except NoMoodleFound as error:
+            check = sites.SiteCheck(False, [as_json(error.finding)], readable=False)
+        except ValueError as error:
+            raise CommandError(str(error)) from error
         findings = [
             {"check": finding["check"], "ok": finding["ok"], "message": finding_text(finding)}
             for finding in check.findings

@@ -48,3 +48,16 @@ def test_a_deleted_course_is_marked_and_leads_to_its_successor(site_admin: Clien
     assert new.full_label in page
     assert f'href="{reverse("choose-provider", args=[new.pk])}"' in page
     assert "what took its place" not in site_admin.get(page_of("moodle_sync_course", new.pk)).content.decode().lower()
+
+
+def test_courses_are_filtered_by_whether_they_award_a_badge(site_admin: Client) -> None:
+    site = make_site()
+    mapped = make_mapping(make_course(site)).course
+    unmapped, gone = make_course(site), make_mapping(make_course(site, gone_at=NOW)).course
+    for kind, course in (("mapped", mapped), ("unmapped", unmapped), ("gone", gone)):
+        answer = site_admin.get(listed("moodle_sync_course", badge=kind))
+        assert [row.pk for row in answer.context["cl"].result_list] == [course.pk]
+    page = site_admin.get(page_of("moodle_sync_course", unmapped.pk)).content.decode()
+    assert f'href="{reverse("choose-provider", args=[unmapped.pk])}"' in page
+    page = site_admin.get(page_of("moodle_sync_course", mapped.pk)).content.decode()
+    assert f'href="{reverse("course", args=[mapped.pk])}"' in page

@@ -16,6 +16,7 @@ from badging import sites, waiting
 from badging.admin.sites import SiteForm
 from badging.meanings import Outcome
 from badging.models import AuditEntry, Issuance
+from moodle_sync import poll_records
 from moodle_sync.models import Course, MoodleSite, MoodleSiteState
 from sandbox import MOODLE, Sandbox
 from tests.builders import NOW, make_completion, make_course, make_issuance, make_learner, make_mapping, make_site
@@ -155,7 +156,8 @@ def test_a_site_that_is_being_polled_is_not_checked_meanwhile(site_admin: Client
         page_of("moodle_sync_moodlesite", site.pk), entered(sandbox.moodle_url, sandbox.moodle_token)
     )
     assert "being polled right now" in answer.content.decode()
-    assert sandbox.moodle.count() == 0
+    # The address was found, without the token.
+    assert [call.errorcode for call in sandbox.moodle.ledger] == ["invalidtoken"]
     site.refresh_from_db()
     assert site.state.polling_until == until
 
@@ -179,9 +181,94 @@ def test_a_moodle_token_that_cannot_be_decrypted_is_a_message(site_admin: Client
     assert site.token == sandbox.moodle_token
 
 
-def test_poll_now_asks_a_worker(site_admin: Client) -> None:
+def test_what_is_typed_is_tested_and_nothing_is_saved(site_admin: Client, sandbox: Sandbox) -> None:
+    course = sandbox.moodle_url.removeprefix("http://") + "/course/view.php?id=2"
+    tested = {**entered(course, sandbox.moodle_token, name=""), "_test": "1"}
+    page = site_admin.post(reverse(ADD), tested).content.decode()
+    assert "This Moodle can be read. Nothing was saved yet." in page
+    assert f'value="{sandbox.moodle_url}"' in page
+    assert '<span class="visually-hidden">In order:</span> The token is accepted.' in page
+    assert sandbox.moodle_token not in page
+    wrong = site_admin.post(reverse(ADD), {**tested, "new_token": "wrong-token"}).content.decode()
+    assert "This Moodle cannot be read yet" in wrong
+    assert "Moodle does not know this token" in wrong
+    unknown = site_admin.post(reverse(ADD), {**tested, "url": "moodel.invalid"}).content.decode()
+    assert "There is no host named moodel.invalid" in unknown
+    assert not MoodleSite.objects.exists()
+    assert not AuditEntry.objects.exists()
+
+
+def test_a_stored_token_is_tested_at_its_own_address_only(site_admin: Client, sandbox: Sandbox) -> None:
+    site = connected(sandbox)
+    tested = {**entered(f"{sandbox.moodle_url}/my/", "", name="Renamed"), "_test": "1"}
+    assert "This Moodle can be read" in site_admin.post(page_of("moodle_sync_moodlesite", site.pk), tested).text
+    before = sandbox.moodle.count()
+    elsewhere = {**tested, "url": "https://other.invalid"}
+    assert "Enter the token again" in site_admin.post(page_of("moodle_sync_moodlesite", site.pk), elsewhere).text
+    assert sandbox.moodle.count() == before
+    site.refresh_from_db()
+    assert (site.name, site.url, site.state.checked_at) == ("Main", sandbox.moodle_url, None)
+    MoodleSiteState.objects.update(polling_until=timezone.now() + timedelta(minutes=5))
+    assert "being polled right now" in site_admin.post(page_of("moodle_sync_moodlesite", site.pk), tested).text
+
+
+def test_who_may_only_look_tests_nothing(officer: Client, sandbox: Sandbox) -> None:
+    site = connected(sandbox)
+    page = page_of("moodle_sync_moodlesite", site.pk)
+    assert officer.post(page, {**entered(sandbox.moodle_url, "t"), "_test": "1"}).status_code == 403
+    assert sandbox.moodle.count() == 0
+    assert 'name="_test"' not in officer.get(page).text
+
+
+def test_an_address_with_a_password_is_refused_and_shown_without_it(site_admin: Client, sandbox: Sandbox) -> None:
+    page = site_admin.post(reverse(ADD), entered("https://somebody:word@moodle.example/my", "t")).text
+    assert "must not hold a user name or password" in page
+    assert "word@" not in page
+    assert 'value="https://moodle.example/my"' in page
+
+
+def test_an_address_where_no_moodle_is_saves_nothing_and_the_token_goes_nowhere(
+    site_admin: Client, sandbox: Sandbox, settings: Any
+) -> None:
+    settings.MOODLE_HOSTS = ["127.0.0.1"]
+    # The sandbox's Navigatr is no Moodle, and refuses who does not sign in.
+    answer = site_admin.post(reverse(ADD), entered(f"{sandbox.navigatr_url}/elsewhere", "secret-token"))
+    assert "a password page, refuses the portal" in str(answer.context["adminform"].form.errors["url"])
+    assert "The token was sent nowhere." in answer.text
+    assert not MoodleSite.objects.exists()
+
+
+def test_poll_now_asks_a_worker_and_pressing_it_again_does_no_harm(site_admin: Client) -> None:
     site = make_site()
-    assert "a worker was asked to poll it now" in said(run(site_admin, "moodle_sync_moodlesite", "poll_now", site.pk))
+    press = lambda: said(run(site_admin, "moodle_sync_moodlesite", "poll_now", site.pk))  # noqa: E731
+    assert "a worker was asked to poll it now" in press()
+    state = MoodleSiteState.objects.filter(site=site)
+    later = timezone.now() + timedelta(minutes=1)
+    for fields, told in (
+        ({"last_poll_at": timezone.now()}, "was read a moment ago"),
+        ({"polling_until": later}, "is being read right now"),
+    ):
+        state.update(next_poll_at=later, **fields)
+        assert told in press()
+        assert state.get().next_poll_at == later
+    MoodleSite.objects.update(enabled=False)
+    assert "switched off" in press()
+
+
+def test_the_page_and_the_list_show_courses_and_lag(site_admin: Client) -> None:
+    now = timezone.now()
+    site = make_site(feed="A", last_poll_at=now, next_poll_at=now + timedelta(minutes=1))
+    make_mapping(make_course(site))
+    make_course(site)
+    poll_records.note_poll(site, began_at=now, took=timedelta(seconds=1), read_up_to=now - timedelta(minutes=7), new=3)
+    page = site_admin.get(page_of("moodle_sync_moodlesite", site.pk)).text
+    assert "<strong>1</strong> awards a badge" in page
+    assert listed("moodle_sync_course", site__id__exact=site.pk, badge="unmapped").replace("&", "&amp;") in page
+    assert "at most: 7 min." in page
+    assert page.count("<rect") == 24
+    rows = site_admin.get(listed("moodle_sync_moodlesite")).text
+    assert "1 awards a badge" in rows
+    assert "7 min" in rows
 
 
 def test_the_question_stands_first_on_the_sites_page_and_is_answered_there(site_admin: Client) -> None:
