@@ -14,7 +14,7 @@ from moodle_sync.reading import WantedCourse
 from navigatr_client import Badge, NavigatrError, Provider
 from outbound_http import web_address
 
-from . import audit, connections, past, reach
+from . import audit, connections, past, reach, transitions
 from .meanings import Outcome
 from .models import (
     NOTHING_OPEN,
@@ -101,6 +101,7 @@ def save_mapping(
     badge: Badge,
     min_score: int | None = None,
     include_past: bool = False,
+    from_now: bool = False,
     actor: Any = None,
     now: datetime,
 ) -> CourseBadgeMapping:
@@ -111,7 +112,8 @@ def save_mapping(
 
     A disabled mapping stays disabled. Learners who have the course's old badge keep it. What waits, and what failed
     under the old badge, is sent as the new one. With `include_past` the next poll reads the whole course and queues
-    whoever has completed it; how many of them a course manager's choice sends is limited (past.py).
+    whoever has completed it; how many of them a course manager's choice sends is limited (past.py). With `from_now` only
+    completions from now on count, and what was not sent is cancelled: the course goes live after a trial in staging.
     """
     may_use = _check_choice(course, connection, provider, actor)
     mapping = _locked_to_change(course) or CourseBadgeMapping(course=course, since=now, created_by=actor)
@@ -125,6 +127,7 @@ def save_mapping(
     mapping.min_score = min_score
     mapping.chosen_by, mapping.by_admin = actor, may_use.everything
     mapping.past_wanted_at = now if include_past else mapping.past_wanted_at
+    set_aside = _begin_anew(mapping, now) if from_now else 0
     mapping.save()
     moved = _requeue_for(mapping, is_new=action is Action.MAPPING_SAVED, score_changed=score_changed, now=now)
     was_free = all_past_before and before == (connection.pk, provider.id, badge.id)
@@ -140,8 +143,19 @@ def save_mapping(
         min_score=min_score,
         include_past=include_past,
         moved=moved,
+        **({"from_now": True, "cancelled": set_aside} if from_now else {}),
     )
     return mapping
+
+
+def _begin_anew(mapping: CourseBadgeMapping, now: datetime) -> int:
+    """Let only completions from now on count (not saved), and cancel what was not sent; returns how many.
+
+    What is on its way, or may have been sent, is decided when that is known: see `claiming.decide`.
+    """
+    mapping.since, mapping.past_wanted_at = now, None
+    unsent = pks_of(Issuance.objects.filter(course=mapping.course_id).unsent())
+    return transitions.change(unsent, transitions.Event.CANCEL, where=NOTHING_OPEN, reason=Outcome.WENT_LIVE)
 
 
 def _check_choice(course: Course, connection: NavigatrConnection, provider: Provider, actor: Any) -> reach.Reach:

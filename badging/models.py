@@ -53,7 +53,7 @@ class NavigatrConnection(models.Model):
 
     class State(models.TextChoices):
         ACTIVE = "active", _("Active")
-        PAUSED = "paused", _("Paused: token refused")
+        PAUSED = "paused", _("Paused")
         REMOVED = "removed", _("Removed: no token")
 
     name = models.CharField(_("name"), max_length=100, unique=True)
@@ -97,6 +97,7 @@ class NavigatrConnection(models.Model):
     next_page_call_at = models.DateTimeField(null=True, editable=False)
     page_call_until = models.DateTimeField(null=True, editable=False)
     state = models.CharField(_("state"), max_length=10, choices=State, default=State.ACTIVE, editable=False)
+    state_since = models.DateTimeField(null=True, editable=False)
     resumed_at = models.DateTimeField(null=True, editable=False)
     not_before = models.DateTimeField(
         _("waits until"), null=True, editable=False, help_text=_("Nothing is sent before this time.")
@@ -862,6 +863,7 @@ class AuditEntry(AppendOnlyModel):
         CONNECTION_REMOVED = "connection_removed", _("Connection removed")
         CONNECTION_OPENED = "connection_opened", _("Connection opened")
         CONNECTION_CLOSED = "connection_closed", _("Connection closed")
+        CONNECTION_WENT_LIVE = "went_live", _("Courses went live")
         SITE_SAVED = "site_saved", _("Moodle site saved")
         SITE_CONFIRMED = "site_confirmed", _("Confirmed as the same Moodle")
         FEED_CHANGED = "feed_changed", _("Moodle is read in another way")

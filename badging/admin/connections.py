@@ -252,7 +252,7 @@ class ConnectionAdmin(TokenAdmin):
         if page := self.confirmation(request, rows, title=title, effects=effects, label=_("Yes, remove it")):
             return page
         for connection in rows:
-            held = connections.remove(connection, actor=request.user)
+            held = connections.remove(connection, actor=request.user, now=timezone.now())
             values = {"name": connection, "held": held}
             self.message_user(request, _("%(name)s was removed; %(held)d badge(s) are held.") % values)
         return None
