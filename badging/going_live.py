@@ -193,9 +193,19 @@ def _parts(keys: Sequence[int]) -> Iterator[Sequence[int]]:
     return (keys[start : start + QUEUED_AT_ONCE] for start in range(0, len(keys), QUEUED_AT_ONCE))
 
 
-def by_provider(offers: Sequence[Offer]) -> dict[str, list[Offer]]:
+def by_provider(offers: Sequence[Offer]) -> list[tuple[str, list[Offer]]]:
     """The offers under the names of their providers, for a drop-down."""
-    groups: dict[str, list[Offer]] = defaultdict(list)
+    groups: dict[int, list[Offer]] = defaultdict(list)
     for offer in offers:
-        groups[offer.provider.name or f"#{offer.provider.id}"].append(offer)
-    return dict(groups)
+        groups[offer.provider.id].append(offer)
+    return [(found[0].provider.name or f"#{number}", found) for number, found in groups.items()]
+
+
+def likeliest(mapping: CourseBadgeMapping, offers: Offers, *, most: int) -> list[Offer]:
+    """The offers for one mapping, in their order; of more than `most` those whose names share most words with its."""
+    if len(offers.offers) <= most:
+        return offers.offers
+    words = set(normalised(mapping.badge_name).split())
+    shared = [(-len(words.intersection(normalised(offer.badge.name).split())), offer) for offer in offers.offers]
+    chosen = {offer.key for _count, offer in sorted(shared, key=lambda pair: pair[0])[:most]}
+    return [offer for offer in offers.offers if offer.key in chosen]

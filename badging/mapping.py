@@ -112,24 +112,22 @@ def save_mapping(
 
     A disabled mapping stays disabled. Learners who have the course's old badge keep it. What waits, and what failed
     under the old badge, is sent as the new one. With `include_past` the next poll reads the whole course and queues
-    whoever has completed it; how many of them a course manager's choice sends is limited (past.py). With `from_now` only
-    completions from now on count, and what was not sent is cancelled: the course goes live after a trial in staging.
+    whoever has completed it; how many of them a course manager's choice sends is limited (past.py). With `from_now`
+    only completions from now on count, and what was not sent is cancelled: a course goes live after a trial in staging.
     """
     may_use = _check_choice(course, connection, provider, actor)
     mapping = _locked_to_change(course) or CourseBadgeMapping(course=course, since=now, created_by=actor)
     action = Action.MAPPING_SAVED if mapping.pk is None else Action.MAPPING_CHANGED
-    score_changed = mapping.min_score != min_score
     before = (mapping.connection_id, mapping.provider_id, mapping.badge_id)
     all_past_before = mapping.include_past and mapping.past_release == Past.FREE
-    mapping.connection = connection
-    mapping.provider_id, mapping.provider_name = provider.id, provider.name[:255]
+    mapping.connection, mapping.provider_id, mapping.provider_name = connection, provider.id, provider.name[:255]
     see_badge(mapping, badge)
-    mapping.min_score = min_score
+    mapping.min_score, score_changed = min_score, mapping.min_score != min_score
     mapping.chosen_by, mapping.by_admin = actor, may_use.everything
     mapping.past_wanted_at = now if include_past else mapping.past_wanted_at
-    set_aside = _begin_anew(mapping, now) if from_now else 0
+    kept = _begin_anew(mapping, now) if from_now else {}
     mapping.save()
-    moved = _requeue_for(mapping, is_new=action is Action.MAPPING_SAVED, score_changed=score_changed, now=now)
+    kept["moved"] = _requeue_for(mapping, is_new=action is Action.MAPPING_SAVED, score_changed=score_changed, now=now)
     was_free = all_past_before and before == (connection.pk, provider.id, badge.id)
     past.limit_at_save(mapping, free=mapping.by_admin or was_free)
     audit.record(
@@ -142,20 +140,21 @@ def save_mapping(
         badge=badge.id,
         min_score=min_score,
         include_past=include_past,
-        moved=moved,
-        **({"from_now": True, "cancelled": set_aside} if from_now else {}),
+        **kept,
     )
     return mapping
 
 
-def _begin_anew(mapping: CourseBadgeMapping, now: datetime) -> int:
-    """Let only completions from now on count (not saved), and cancel what was not sent; returns how many.
+def _begin_anew(mapping: CourseBadgeMapping, now: datetime) -> dict[str, Any]:
+    """Let only completions from now on count (not saved), and cancel what was not sent; returns what the audit keeps.
 
     What is on its way, or may have been sent, is decided when that is known: see `claiming.decide`.
     """
     mapping.since, mapping.past_wanted_at = now, None
     unsent = pks_of(Issuance.objects.filter(course=mapping.course_id).unsent())
-    return transitions.change(unsent, transitions.Event.CANCEL, where=NOTHING_OPEN, reason=Outcome.WENT_LIVE)
+    change = transitions.Event.CANCEL
+    cancelled = transitions.change(unsent, change, where=NOTHING_OPEN, reason=Outcome.WENT_LIVE)
+    return {"from_now": True, "cancelled": cancelled}
 
 
 def _check_choice(course: Course, connection: NavigatrConnection, provider: Provider, actor: Any) -> reach.Reach:

@@ -1,6 +1,6 @@
 """Connections to Navigatr, which badge each course awards, the badges owed, and every attempt to issue them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from functools import reduce
 from operator import or_
@@ -242,9 +242,12 @@ PAST_HELD = [Past.COUNTING, Past.OVER]
 class MappingQuerySet(models.QuerySet["CourseBadgeMapping"]):
     """Questions about mappings."""
 
-    def open(self) -> "MappingQuerySet":
-        """Those whose connection and provider are open to them now: see `_in_reach`."""
-        return self.filter(_in_reach())
+    def open(self, *, without: Collection[int] = ()) -> "MappingQuerySet":
+        """Those whose connection and provider are open to them now: see `_in_reach`.
+
+        `without`: as it would be without the grants with these primary keys.
+        """
+        return self.filter(_in_reach(without))
 
     def closed(self) -> "MappingQuerySet":
         """All that are not open."""
@@ -259,7 +262,7 @@ class MappingQuerySet(models.QuerySet["CourseBadgeMapping"]):
         return self.annotate(in_reach=models.ExpressionWrapper(_in_reach(), models.BooleanField()))
 
 
-def _in_reach() -> Q:
+def _in_reach(without: Collection[int] = ()) -> Q:
     """Which mappings may use their connection and provider now.
 
     Those that a site admin chose; those of courses that these are open to; and those that were chosen by a course
@@ -268,6 +271,8 @@ def _in_reach() -> Q:
     grants = ConnectionGrant.objects.order_by().filter(
         Q(provider_id=None) | Q(provider_id=models.OuterRef("provider_id")), connection=models.OuterRef("connection")
     )
+    if without:
+        grants = grants.exclude(pk__in=without)
     to_course = ConnectionGrant.for_course(models.OuterRef("course__site"), models.OuterRef("course__category_id"))
     chooser = models.OuterRef("chosen_by")
     to_chooser = grants.filter(kind=ConnectionGrant.Kind.MANAGER, user=chooser)

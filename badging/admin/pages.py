@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from django.http import HttpResponseBase
 
+from . import going_live
+
 
 class AdminPage(NamedTuple):
     """A page: its address under /admin/, its name in the namespace `admin`, and its view.
@@ -17,4 +19,6 @@ class AdminPage(NamedTuple):
     view: Callable[..., HttpResponseBase]
 
 
-PAGES: list[AdminPage] = []
+PAGES: list[AdminPage] = [
+    AdminPage("going-live/<int:pk>/", "going_live", going_live.view),
+]
