@@ -69,6 +69,13 @@ class ConnectionForm(_ModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         require_token_of_new(self)
+        if self.instance.pk is not None:
+            hint = self.instance.pat_hint
+            self.fields["new_token"].help_text = (
+                _("The stored token ends in %(hint)s. Leave this empty to keep it.") % {"hint": hint}
+                if hint
+                else _("No token is stored. It is tested before it is saved, stored encrypted, and not shown again.")
+            )
 
 
 @admin.register(NavigatrConnection)
@@ -158,8 +165,7 @@ class ConnectionAdmin(TokenAdmin):
     def status(self, obj: NavigatrConnection) -> str:
         """Whether badges can be sent with it now; if not, since when, why, how many wait, and what to do."""
         if standing := connections.standing_of(obj):
-            mark = format_html('<span class="state bad">{}</span>', obj.get_state_display())
-            return format_html("{} {} {}", mark, standing, link_to(obj, _("Reconnect")))
+            return format_html("{} {}", standing, link_to(obj, _("Reconnect")))
         if reason := connection_reason(obj, timezone.now()):
             return format_html('<span class="state waiting">{}</span> {}', _("Rests"), reason)
         return format_html('<span class="state good">{}</span>', _("Active"))
@@ -238,6 +244,10 @@ class ConnectionAdmin(TokenAdmin):
 
     def response_post_save_add(self, request: HttpRequest, obj: NavigatrConnection) -> HttpResponse:
         """On to the page of the new connection, which says what comes next."""
+        return HttpResponseRedirect(page_url(obj))
+
+    def response_post_save_change(self, request: HttpRequest, obj: NavigatrConnection) -> HttpResponse:
+        """Back to its page, which says how it stands now."""
         return HttpResponseRedirect(page_url(obj))
 
     def try_out(self, request: HttpRequest, form: Any) -> dict[str, Any]:

@@ -50,14 +50,14 @@ class Confirmed(NamedTuple):
     """One course that is about to go live: how many get a real badge at once, and the names of the first of them."""
 
     move: Move
-    count: int
+    mailed: int
     names: list[str]
     seen: str
 
     @property
     def more(self) -> int:
         """How many are not named."""
-        return self.count - len(self.names)
+        return self.mailed - len(self.names)
 
 
 class Choices(NamedTuple):
@@ -115,7 +115,7 @@ def _with_offers(
     context = {"production": production, "is_cut": offers.is_cut}
     if step == "review" and choices.moves and not choices.changed:
         confirmed = [_confirmed(request, move) for move in choices.moves]
-        total = sum(row.count for row in confirmed)
+        total = sum(row.mailed for row in confirmed)
         return _show(request, staging, context | {"confirmed": confirmed, "total": total})
     wrong = step in ("review", "go") and not choices.changed
     more: dict[str, Any] = {

@@ -140,6 +140,10 @@ class GrantAdmin(PortalAdmin):
         """All of what stands."""
         return self.get_fields(request, obj) if obj else ()
 
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        """The form, with what it does as its title."""
+        return super().add_view(request, form_url, {"title": _("Open a connection"), **(extra_context or {})})
+
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """The connection whose page led here."""
         connection = request.GET.get("connection", "")
