@@ -1,12 +1,14 @@
 """Navigatr connections: tested before they are saved, paused when their token is refused, resumed, removed."""
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import transaction
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from moodle_sync import history
 from navigatr_client import (
@@ -18,13 +20,19 @@ from navigatr_client import (
 )
 
 from . import audit
-from .meanings import Outcome
-from .models import AuditEntry, Issuance, NavigatrConnection
+from .meanings import Outcome, of_error
+from .models import AuditEntry, Issuance, IssuanceQuerySet, NavigatrConnection
 from .queueing import bring_forward
+from .status import why_stopped
 
 log = logging.getLogger(__name__)
 
 State = NavigatrConnection.State
+
+# How many providers a test names.
+MOST_NAMED = 10
+# How far a page counts what waits for a connection.
+MOST_COUNTED = 1000
 
 
 class EnvironmentIsFixed(Exception):
@@ -42,13 +50,22 @@ class ConnectionFinding:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionTest:
-    """What a test came to: passed or not, whose account it is, and for which providers it may issue."""
+    """What a test came to: passed or not, whose account it is, and for which providers it may issue.
+
+    `outcome` is what Navigatr did where the test did not pass.
+    """
 
     ok: bool
     message: str
     account: str
     providers: list[Provider]
     findings: list[ConnectionFinding]
+    outcome: Outcome = Outcome.UNAVAILABLE
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing at all is to be mended."""
+        return self.ok and all(finding.ok for finding in self.findings)
 
 
 def navigatr_client_for(connection: NavigatrConnection, *, most_seconds: float | None = None) -> NavigatrClient:
@@ -69,15 +86,13 @@ def try_out(connection: NavigatrConnection) -> ConnectionTest:
     except NavigatrError as error:
         message = explain(error)
         kind = "token" if isinstance(error, NavigatrTokenRefused) else "address"
-        return ConnectionTest(False, message, "", [], [ConnectionFinding(kind, False, message)])
+        return ConnectionTest(False, message, "", [], [ConnectionFinding(kind, False, message)], of_error(error))
     who = f"{account.firstname} {account.lastname}".strip() or f"#{account.id}"
     findings = [ConnectionFinding("token", True, _("The token belongs to %(who)s.") % {"who": who})]
     if providers:
-        findings.append(
-            ConnectionFinding(
-                "providers", True, _("It may issue for %(count)d provider(s).") % {"count": len(providers)}
-            )
-        )
+        text = _("The account is a provider administrator. It may issue for %(count)d provider(s): %(names)s.")
+        values = {"count": len(providers), "names": _named(providers)}
+        findings.append(ConnectionFinding("providers", True, text % values))
     else:
         findings.append(
             ConnectionFinding(
@@ -90,6 +105,12 @@ def try_out(connection: NavigatrConnection) -> ConnectionTest:
             )
         )
     return ConnectionTest(True, " ".join(finding.message for finding in findings), who, providers, findings)
+
+
+def _named(providers: list[Provider]) -> str:
+    """The names of the first few."""
+    more = ["…"] if len(providers) > MOST_NAMED else []
+    return ", ".join([row.name or f"#{row.id}" for row in providers[:MOST_NAMED]] + more)
 
 
 def explain(error: NavigatrError) -> str:
@@ -116,18 +137,10 @@ def save_tested(
     on waiting. Raises EnvironmentIsFixed, because the ids of badges and providers mean something else in the other
     environment.
     """
-    before = NavigatrConnection.objects.filter(pk=connection.pk).first()
-    if before is not None and before.environment != connection.environment:
-        raise EnvironmentIsFixed
-    connection.state, connection.resumed_at = State.ACTIVE, now
-    connection.pat = connection.pat.strip()
-    connection.pat_hint = f"…{connection.pat[-4:]}"
-    connection.account = tested.account
-    connection.failures, connection.not_before, connection.last_outcome = 0, None, ""
-    note_test(connection, tested, now)
-    history.by(connection, actor, at=now)
-    connection.save()
-    audit.record(AuditEntry.Action.CONNECTION_SAVED, connection, actor=actor)
+    before = _before(connection)
+    _set_state(connection, State.ACTIVE, now, before)
+    connection.resumed_at, connection.account, connection.last_outcome = now, tested.account, ""
+    _save_with_token(connection, tested, actor=actor, now=now)
     if before is None or before.state == State.ACTIVE:
         return 0
     if before.state == State.REMOVED and not enable_mappings:
@@ -139,6 +152,45 @@ def save_tested(
     return _go_on(connection, now)
 
 
+@transaction.atomic
+def save_paused(connection: NavigatrConnection, tested: ConnectionTest, *, actor: Any, now: datetime) -> None:
+    """Save a connection whose test did not pass, because an admin insists: paused until a test passes.
+
+    Raises EnvironmentIsFixed as `save_tested` does.
+    """
+    _set_state(connection, State.PAUSED, now, _before(connection))
+    connection.last_outcome = tested.outcome
+    _save_with_token(connection, tested, actor=actor, now=now)
+    audit.record(AuditEntry.Action.CONNECTION_PAUSED, connection, actor=actor)
+
+
+def _before(connection: NavigatrConnection) -> NavigatrConnection | None:
+    """The connection as it is stored, None when it is new. Raises EnvironmentIsFixed."""
+    before = NavigatrConnection.objects.filter(pk=connection.pk).first()
+    if before is not None and before.environment != connection.environment:
+        raise EnvironmentIsFixed
+    return before
+
+
+def _set_state(
+    connection: NavigatrConnection, state: NavigatrConnection.State, now: datetime, before: NavigatrConnection | None
+) -> None:
+    """Set the state, and since when it stands (not saved)."""
+    if before is None or before.state != state:
+        connection.state_since = now
+    connection.state = state
+
+
+def _save_with_token(connection: NavigatrConnection, tested: ConnectionTest, *, actor: Any, now: datetime) -> None:
+    connection.pat = connection.pat.strip()
+    connection.pat_hint = f"…{connection.pat[-4:]}"
+    connection.failures, connection.not_before = 0, None
+    note_test(connection, tested, now)
+    history.by(connection, actor, at=now)
+    connection.save()
+    audit.record(AuditEntry.Action.CONNECTION_SAVED, connection, actor=actor)
+
+
 def note_test(connection: NavigatrConnection, tested: ConnectionTest, now: datetime) -> None:
     """Put the test's result on the connection (not saved)."""
     connection.tested_at, connection.test_ok, connection.test_message = now, tested.ok, tested.message
@@ -147,7 +199,7 @@ def note_test(connection: NavigatrConnection, tested: ConnectionTest, now: datet
 
 
 def retest(connection: NavigatrConnection, *, actor: Any, now: datetime) -> ConnectionTest:
-    """Test a saved connection. A passing test resumes a paused one; a failing one only leaves its note."""
+    """Test a saved connection. A passing test resumes a paused one; a failing one only leaves its note and reason."""
     tested = try_out(connection)
     note_test(connection, tested, now)
     with transaction.atomic():
@@ -156,18 +208,20 @@ def retest(connection: NavigatrConnection, *, actor: Any, now: datetime) -> Conn
         # Removed ones stay so: it may have been removed while Navigatr answered.
         standing = NavigatrConnection.objects.filter(pk=connection.pk).exclude(state=State.REMOVED)
         if tested.ok:
-            if standing.filter(state=State.PAUSED).update(state=State.ACTIVE, resumed_at=now):
+            if standing.filter(state=State.PAUSED).update(state=State.ACTIVE, state_since=now, resumed_at=now):
                 history.note(connection, actor, at=now)
                 audit.record(AuditEntry.Action.CONNECTION_RESUMED, connection, actor=actor)
                 _go_on(connection, now)
             standing.update(failures=0)
             # A pause that Navigatr asked for is kept.
             standing.exclude(last_outcome=Outcome.RATE_LIMITED).update(not_before=None, last_outcome="")
+        else:
+            standing.filter(state=State.PAUSED).update(last_outcome=tested.outcome)
     return tested
 
 
 @transaction.atomic
-def pause(connection: NavigatrConnection, *, asked_at: datetime) -> None:
+def pause(connection: NavigatrConnection, *, asked_at: datetime, now: datetime) -> None:
     """Its token was refused: nothing more is sent with it, and what waits is held, with no tries used up.
 
     `asked_at` is when the refused call began. A refusal from before the present token was saved, or last passed a test,
@@ -177,19 +231,19 @@ def pause(connection: NavigatrConnection, *, asked_at: datetime) -> None:
     passed_since = bool(current.test_ok and current.tested_at and current.tested_at > asked_at)
     if current.state != State.ACTIVE or current.pat != connection.pat or passed_since:
         return
-    current.state, current.last_outcome = State.PAUSED, Outcome.TOKEN_REFUSED
-    history.by(current, None)
-    current.save(update_fields=["state", "last_outcome"])
+    current.state, current.state_since, current.last_outcome = State.PAUSED, now, Outcome.TOKEN_REFUSED
+    history.by(current, None, at=now)
+    current.save(update_fields=["state", "state_since", "last_outcome"])
     audit.record(AuditEntry.Action.CONNECTION_PAUSED, connection)
     log.warning("%s is paused: Navigatr refused its token; everything waits until it is reconnected", connection)
 
 
 @transaction.atomic
-def remove(connection: NavigatrConnection, *, actor: Any) -> int:
+def remove(connection: NavigatrConnection, *, actor: Any, now: datetime) -> int:
     """Forget the token, so that what waits is held; returns how many. Reconnecting takes all of it up again."""
-    connection.pat, connection.pat_hint, connection.state = "", "", State.REMOVED
-    history.by(connection, actor)
-    connection.save(update_fields=["pat", "pat_hint", "state"])
+    connection.pat, connection.pat_hint, connection.state, connection.state_since = "", "", State.REMOVED, now
+    history.by(connection, actor, at=now)
+    connection.save(update_fields=["pat", "pat_hint", "state", "state_since"])
     audit.record(AuditEntry.Action.CONNECTION_REMOVED, connection, actor=actor)
     return count_waiting(connection)
 
@@ -203,5 +257,47 @@ def _go_on(connection: NavigatrConnection, now: datetime) -> int:
 
 def count_waiting(connection: NavigatrConnection) -> int:
     """How many badges wait to be sent, or looked up, with the connection."""
+    return sum(rows.count() for rows in _waiting(connection))
+
+
+def _waiting(connection: NavigatrConnection) -> Iterator[IssuanceQuerySet]:
+    """What waits to be sent with it; then what waits to be looked up."""
     queued = Issuance.objects.filter(state=Issuance.State.QUEUED)
-    return queued.unsent_for(connection).count() + queued.unknown_for(connection).count()
+    yield queued.unsent_for(connection)
+    yield queued.unknown_for(connection)
+
+
+# What pages say of a connection with which nothing is sent
+
+
+class Standing(NamedTuple):
+    """Why nothing is sent with a connection, how many badges wait for that, and what a site admin does about it."""
+
+    why: str
+    waiting: str
+    todo: str
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, self))
+
+
+def standing_of(connection: NavigatrConnection) -> Standing | None:
+    """Why nothing is sent with a paused or removed connection; None for an active one. At most three small queries."""
+    if connection.state == State.ACTIVE:
+        return None
+    return Standing(f"{why_stopped(connection)}.", _waiting_text(connection), _todo(connection))
+
+
+def _waiting_text(connection: NavigatrConnection) -> str:
+    """How many badges wait for the connection, counted no further than MOST_COUNTED."""
+    count = sum(rows.order_by().values("pk")[: MOST_COUNTED + 1].count() for rows in _waiting(connection))
+    if count > MOST_COUNTED:
+        return _("More than %(count)d badges are waiting.") % {"count": MOST_COUNTED}
+    text = ngettext("%(count)d badge is waiting.", "%(count)d badges are waiting.", count)
+    return text % {"count": count} if count else _("No badge is waiting.")
+
+
+def _todo(connection: NavigatrConnection) -> str:
+    if connection.state == State.PAUSED and connection.last_outcome in (Outcome.UNAVAILABLE, Outcome.RATE_LIMITED):
+        return _("Resume it when Navigatr answers again, or reconnect it with a new token.")
+    return _("Create a new token and reconnect.")

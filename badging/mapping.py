@@ -15,7 +15,7 @@ from moodle_sync.reading import WantedCourse
 from navigatr_client import Badge, NavigatrError, Provider
 from outbound_http import web_address
 
-from . import audit, connections, past, reach
+from . import audit, connections, past, reach, transitions
 from .meanings import Outcome
 from .models import (
     NOTHING_OPEN,
@@ -102,6 +102,7 @@ def save_mapping(
     badge: Badge,
     min_score: int | None = None,
     include_past: bool = False,
+    from_now: bool = False,
     actor: Any = None,
     now: datetime,
 ) -> CourseBadgeMapping:
@@ -112,31 +113,43 @@ def save_mapping(
 
     A disabled mapping stays disabled. Learners who have the course's old badge keep it. What waits, and what failed
     under the old badge, is sent as the new one. With `include_past` the next poll reads the whole course and queues
-    whoever has completed it; how many of them a course manager's choice sends is limited (past.py).
+    whoever has completed it; how many of them a course manager's choice sends is limited (past.py). With `from_now`
+    only completions from now on count, and what was not sent is cancelled: a course goes live after a trial in staging.
     """
     may_use = _check_choice(course, connection, provider, actor)
     mapping = _locked_to_change(course) or CourseBadgeMapping(course=course, since=now, created_by=actor)
     action = Action.MAPPING_SAVED if mapping.pk is None else Action.MAPPING_CHANGED
-    score_changed = mapping.min_score != min_score
     before = (mapping.connection_id, mapping.provider_id, mapping.badge_id)
     all_past_before = mapping.include_past and mapping.past_release == Past.FREE
     mapping.connection, mapping.provider_id, mapping.provider_name = connection, provider.id, provider.name[:255]
     see_badge(mapping, badge)
-    mapping.min_score = min_score
+    mapping.min_score, score_changed = min_score, mapping.min_score != min_score
     mapping.chosen_by, mapping.by_admin = actor, may_use.everything
-    if include_past:
-        mapping.past_wanted_at = now
+    mapping.past_wanted_at = now if include_past else mapping.past_wanted_at
+    kept = _begin_anew(mapping, now) if from_now else {}
     history.by(mapping, actor, at=now)
     mapping.save()
-    moved = _requeue_for(mapping, is_new=action is Action.MAPPING_SAVED, score_changed=score_changed, now=now)
+    kept["moved"] = _requeue_for(mapping, is_new=action is Action.MAPPING_SAVED, score_changed=score_changed, now=now)
     was_free = all_past_before and before == (connection.pk, provider.id, badge.id)
     past.limit_at_save(mapping, free=mapping.by_admin or was_free)
     audit.record(
         action, course, actor=actor, connection=connection.name, environment=connection.environment,
         provider=provider.id, provider_name=provider.name[:255], badge=badge.id, badge_name=badge.name[:255],
-        min_score=min_score, include_past=include_past, moved=moved,
+        min_score=min_score, include_past=include_past, **kept,
     )  # fmt: skip
     return mapping
+
+
+def _begin_anew(mapping: CourseBadgeMapping, now: datetime) -> dict[str, Any]:
+    """Let only completions from now on count (not saved), and cancel what was not sent; returns what the audit keeps.
+
+    What is on its way, or may have been sent, is decided when that is known: see `claiming.decide`.
+    """
+    mapping.since, mapping.past_wanted_at = now, None
+    unsent = pks_of(Issuance.objects.filter(course=mapping.course_id).unsent())
+    change = transitions.Event.CANCEL
+    cancelled = transitions.change(unsent, change, where=NOTHING_OPEN, reason=Outcome.WENT_LIVE)
+    return {"from_now": True, "cancelled": cancelled}
 
 
 def _check_choice(course: Course, connection: NavigatrConnection, provider: Provider, actor: Any) -> reach.Reach:

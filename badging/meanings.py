@@ -61,6 +61,7 @@ class Outcome(models.TextChoices):
     PAST_WAITS = "past_waits", _("Past completion, not released yet")
     # Ended by a person.
     MAPPING_REMOVED = "mapping_removed", _("Mapping removed")
+    WENT_LIVE = "went_live", _("Completed before the course went live")
     ERASED = "erased", _("Learner erased")
     BY_HAND = "by_hand", _("Cancelled by hand")
 
@@ -275,7 +276,7 @@ MEANINGS: dict[str, Meaning] = {
         _("Read the server's log, report the fault, then use “Send again”."),
     ),
     Outcome.CONNECTION_PAUSED: Meaning(
-        _("The Navigatr connection is paused because its token was refused."),
+        _("The Navigatr connection is paused: its page says why."),
         _("Reconnect it with a new token; what waits then goes on by itself."),
     ),
     Outcome.CONNECTION_REMOVED: Meaning(
@@ -305,6 +306,13 @@ MEANINGS: dict[str, Meaning] = {
     Outcome.MAPPING_REMOVED: Meaning(
         _("The course's mapping was removed before the badge was sent."),
         _("Nothing to do. To issue it after all, map the course again and include past completions."),
+    ),
+    Outcome.WENT_LIVE: Meaning(
+        _(
+            "The badge was to be sent to staging, for trying out. Before that the course went live, for completions "
+            "from then on only."
+        ),
+        _("Nothing to do. “Send again” issues a real badge after all."),
     ),
     Outcome.ERASED: Meaning(_("The learner's personal data was erased. Nothing more is sent for them."), NOTHING),
     Outcome.BY_HAND: Meaning(_("A person cancelled it."), _("Nothing to do. “Send again” takes it back.")),

@@ -1,6 +1,6 @@
 """Connections to Navigatr, which badge each course awards, the badges owed, and every attempt to issue them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from functools import reduce
 from operator import or_
@@ -54,7 +54,7 @@ class NavigatrConnection(models.Model):
 
     class State(models.TextChoices):
         ACTIVE = "active", _("Active")
-        PAUSED = "paused", _("Paused: token refused")
+        PAUSED = "paused", _("Paused")
         REMOVED = "removed", _("Removed: no token")
 
     name = models.CharField(_("name"), max_length=100, unique=True)
@@ -98,6 +98,7 @@ class NavigatrConnection(models.Model):
     next_page_call_at = models.DateTimeField(null=True, editable=False)
     page_call_until = models.DateTimeField(null=True, editable=False)
     state = models.CharField(_("state"), max_length=10, choices=State, default=State.ACTIVE, editable=False)
+    state_since = models.DateTimeField(null=True, editable=False)
     resumed_at = models.DateTimeField(null=True, editable=False)
     not_before = models.DateTimeField(
         _("waits until"), null=True, editable=False, help_text=_("Nothing is sent before this time.")
@@ -249,9 +250,12 @@ PAST_HELD = [Past.COUNTING, Past.OVER]
 class MappingQuerySet(models.QuerySet["CourseBadgeMapping"]):
     """Questions about mappings."""
 
-    def open(self) -> "MappingQuerySet":
-        """Those whose connection and provider are open to them now: see `_in_reach`."""
-        return self.filter(_in_reach())
+    def open(self, *, without: Collection[int] = ()) -> "MappingQuerySet":
+        """Those whose connection and provider are open to them now: see `_in_reach`.
+
+        `without`: as it would be without the grants with these primary keys.
+        """
+        return self.filter(_in_reach(without))
 
     def closed(self) -> "MappingQuerySet":
         """All that are not open."""
@@ -266,7 +270,7 @@ class MappingQuerySet(models.QuerySet["CourseBadgeMapping"]):
         return self.annotate(in_reach=models.ExpressionWrapper(_in_reach(), models.BooleanField()))
 
 
-def _in_reach() -> Q:
+def _in_reach(without: Collection[int] = ()) -> Q:
     """Which mappings may use their connection and provider now.
 
     Those that a site admin chose; those of courses that these are open to; and those that were chosen by a course
@@ -275,6 +279,8 @@ def _in_reach() -> Q:
     grants = ConnectionGrant.objects.order_by().filter(
         Q(provider_id=None) | Q(provider_id=models.OuterRef("provider_id")), connection=models.OuterRef("connection")
     )
+    if without:
+        grants = grants.exclude(pk__in=without)
     to_course = ConnectionGrant.for_course(models.OuterRef("course__site"), models.OuterRef("course__category_id"))
     chooser = models.OuterRef("chosen_by")
     to_chooser = grants.filter(kind=ConnectionGrant.Kind.MANAGER, user=chooser)
@@ -884,6 +890,7 @@ class AuditEntry(AppendOnlyModel):
         CONNECTION_REMOVED = "connection_removed", _("Connection removed")
         CONNECTION_OPENED = "connection_opened", _("Connection opened")
         CONNECTION_CLOSED = "connection_closed", _("Connection closed")
+        CONNECTION_WENT_LIVE = "went_live", _("Courses went live")
         SITE_SAVED = "site_saved", _("Moodle site saved")
         SITE_CONFIRMED = "site_confirmed", _("Confirmed as the same Moodle")
         FEED_CHANGED = "feed_changed", _("Moodle is read in another way")

@@ -161,7 +161,11 @@ def _goes_on(row: Issuance, completion: Completion) -> bool:
     """Whether this news of the completion takes the issuance back into the queue."""
     if row.state == State.NOT_MET:
         return row.score_tried != completion.score or _has_another_reason(row, completion)
-    return row.state == State.CANCELLED and row.reason in (Outcome.MAPPING_REMOVED, Outcome.ELSEWHERE)
+    return row.state == State.CANCELLED and row.reason in (
+        Outcome.MAPPING_REMOVED,
+        Outcome.ELSEWHERE,
+        Outcome.WENT_LIVE,
+    )
 
 
 def _has_another_reason(row: Issuance, completion: Completion) -> bool:

@@ -18,7 +18,15 @@ from django.utils.translation import gettext as _
 from moodle_sync.models import Course, MoodleSite
 
 from . import audit
-from .models import NOTHING_OPEN, AuditEntry, ConnectionGrant, CourseManager, Issuance, NavigatrConnection
+from .models import (
+    NOTHING_OPEN,
+    AuditEntry,
+    ConnectionGrant,
+    CourseBadgeMapping,
+    CourseManager,
+    Issuance,
+    NavigatrConnection,
+)
 from .queueing import bring_forward
 
 Kind = ConnectionGrant.Kind
@@ -153,6 +161,14 @@ def close_connection(grant: ConnectionGrant, *, actor: Any = None) -> None:
     """Take the grant back. What waits under a mapping that is not open any more is held."""
     _record(AuditEntry.Action.CONNECTION_CLOSED, grant, actor)
     grant.delete()
+
+
+def stopped_without(grants: Sequence[ConnectionGrant]) -> list[CourseBadgeMapping]:
+    """The mappings that may use their connection now, and may not once these grants are taken back."""
+    using = CourseBadgeMapping.objects.filter(connection__in={grant.connection_id for grant in grants})
+    remaining = using.open(without=[grant.pk for grant in grants]).order_by().values("pk")
+    stopped = using.open().exclude(pk__in=remaining)
+    return list(stopped.select_related("course__site").order_by("course__fullname", "pk"))
 
 
 @transaction.atomic

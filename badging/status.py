@@ -12,7 +12,7 @@ from moodle_sync.models import Feed, MoodleSite
 from moodle_sync.site_check import feed_reason
 
 from . import schedule
-from .meanings import TROUBLE
+from .meanings import TROUBLE, Outcome
 from .models import NOTHING_OPEN, CourseBadgeMapping, Issuance, IssuanceQuerySet, NavigatrConnection
 from .moments import moment
 
@@ -122,13 +122,33 @@ def _rounded(duration: timedelta) -> timedelta:
 def connection_reason(connection: NavigatrConnection, now: datetime) -> str:
     """Why nothing is sent with the connection right now, or ""."""
     if connection.hold_reason:
-        return str(connection.get_state_display())
+        return why_stopped(connection)
     if connection.not_before and connection.not_before > now:
         until = _("waits until %s") % moment(connection.not_before)
         if connection.last_outcome in TROUBLE:
             return _("Navigatr does not answer; %s") % until
         return f"{connection.get_last_outcome_display()}; {until}" if connection.last_outcome else until
     return ""
+
+
+def why_stopped(connection: NavigatrConnection) -> str:
+    """Since when a connection is paused or removed, and why; "" for an active one."""
+    since = moment(connection.state_since) if connection.state_since else ""
+    if connection.state == NavigatrConnection.State.REMOVED:
+        return _("Removed on %(when)s: it has no token") % {"when": since} if since else _("Removed: it has no token")
+    if connection.state != NavigatrConnection.State.PAUSED:
+        return ""
+    values = {"when": since, "why": _refusal(connection)}
+    return (_("Paused since %(when)s: %(why)s") if since else _("Paused: %(why)s")) % values
+
+
+def _refusal(connection: NavigatrConnection) -> str:
+    """Why it was paused. Whoever insists saves a connection that Navigatr could not be asked about."""
+    if connection.last_outcome in ("", Outcome.TOKEN_REFUSED):
+        return _("Navigatr refused the token")
+    if connection.last_outcome in (Outcome.UNAVAILABLE, Outcome.RATE_LIMITED):
+        return _("it was saved while Navigatr did not answer")
+    return _("it was saved although Navigatr refused the test")
 
 
 def is_overdue(site: MoodleSite, now: datetime) -> bool:

@@ -243,7 +243,7 @@ def _with_a_backlog() -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "resume it", lambda: connections.save_tested(second, tested, actor=None, now=now)
     NavigatrConnection.objects.filter(pk=second.pk).update(state="active")
     second.refresh_from_db()
-    yield "pause it", lambda: connections.pause(second, asked_at=now)
+    yield "pause it", lambda: connections.pause(second, asked_at=now, now=now)
 
 
 def _admin_pages() -> Iterator[tuple[str, Callable[[], Any]]]:

@@ -507,6 +507,20 @@ NAVIGATR_URLS = {
     ),
 }
 
+# Where people create a Personal Access Token. The sandbox shows its tokens on its own page.
+NAVIGATR_TOKEN_PAGES = {
+    "production": env(
+        "NAVIGATR_PRODUCTION_TOKEN_PAGE",
+        default=f"{SANDBOX_URL}/#connect" if SANDBOX_URL else "https://navigatr.app/settings/personal-access-tokens/",
+    ),
+    "staging": env(
+        "NAVIGATR_STAGING_TOKEN_PAGE",
+        default=f"{SANDBOX_URL}/#connect"
+        if SANDBOX_URL
+        else "https://stag.navigatr.app/settings/personal-access-tokens/",
+    ),
+}
+
 # Nothing is loaded from other hosts, nothing inline runs, and only scripts with the page's nonce do: templates write
 # nonce="{{ request.csp_nonce }}". Style sheets are files; the nonce is for those that a page must write itself.
 CONTENT_SECURITY_POLICY = {

@@ -1,5 +1,7 @@
 """Encryption with the keys in FIELD_ENCRYPTION_KEYS: the first one encrypts, all of them decrypt."""
 
+from datetime import timedelta
+
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -42,6 +44,14 @@ def decrypt(ciphertext: str) -> str:
         return cipher().decrypt(ciphertext.encode()).decode()
     except InvalidToken as error:
         raise WrongKey from error
+
+
+def decrypt_recent(ciphertext: str, *, within: timedelta) -> str | None:
+    """Decrypt what was encrypted so short a time ago; None for what is older, or cannot be read any more."""
+    try:
+        return cipher().decrypt(ciphertext.encode(), ttl=int(within.total_seconds())).decode()
+    except InvalidToken:
+        return None
 
 
 def rotate(ciphertext: str) -> str:

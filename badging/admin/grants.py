@@ -1,20 +1,21 @@
 """To whom connections are open, in the admin: added and taken back, never changed, so that the audit tells all."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.widgets import AdminRadioSelect
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from .. import reach
-from ..models import ConnectionGrant, NavigatrConnection
+from ..models import ConnectionGrant, CourseBadgeMapping, NavigatrConnection
 from .base import PortalAdmin
-from .display import link
+from .display import link, page_url
 from .search import is_key
 
 # Only the type checker's Django is generic.
@@ -32,6 +33,11 @@ NEEDS: dict[str, tuple[str, ...]] = {
     Kind.CATEGORY: ("site", "category_id"),
     Kind.MANAGER: ("user",),
 }
+
+
+# How many courses a page names.
+MOST_NAMED = 10
+_CANNOT_CHOOSE = gettext_lazy("Course managers do not see it any more when they choose a badge. Site admins still do.")
 
 
 class GrantForm(_ModelForm):
@@ -107,6 +113,8 @@ class GrantAdmin(PortalAdmin):
     list_filter = ("connection", "kind")
     list_select_related = ("connection", "site", "user")
     autocomplete_fields = ("user",)
+    actions = ("take_back",)
+    button_actions = ("take_back",)
     fields = ("what", "kind", "site", "category_id", "user")
 
     @admin.display(description=gettext_lazy("providers"))
@@ -132,6 +140,10 @@ class GrantAdmin(PortalAdmin):
         """All of what stands."""
         return self.get_fields(request, obj) if obj else ()
 
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        """The form, with what it does as its title."""
+        return super().add_view(request, form_url, {"title": _("Open a connection"), **(extra_context or {})})
+
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """The connection whose page led here."""
         connection = request.GET.get("connection", "")
@@ -150,8 +162,16 @@ class GrantAdmin(PortalAdmin):
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whoever may change connections."""
+        """Nobody: it is taken back, after a page that says what that stops."""
+        return False
+
+    def has_close_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may take grants back: whoever may add them."""
         return self.has_add_permission(request)
+
+    def response_post_save_add(self, request: HttpRequest, obj: ConnectionGrant) -> HttpResponse:
+        """Back to the page of the connection."""
+        return HttpResponseRedirect(page_url(obj.connection))
 
     def save_model(self, request: HttpRequest, obj: ConnectionGrant, form: Any, change: bool) -> None:
         """Open the connection, and wake a worker for what waited."""
@@ -159,20 +179,37 @@ class GrantAdmin(PortalAdmin):
         obj.pk = opened.pk
         self.nudge(request)
 
-    def delete_model(self, request: HttpRequest, obj: ConnectionGrant) -> None:
-        """Close it, and say how many courses this stops."""
-        connection = obj.connection
-        before = connection.mappings.closed().count()
-        reach.close_connection(obj, actor=request.user)
-        if stopped := connection.mappings.closed().count() - before:
-            text = ngettext(
-                "%(connection)s is no longer open to %(count)d course that awards badges with it: these are held.",
-                "%(connection)s is no longer open to %(count)d courses that award badges with it: these are held.",
-                stopped,
-            )
-            self.message_user(request, text % {"connection": connection, "count": stopped}, messages.WARNING)
+    @admin.action(description=gettext_lazy("Take back"), permissions=["close"])
+    def take_back(self, request: HttpRequest, queryset: QuerySet[ConnectionGrant]) -> HttpResponse | None:
+        """Ask, saying which courses this stops, then close the connection; back to its page."""
+        rows = self.chosen(request, queryset.select_related("connection", "site", "user"))
+        if not rows:
+            return None
+        stopped = reach.stopped_without(rows)
+        title = _("Take back who may use it")
+        effects = _effects_of_closing(stopped)
+        if page := self.confirmation(request, rows, title=title, effects=effects, label=_("Yes, take it back")):
+            return page
+        for grant in rows:
+            reach.close_connection(grant, actor=request.user)
+        text = ngettext("Taken back: %(count)d opening.", "Taken back: %(count)d openings.", len(rows))
+        self.message_user(request, text % {"count": len(rows)})
+        connections = {grant.connection_id: grant.connection for grant in rows}
+        return HttpResponseRedirect(page_url(*connections.values())) if len(connections) == 1 else None
 
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ConnectionGrant]) -> None:
-        """Close each of them."""
-        for grant in queryset:
-            self.delete_model(request, grant)
+
+def _effects_of_closing(stopped: Sequence[CourseBadgeMapping]) -> list[str]:
+    """What taking back stops, for the page that asks."""
+    if not stopped:
+        return [_("No course awards badges only because of this, so no badge is held."), str(_CANNOT_CHOOSE)]
+    text = ngettext(
+        "%(count)d course may not use it any more. Its badges that were not sent are held, not lost: %(names)s.",
+        "%(count)d courses may not use it any more. Their badges that were not sent are held, not lost: %(names)s.",
+        len(stopped),
+    )
+    names = [row.course.full_label for row in stopped[:MOST_NAMED]] + (["…"] if len(stopped) > MOST_NAMED else [])
+    return [
+        text % {"count": len(stopped), "names": ", ".join(names)},
+        _("Opening it to them again lets what is held go on by itself."),
+        str(_CANNOT_CHOOSE),
+    ]

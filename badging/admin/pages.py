@@ -8,6 +8,7 @@ from django.http import HttpResponseBase
 from . import moodle_guide, set_up, start, verification
 from .learner_badge import learner_badge
 from .privacy import privacy
+from . import going_live
 
 
 class AdminPage(NamedTuple):
@@ -31,4 +32,5 @@ PAGES: list[AdminPage] = [
     AdminPage("verification/stages/", "verification_stages", verification.stages),
     AdminPage("moodle-guide/", "moodle_guide_new", moodle_guide.moodle_guide),
     AdminPage("moodle-guide/<int:pk>/", "moodle_guide", moodle_guide.moodle_guide),
+    AdminPage("going-live/<int:pk>/", "going_live", going_live.view),
 ]

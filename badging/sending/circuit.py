@@ -80,7 +80,9 @@ def circuit_pause(failures: int) -> timedelta:
 def rest(connection: NavigatrConnection, pause_for: timedelta, why: Outcome, *, now: datetime) -> None:
     """Send nothing with the connection for a while. A longer rest that stands already is kept."""
     until = now + pause_for
-    resting = NavigatrConnection.objects.filter(pk=connection.pk).exclude(not_before__gt=until)
+    # A paused one keeps its reason.
+    active = NavigatrConnection.objects.filter(pk=connection.pk, state=NavigatrConnection.State.ACTIVE)
+    resting = active.exclude(not_before__gt=until)
     if resting.update(not_before=until, last_outcome=why):
         log.warning("%s rests for %d s: %s", connection, pause_for.total_seconds(), why)
 

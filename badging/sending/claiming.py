@@ -133,7 +133,12 @@ def _claim(connection: NavigatrConnection, claim_id: uuid.UUID, limit: int, now:
     chosen = {row.pk for row in to_look_up}
     candidates = [row for row in rows if row.pk not in chosen and _takes_award(row, connection)]
     elsewhere = _goes_on_elsewhere(candidates, as_read)
-    decisions = {row.pk: change for row in candidates if (change := decide(row, elsewhere=row.pk in elsewhere))}
+    left_behind = _left_behind(candidates, as_read)
+    decisions = {
+        row.pk: change
+        for row in candidates
+        if (change := decide(row, elsewhere=row.pk in elsewhere, left_behind=row.pk in left_behind))
+    }
     undecided = [row for row in candidates if row.pk not in decisions]
     # Asked for after the rows were locked: see vault/digests.py.
     made_with = digests.in_use()
@@ -221,15 +226,17 @@ def _takes_award(row: Issuance, connection: NavigatrConnection) -> bool:
     return True
 
 
-def decide(row: Issuance, *, elsewhere: bool = False) -> Change | None:
+def decide(row: Issuance, *, elsewhere: bool = False, left_behind: bool = False) -> Change | None:
     """What can be said of a due issuance without asking Navigatr; None: send it. Changes nothing.
 
-    `elsewhere`: see `_goes_on_elsewhere`.
+    `elsewhere`: see `_goes_on_elsewhere`. `left_behind`: see `_left_behind`.
     """
     if row.learner.erased_at is not None:
         return Change(Event.ERASE, Outcome.ERASED)
     if elsewhere:
         return Change(Event.CANCEL, Outcome.ELSEWHERE)
+    if left_behind:
+        return Change(Event.CANCEL, Outcome.WENT_LIVE)
     if row.is_unknown and not row.is_as_sent:
         # Its look-up was refused, and it is not what may have been sent that would be sent now: a person must look.
         return Change(Event.FAIL, Outcome.LOOKUP_REFUSED)
@@ -274,6 +281,24 @@ def _goes_on_elsewhere(rows: Sequence[Issuance], as_read: dict[int, SentAs]) -> 
     for row in elsewhere:
         as_read[row.pk].put_back(row)
     return {row.pk for row in elsewhere}
+
+
+def _left_behind(rows: Sequence[Issuance], as_read: dict[int, SentAs]) -> set[int]:
+    """The numbers of those that were on their way to staging when their course went live from then on.
+
+    The course's completions count from that time, so nothing real is sent for them, unless a person does so.
+    """
+    behind = set()
+    for row in rows:
+        if row.environment == as_read[row.pk].environment or row.mapping is None or row.mapping.include_past:
+            continue
+        completed_at, since = row.completion.last_completed_at, row.mapping.since
+        # A person who sends it again lets its tries begin anew.
+        tried_before = row.first_attempt_at is not None and row.first_attempt_at < since
+        if tried_before and (completed_at is None or completed_at < since):
+            as_read[row.pk].put_back(row)
+            behind.add(row.pk)
+    return behind
 
 
 def _has_it_already(connection: NavigatrConnection, rows: Sequence[Issuance], now: datetime) -> dict[int, Change]:

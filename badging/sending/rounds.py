@@ -82,7 +82,7 @@ def send_due(connection: NavigatrConnection, *, should_stop: Callable[[], bool] 
     try:
         navigatr_client_for(connection).close()
     except NavigatrTokenRefused:
-        connections.pause(connection, asked_at=timezone.now())
+        connections.pause(connection, asked_at=timezone.now(), now=timezone.now())
         return Tally()
     tally = _Round(connection, should_stop).run()
     # What has waited long is sent once Moodle has said that it is still so.
@@ -221,7 +221,7 @@ class _Round:
         """What concerns everybody stops the round: a refused token, a pause asked for, a row of failures."""
         error, outcome = answer.error, outcome_of(answer.error)
         if outcome is Outcome.TOKEN_REFUSED:
-            connections.pause(self._connection, asked_at=answer.at)
+            connections.pause(self._connection, asked_at=answer.at, now=now)
         elif outcome is Outcome.RATE_LIMITED:
             wanted: timedelta | None = error.retry_after if isinstance(error, NavigatrError) else None
             circuit.rest(self._connection, wanted or settings.RETRY_FIRST, outcome, now=now)

@@ -53,6 +53,8 @@ class World:
 
         Raises CannotAsk for a name that is not known.
         """
+        if address.startswith("admin/going-live/"):
+            return self.rows["badging.navigatrconnection"].pk
         if name == "object_id" and not address.startswith("admin/r/"):
             return self.row_of(address).pk
         if address.startswith("admin/moodle-guide/"):
@@ -120,6 +122,7 @@ class World:
 
     def _typed(self, address: str) -> dict[str, Any]:
         """What a person types in addition."""
+        mapping = self.rows["badging.coursebadgemapping"]
         typed: dict[str, dict[str, Any]] = {
             "sign-in/": {"login": "nobody", "password": "wrong"},
             "confirm/": {"password": "correct horse"},
@@ -141,6 +144,11 @@ class World:
             "admin/badging/coursemanager/add/": {
                 "users": User.objects.get(username="plain").pk,
                 "courses": self.rows["moodle_sync.course"].pk,
+            },
+            "admin/going-live/<int:pk>/": {
+                "step": "go",
+                f"badge-{mapping.pk}": f"{builders.PROVIDER + 7000}-{builders.BADGE + 7000}",
+                f"seen-{mapping.pk}": f"{mapping.provider_id}-{mapping.badge_id}-0",
             },
             "admin/badging/connectiongrant/add/": {
                 "what": f"{self.rows['badging.navigatrconnection'].pk}-",
@@ -174,6 +182,7 @@ def make_world(sandbox: Sandbox) -> World:
     """One row of each model that the admin shows, all about the course of `manager`."""
     course = builders.make_course()
     mapping = builders.map_course(sandbox, course=course)
+    builders.connect(sandbox, environment="production", pat=sandbox.production_pat)
     issuance = builders.make_issuance(mapping, state=State.FAILED, reason=Outcome.FORBIDDEN)
     clients = browsers(course, builders.make_course(course.site))
     spare = User.objects.create_user("spare", "spare@example.org", "correct horse")

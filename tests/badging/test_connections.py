@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection as database
+from django.utils import timezone
 
 from badging import connections
 from badging.connections import EnvironmentIsFixed
@@ -95,7 +96,7 @@ def test_removing_spends_nothing_and_reconnecting_takes_all_up_again(sandbox: Sa
     connection = connect(sandbox)
     row = make_issuance(make_mapping(connection=connection))
     off = make_mapping(connection=connection, active=False)
-    assert connections.remove(connection, actor=None) == 1
+    assert connections.remove(connection, actor=None, now=timezone.now()) == 1
     row.refresh_from_db()
     assert (row.standing, row.standing_reason) == (State.HELD, Outcome.CONNECTION_REMOVED)
     removed = NavigatrConnection.objects.get()
@@ -114,7 +115,7 @@ def test_removing_spends_nothing_and_reconnecting_takes_all_up_again(sandbox: Sa
 def test_reconnecting_may_leave_the_mappings_off(sandbox: Sandbox) -> None:
     connection = connect(sandbox)
     row = make_issuance(make_mapping(connection=connection))
-    connections.remove(connection, actor=None)
+    connections.remove(connection, actor=None, now=timezone.now())
     connection.pat = sandbox.pat
     tested = connections.try_out(connection)
     assert connections.save_tested(connection, tested, actor=None, now=LATER, enable_mappings=False) == 0
@@ -150,5 +151,5 @@ def test_a_longer_rest_is_kept() -> None:
 def test_a_pause_that_is_told_twice_is_written_once() -> None:
     connection = make_connection()
     for _ in range(2):
-        connections.pause(connection, asked_at=NOW)
+        connections.pause(connection, asked_at=NOW, now=NOW)
     assert AuditEntry.objects.count() == 1

@@ -87,8 +87,8 @@ def test_states_and_health_are_counted() -> None:
     ("fields", "reason"),
     [
         ({}, ""),
-        ({"state": "paused"}, "Paused: token refused"),
-        ({"state": "removed"}, "Removed: no token"),
+        ({"state": "paused"}, "Paused: Navigatr refused the token"),
+        ({"state": "removed"}, "Removed: it has no token"),
         ({"not_before": NOW - timedelta(seconds=1), "last_outcome": "rate_limited"}, ""),
         (
             {"not_before": NOW + timedelta(minutes=1), "last_outcome": "rate_limited"},

@@ -102,7 +102,7 @@ def test_re_mapping_spends_nothing_that_waits(sandbox: Sandbox) -> None:
 def test_removing_a_connection_spends_nothing_that_waits(sandbox: Sandbox) -> None:
     row = owe(map_course(sandbox))
     connection = NavigatrConnection.objects.get()
-    connections.remove(connection, actor=None)
+    connections.remove(connection, actor=None, now=timezone.now())
     rounds.send_all_due()
     assert sandbox.navigatr.puts == []
     connection.pat = sandbox.pat

@@ -2,6 +2,7 @@
 
 import pytest
 from django.contrib.auth.models import User
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from badging import connections
@@ -130,7 +131,7 @@ def test_a_reconnection_that_fails_changes_nothing(connected: Connected) -> None
 
 def test_reconnecting_a_removed_connection_lets_its_mappings_award_again(connected: Connected) -> None:
     connected.map()
-    connections.remove(NavigatrConnection.objects.get(), actor=None)
+    connections.remove(NavigatrConnection.objects.get(), actor=None, now=timezone.now())
     assert CourseBadgeMapping.objects.get().hold_reason == Outcome.CONNECTION_REMOVED
     done = manage("connect_navigatr", *CONNECT_NAVIGATR, stdin=connected.sandbox.pat)
     assert done.code == 0

@@ -2,20 +2,26 @@
 
 import re
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import time_machine
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection as database
 from django.db.models.signals import post_init
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
-from badging import waiting
+from badging import connections, waiting
 from badging.admin.connections import MOST_TARGETS, ConnectionForm
 from badging.meanings import Outcome
 from badging.models import AuditEntry, ConnectionGrant, CourseBadgeMapping, Issuance, NavigatrConnection
+from badging.setup import SITE_ADMINS
+from people.models import Session
 from sandbox import Sandbox
 from tests.builders import (
     make_connection,
@@ -31,6 +37,7 @@ from .browsing import (
     page_of,
     run,
     said,
+    signed_in,
 )
 
 State = Issuance.State
@@ -101,7 +108,9 @@ def test_navigatr_being_down_saves_nothing_and_says_so(site_admin: Client, sandb
 def test_no_call_to_navigatr_holds_a_transaction(site_admin: Client, sandbox: Sandbox) -> None:
     with CaptureQueriesContext(database) as seen:
         site_admin.post(reverse(ADD), entered("wrong"))
-    assert not [row["sql"] for row in seen if re.match("SAVEPOINT|BEGIN", row["sql"])]
+    begun = [number for number, row in enumerate(seen) if re.match("SAVEPOINT|BEGIN", row["sql"])]
+    # Only the session, in which the typed token is kept, is written in one, after the call.
+    assert all("people_session" in seen[number + 1]["sql"] for number in begun)
 
 
 def test_removing_a_connection_holds_what_waits_and_a_new_token_takes_it_up_again(
@@ -255,3 +264,137 @@ def test_the_list_reads_few_of_many_to_whom_a_connection_is_open(site_admin: Cli
     assert (
         "course manager manager-40" in site_admin.get(page_of("badging_navigatrconnection", many.pk)).content.decode()
     )
+
+
+# What was typed is kept, tested, and saved all the same
+
+
+def handle_in(answer: Any) -> str:
+    """The handle of the token that the page says it keeps."""
+    page = answer.content.decode()
+    assert "The token that you typed is kept" in page
+    found = re.search(r'name="new_token_kept" value="([\w-]{20,})"', page)
+    assert found
+    return found[1]
+
+
+def test_a_typed_token_survives_an_error_elsewhere_and_is_in_no_page(
+    site_admin: Client, sandbox: Sandbox, officer: Client
+) -> None:
+    again = site_admin.post(reverse(ADD), entered(f" {sandbox.pat} ", timeout="301"))
+    handle = handle_in(again)
+    assert sandbox.pat not in again.content.decode()
+    stored = str([dict(row.get_decoded()) for row in Session.objects.all()])
+    assert handle in stored
+    assert sandbox.pat not in stored
+    # It means nothing in another session, and is used up by the save.
+    other = signed_in(SITE_ADMINS, "other")
+    assert other.post(reverse(ADD), entered("", new_token_kept=handle)).status_code == 200
+    assert not NavigatrConnection.objects.exists()
+    assert site_admin.post(reverse(ADD), entered("", new_token_kept=handle)).status_code == 302
+    assert NavigatrConnection.objects.get().pat == sandbox.pat
+    assert handle not in str([dict(row.get_decoded()) for row in Session.objects.all()])
+
+
+def test_a_typed_token_is_forgotten_after_ten_minutes_and_a_new_one_wins(site_admin: Client, sandbox: Sandbox) -> None:
+    handle = handle_in(site_admin.post(reverse(ADD), entered("another", timeout="301")))
+    replaced = handle_in(site_admin.post(reverse(ADD), entered(sandbox.pat, name="", new_token_kept=handle)))
+    with time_machine.travel(timezone.now() + timedelta(minutes=9), tick=False):
+        tested = site_admin.post(reverse(ADD), entered("", new_token_kept=replaced, _test="1"))
+        assert "The test passed" in tested.content.decode()
+    with time_machine.travel(timezone.now() + timedelta(minutes=20), tick=False):
+        answer = site_admin.post(reverse(ADD), entered("", new_token_kept=handle_in(tested)))
+    assert answer.context["adminform"].form.errors["new_token"] == ["This field is required."]
+    assert not NavigatrConnection.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("token", "says"),
+    [
+        ("x" * 10_000, "This has 10000 characters"),
+        ("<b>token</b>", "a piece of a page"),
+        ("two words", "no blanks"),
+        ("a\x07b", "no blanks"),
+        ("a\x00b", "no blanks"),
+    ],
+)
+def test_what_cannot_be_a_token_is_told_before_anybody_is_asked(
+    token: str, says: str, site_admin: Client, sandbox: Sandbox
+) -> None:
+    for button in ({}, {"_test": "1"}, {"_anyway": "1"}):
+        page = site_admin.post(reverse(ADD), entered(token, **button)).content.decode()
+        assert says in page
+        assert token not in page
+        assert "new_token_kept" not in page
+    assert not sandbox.navigatr.ledger
+    assert not NavigatrConnection.objects.exists()
+
+
+def test_test_connection_tries_what_is_typed_and_saves_nothing(site_admin: Client, sandbox: Sandbox) -> None:
+    page = site_admin.post(reverse(ADD), entered(sandbox.pat, name="", _test="1")).content.decode()
+    assert "The test passed. Nothing was saved." in page
+    assert "The token belongs to" in page
+    assert "provider administrator. It may issue for 2 provider(s): Northgate College, Südstadt Academy." in page
+    wrong = site_admin.post(reverse(ADD), entered(sandbox.pat, environment="production", _test="1")).content.decode()
+    assert "The test did not pass. Nothing was saved." in wrong
+    assert "belongs to the other environment" in wrong
+    for provider in sandbox.navigatr.providers:
+        sandbox.navigatr.set_provider(provider, admin=False)
+    none = site_admin.post(reverse(ADD), entered(sandbox.pat, _test="1")).content.decode()
+    assert "The account is no provider administrator" in none
+    assert not NavigatrConnection.objects.exists()
+    assert not AuditEntry.objects.exists()
+
+
+def test_test_connection_tries_the_stored_token_where_none_is_typed(site_admin: Client, sandbox: Sandbox) -> None:
+    connection = make_connection(name="Main", pat=sandbox.pat, state="paused")
+    address = page_of("badging_navigatrconnection", connection.pk)
+    page = site_admin.post(address, entered("", timeout="9", _test="1")).content.decode()
+    assert "The test passed. Nothing was saved." in page
+    connection.refresh_from_db()
+    assert (connection.state, connection.timeout, connection.test_ok) == ("paused", 30, None)
+    NavigatrConnection.objects.update(pat=Sealed("gAAAA-of-another-key"))
+    assert "cannot be read with the keys" in site_admin.post(address, entered("", _test="1")).content.decode()
+
+
+@pytest.mark.parametrize("fault", ["401", "down", "html_before", "429"])
+def test_who_insists_saves_a_paused_connection_with_its_reason(
+    fault: str, site_admin: Client, sandbox: Sandbox
+) -> None:
+    sandbox.faults.on(fault, call="all")
+    refused = site_admin.post(reverse(ADD), entered(sandbox.pat))
+    assert "Save anyway" in refused.content.decode()
+    assert not NavigatrConnection.objects.exists()
+    kept = entered("", new_token_kept=handle_in(refused), _anyway="1")
+    page = site_admin.post(reverse(ADD), kept, follow=True).content.decode()
+    connection = NavigatrConnection.objects.get()
+    assert (connection.state, connection.pat, connection.test_ok) == ("paused", sandbox.pat, False)
+    why = "Navigatr refused the token" if fault == "401" else "it was saved while Navigatr did not answer"
+    assert f": {why}." in page
+    assert "No badge is waiting." in page
+    sandbox.faults.clear()
+    run(site_admin, "badging_navigatrconnection", "resume", connection.pk)
+    connection.refresh_from_db()
+    assert connection.state == "active"
+
+
+def test_save_anyway_is_an_ordinary_save_where_the_test_passes(site_admin: Client, sandbox: Sandbox) -> None:
+    assert "Save anyway" not in site_admin.get(reverse(ADD)).content.decode()
+    site_admin.post(reverse(ADD), entered(sandbox.pat, _anyway="1"))
+    assert NavigatrConnection.objects.get().state == "active"
+
+
+def test_a_paused_connection_says_since_when_why_and_how_many_wait(site_admin: Client, sandbox: Sandbox) -> None:
+    connection = make_connection(name="Main", pat=sandbox.pat)
+    for _number in range(3):
+        make_issuance(make_mapping(connection=connection))
+    connections.pause(connection, asked_at=timezone.now(), now=datetime(2026, 11, 28, 10, 42, tzinfo=UTC))
+    for address in (listed("badging_navigatrconnection"), page_of("badging_navigatrconnection", connection.pk)):
+        page = " ".join(site_admin.get(address).content.decode().split())
+        assert re.search("Paused since [^<]*10:42[^<]*: Navigatr refused the token.", page)
+        assert re.search("3 badges are waiting. Create a new token and reconnect.", page)
+    assert "waits for this connection" in page
+    assert settings.NAVIGATR_TOKEN_PAGES["staging"] in page
+    assert settings.NAVIGATR_TOKEN_PAGES["production"] not in page
+    new = site_admin.get(reverse(ADD)).content.decode()
+    assert all(f'href="{address}"' in new for address in settings.NAVIGATR_TOKEN_PAGES.values())

@@ -81,11 +81,11 @@ def test_each_kind_is_opened_shown_kept_and_closed(
     done = add(site_admin, connection, provider, kind=kind, **{name: known[name] for name in fields})
     grant = ConnectionGrant.objects.get()
     assert (grant.connection, grant.kind, grant.label) == (connection, kind, shown)
-    assert done.redirect_chain[-1][0] == listed(GRANT)
+    assert done.redirect_chain[-1][0] == page_of(CONNECTION, connection.pk)
     assert shown in site_admin.get(listed(CONNECTION)).content.decode()
     assert grant.target in site_admin.get(page_of(CONNECTION, connection.pk)).content.decode()
     assert grant.target in site_admin.get(page_of(GRANT, grant.pk)).content.decode()
-    site_admin.post(reverse("admin:badging_connectiongrant_delete", args=[grant.pk]), {"post": "yes"})
+    confirm(site_admin, GRANT, "take_back", grant.pk)
     assert not ConnectionGrant.objects.exists()
     entries = AuditEntry.objects.order_by("pk").values_list("action", "actor__username")
     assert list(entries) == [("connection_opened", "site-admin"), ("connection_closed", "site-admin")]
@@ -124,8 +124,13 @@ def test_closing_says_which_courses_it_stops_and_the_first_page_shows_them(
     add(site_admin, connection, kind="all")
     mapping = make_mapping(course, connection)
     make_issuance(mapping)
-    done = run(site_admin, GRANT, "delete_selected", ConnectionGrant.objects.get().pk, post="yes")
-    assert "is no longer open to 1 course that awards badges with it" in said(done)
+    grant = ConnectionGrant.objects.get()
+    asked = run(site_admin, GRANT, "take_back", grant.pk).content.decode()
+    assert f"1 course may not use it any more. Its badges that were not sent are held, not lost: {course}" in asked
+    assert ConnectionGrant.objects.get() == grant
+    done = confirm(site_admin, GRANT, "take_back", grant.pk)
+    assert done.redirect_chain[-1][0] == page_of(CONNECTION, connection.pk)
+    assert "Taken back: 1 opening." in said(done)
     page = site_admin.get(reverse("admin:index")).content.decode()
     assert f"Badges of {course.full_label} wait: Northgate (Staging) is not open to it" in page
     assert "held: not open to this course" in site_admin.get(page_of(CONNECTION, connection.pk)).content.decode()
@@ -141,8 +146,7 @@ def test_officers_see_and_change_nothing_and_others_do_not_see(
     assert officer.get(listed(GRANT)).status_code == 200
     assert officer.get(page_of(GRANT, grant.pk)).status_code == 200
     assert add(officer, connection, kind="all").status_code == 403
-    deleting = reverse("admin:badging_connectiongrant_delete", args=[grant.pk])
-    assert officer.post(deleting, {"post": "yes"}).status_code == 403
+    confirm(officer, GRANT, "take_back", grant.pk)
     clerk = Client()
     clerk.force_login(django_user_model.objects.create_user("clerk", is_staff=True))
     assert clerk.get(listed(GRANT)).status_code == 403

@@ -243,7 +243,7 @@ def test_foreign_providers_and_unknown_numbers_are_not_served(
 def test_a_connection_paused_in_between_is_not_used(web: Client, course: Course, staging: NavigatrConnection) -> None:
     NavigatrConnection.objects.update(state=NavigatrConnection.State.PAUSED)
     page = text(web.post(review_url(course, staging), {"who": "now"}))
-    assert "“Trial” is not active: Paused: token refused. A site admin must reconnect it." in page
+    assert "“Trial” is not active: Paused. A site admin must reconnect it." in page
     assert not CourseBadgeMapping.objects.exists()
 
 

@@ -95,7 +95,7 @@ def test_a_changed_learner_never_takes_a_row_out_of_a_workers_hands(sandbox: San
 def test_a_connection_removed_while_it_is_tested_stays_removed(sandbox: Sandbox) -> None:
     connection = connect(sandbox)
     before_the_test = NavigatrConnection.objects.get()
-    connections.remove(connection, actor=None)
+    connections.remove(connection, actor=None, now=timezone.now())
     assert connections.retest(before_the_test, actor=None, now=timezone.now()).ok
     connection.refresh_from_db()
     assert connection.state == NavigatrConnection.State.REMOVED
@@ -169,10 +169,10 @@ def test_a_badge_sent_again_without_a_look_up_says_that_a_double_cannot_be_exclu
 def test_a_refusal_told_late_does_not_pause_what_has_passed_a_test_since(sandbox: Sandbox) -> None:
     connection, asked_at = connect(sandbox), timezone.now()
     connections.retest(connection, actor=None, now=timezone.now())
-    connections.pause(connection, asked_at=asked_at)
+    connections.pause(connection, asked_at=asked_at, now=timezone.now())
     connection.refresh_from_db()
     assert connection.state == NavigatrConnection.State.ACTIVE
-    connections.pause(connection, asked_at=timezone.now())
+    connections.pause(connection, asked_at=timezone.now(), now=timezone.now())
     connection.refresh_from_db()
     assert connection.state == NavigatrConnection.State.PAUSED
 

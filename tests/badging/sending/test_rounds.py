@@ -72,7 +72,7 @@ def test_a_round_ends_where_its_connection_was_told_to_wait_or_was_removed(
         if sandbox.navigatr.puts and not done:
             done.append(what)
             if what == "removed":
-                connections.remove(NavigatrConnection.objects.get(), actor=None)
+                connections.remove(NavigatrConnection.objects.get(), actor=None, now=timezone.now())
             else:
                 circuit.rest(mapping.connection, timedelta(minutes=2), Outcome.RATE_LIMITED, now=timezone.now())
         return False

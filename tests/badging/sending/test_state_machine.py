@@ -285,7 +285,7 @@ class Story(RuleBasedStateMachine):
         now = timezone.now()
         worker.write(now=now)
         if pauses and worker.token_was_refused():
-            connections.pause(worker.connection, asked_at=now)
+            connections.pause(worker.connection, asked_at=now, now=now)
 
     @rule(passing=st.sampled_from([MINUTE, MINUTE, HOUR, HOUR, WEEK_AND_A_DAY]), sends=st.booleans())
     def time_passes(self, passing: timedelta, sends: bool) -> None:
@@ -342,7 +342,7 @@ class Story(RuleBasedStateMachine):
         """By hand or by the daily checks; or the connection is removed."""
         connection = self.connection(name)
         if removes:
-            connections.remove(connection, actor=None)
+            connections.remove(connection, actor=None, now=timezone.now())
         elif connection.state != NavigatrConnection.State.REMOVED:
             connections.retest(connection, actor=None, now=timezone.now())
 
