@@ -5,10 +5,9 @@ from typing import NamedTuple
 
 from django.http import HttpResponseBase
 
-from . import moodle_guide, set_up, start, verification
+from . import going_live, moodle_guide, set_up, start, verification
 from .learner_badge import learner_badge
 from .privacy import privacy
-from . import going_live
 
 
 class AdminPage(NamedTuple):
