@@ -14,6 +14,7 @@ from vault.fields import EncryptedTextField
 
 from .addresses import has_visible_character, is_possible_address, recipient_address
 from .client.functions import LEARNER_FEED, REPORT_FEED
+from .plain_letters import PlainLettersField
 
 # The longest wait after polls that failed.
 LONGEST_PAUSE = timedelta(hours=1)
@@ -194,6 +195,9 @@ class Course(models.Model):
     moodle_id = models.PositiveBigIntegerField(_("Moodle id"))
     shortname = models.CharField(_("short name"), max_length=255, blank=True)
     fullname = models.CharField(_("full name"), max_length=1333, blank=True)
+    # What searches look in. A word may stand anywhere in it, so no index helps; but it is short, and even 100,000
+    # courses are looked through in a moment.
+    search_text = PlainLettersField(of=("fullname", "shortname"))
     category_id = models.PositiveBigIntegerField(
         _("category id"),
         null=True,

@@ -57,6 +57,7 @@ ORGANISATIONS = {
     "moodle_sync.MoodleSite.name", "moodle_sync.MoodleSite.url", "moodle_sync.MoodleSite.token",
     "moodle_sync.MoodleSiteState.wwwroot",
     "moodle_sync.Course.shortname", "moodle_sync.Course.fullname", "moodle_sync.Course.report_name",
+    "moodle_sync.Course.search_text",
     "badging.NavigatrConnection.name", "badging.NavigatrConnection.pat", "badging.NavigatrConnection.account",
     "badging.NavigatrConnection.test_message",
     "badging.CourseBadgeMapping.provider_name", "badging.CourseBadgeMapping.badge_name",
