@@ -139,10 +139,9 @@ def save_mapping(
     score_changed = mapping.min_score != min_score
     before = (mapping.connection_id, mapping.provider_id, mapping.badge_id)
     all_past_before = mapping.include_past and mapping.past_release == Past.FREE
-    mapping.connection = connection
+    mapping.connection, mapping.min_score = connection, min_score
     mapping.provider_id, mapping.provider_name = provider.id, provider.name[:255]
     see_badge(mapping, badge)
-    mapping.min_score = min_score
     mapping.chosen_by, mapping.by_admin = actor, may_use.everything
     mapping.past_wanted_at = now if include_past else mapping.past_wanted_at
     mapping.save()

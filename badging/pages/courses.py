@@ -26,9 +26,9 @@ from ..reach import is_site_admin
 from ..successors import Successor, likely_successor
 from ..whereabouts import find_in_course
 from . import access
-from .course_badge import effects_of_change, mapping_of, what_changed
+from .course_badge import effects_of_change, has_no_scores, mapping_of, what_changed
 from .forms import CourseFilter, IssuanceFilter, LearnerSearch
-from .notes import notes_on
+from .notes import NO_SCORES, notes_on
 from .numbers import NONE, numbers_of
 from .paging import number_in, page_number, page_of
 
@@ -92,6 +92,8 @@ def course_page(request: HttpRequest, pk: int) -> HttpResponse:
         return redirect("course", course.pk)
     mapping = mapping_of(course)
     notes = notes_on(course, mapping, timezone.now(), _successor_of(request, course, mapping))
+    if mapping is not None and mapping.min_score is not None and has_no_scores(course):
+        notes.append(NO_SCORES)
     context = _learners(request, course, mapping, searched) | {"notes": notes}
     return render(request, "courses/course.html", context)
 

@@ -82,6 +82,12 @@ class Note(NamedTuple):
     link: "str | Promise" = ""
 
 
+NO_SCORES = Note(
+    _("No learner who has completed this course has a score that the portal can see, so nobody gets the badge."),
+    _("Set the course's grades up in Moodle, or press “Change badge” and remove the minimum score."),
+)
+
+
 def for_managers(reason: str) -> Meaning | None:
     """What the reason means and what to do, for somebody who cannot enter the admin; None without a reason."""
     meaning = MEANINGS.get(reason)

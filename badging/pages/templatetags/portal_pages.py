@@ -1,4 +1,4 @@
-"""The filters of pages: `issuance|standing`, `attempt|refused_fields`, `time|moment`, `link|web_address`, `link|picture`."""
+"""Filters of pages: `issuance|standing`, `attempt|refused_fields`, `time|moment`, `url|web_address`, `url|picture`."""
 
 from datetime import datetime
 
