@@ -1,13 +1,13 @@
 """Names in plain letters, so that a search finds "Éthique" by "ethique", and its words in any order."""
 
-import re
 import unicodedata
-from collections import defaultdict
 from collections.abc import Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
+from django.db.models import Q, Value
+from django.db.models.functions import StrIndex
+from django.db.models.lookups import GreaterThan
 
 # TextField is generic for the type checker only.
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ else:
 _LETTERS = str.maketrans(
     {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h", "ŧ": "t", "’": "'"}
 )
-# Latin, Greek and Cyrillic letters, of which some have marks.
-_MARKED = (*range(0x00C0, 0x0250), *range(0x0370, 0x0530), *range(0x1E00, 0x2000))
+# Each word makes a query longer.
+MOST_WORDS = 8
 
 
 def plain_letters(text: str) -> str:
@@ -30,43 +30,19 @@ def plain_letters(text: str) -> str:
     return " ".join(bare.translate(_LETTERS).split())
 
 
-def spelt_like(word: str) -> str:
-    """A regular expression that finds the word in names as they are stored: whatever the case, and with any accents.
-
-    For columns that have no plain copy. It holds letters only, so it is quick, and means the same in all databases.
-    """
-    pattern, plain = [], plain_letters(word)
-    at = 0
-    while at < len(plain):
-        pair = _spellings().get(plain[at : at + 2], "") if len(plain) > at + 1 else ""
-        two = "".join(_letter(letter) for letter in plain[at : at + 2])
-        pattern.append(f"(?:{two}|[{pair}])" if pair else _letter(plain[at]))
-        at += 2 if pair else 1
-    return "".join(pattern)
-
-
-def _letter(letter: str) -> str:
-    """The letter in either case, with the accents that stand in it, or after it as signs of their own."""
-    if letter == "'":
-        return "['’ʼ]"
-    if not letter.isalnum():
-        return re.escape(letter) if letter.isascii() else letter
-    every = "".join(sorted({letter, *letter.upper(), *_spellings().get(letter, "")}))
-    return f"[{every}][\u0300-\u036f]*"
-
-
-@cache
-def _spellings() -> dict[str, str]:
-    """The marked letters by their plain ones: "e" is spelt "é", "È" and so on; "ss" is spelt "ß"."""
-    found: dict[str, str] = defaultdict(str)
-    for number in _MARKED:
-        if chr(number).isalpha():
-            found[plain_letters(chr(number))] += chr(number)
-    return dict(found)
+def has_words(column: str, words: str) -> Q:
+    """Rows whose plain letters have all of the words, anywhere and in any order."""
+    found = Q()
+    for word in plain_letters(words).split()[:MOST_WORDS]:
+        found &= Q(GreaterThan(StrIndex(column, Value(word)), 0))
+    return found
 
 
 class PlainLettersField(_TextField):
-    """The plain letters of other columns of the row, kept with them whenever it is saved whole or in bulk."""
+    """The plain letters of other columns of the row, written with them whenever it is saved whole or in bulk.
+
+    Whoever saves single columns names this one as well.
+    """
 
     def __init__(self, *args: Any, of: Sequence[str] = (), **kwargs: Any) -> None:
         self.of = tuple(of)

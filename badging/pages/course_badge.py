@@ -19,7 +19,7 @@ from ..models import (
     IssuanceQuerySet,
     NavigatrConnection,
 )
-from ..whereabouts import completed_without_issuance
+from ..course_learners import completed_without_issuance
 from .notes import for_managers
 from .numbers import counted
 

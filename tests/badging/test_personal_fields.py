@@ -29,6 +29,7 @@ TEXT = (models.CharField, models.TextField, models.JSONField, models.BinaryField
 LEARNERS: dict[str, Any] = {
     "moodle_sync.Learner.firstname": "Zoë",
     "moodle_sync.Learner.lastname": "Öz-Lee",
+    "moodle_sync.Learner.search_name": "zoe oz-lee",
     "moodle_sync.Learner.email": "zoe@example.org",
     "moodle_sync.Learner.email_key": "zoe@example.org",
     "moodle_sync.Course.untracked": [7, 4711, 47110],

@@ -6,11 +6,11 @@ Only people who have completed the course are found. Who else is known, from ano
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils.translation import gettext as _
 
 from moodle_sync.models import Completion, Course, Learner
-from moodle_sync.plain_letters import spelt_like
+from moodle_sync.plain_letters import has_words
 
 from .meanings import MEANINGS, Meaning, Outcome
 from .models import CourseBadgeMapping, Issuance
@@ -18,8 +18,6 @@ from .moments import moment
 
 # How many learners one search shows.
 MOST_FOUND = 25
-# Each word makes the query longer.
-MOST_WORDS = 8
 # Longer numbers are made up, and too large for the database.
 LONGEST_NUMBER = 15
 
@@ -71,10 +69,8 @@ def _fitting(course: Course, words: str) -> "QuerySet[Completion] | None":
         return rows.filter(learner__moodle_id=words) if len(words) <= LONGEST_NUMBER else None
     if "@" in words:
         return rows.filter(learner__email_key=Learner.key_of(words))
-    patterns = [pattern for word in words.split()[:MOST_WORDS] if (pattern := spelt_like(word))]
-    for pattern in patterns:
-        rows = rows.filter(Q(learner__firstname__regex=pattern) | Q(learner__lastname__regex=pattern))
-    return rows if patterns else None
+    named = has_words("search_name", words)
+    return rows.filter(learner__in=course.site.learners.filter(named).order_by().values("pk")) if named else None
 
 
 def _issuances_of(
