@@ -6,6 +6,7 @@ Every view asks `access` for the course: a course of somebody else looks like on
 from typing import Any
 
 from django.contrib import messages
+from django.contrib.admin.views.main import SEARCH_VAR
 from django.contrib.auth.decorators import login_required
 from django.db.models import Exists, OuterRef, Prefetch, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -149,7 +150,7 @@ def find_learner(request: HttpRequest, pk: int) -> HttpResponse:
     course = access.course_or_404(request.user, pk)
     form = LearnerSearch(request.POST)
     words = form.cleaned_data["q"].strip() if form.is_valid() else ""
-    query = {searches.SEARCH_VAR: searches.keep(request, words)} if words else {}
+    query = {SEARCH_VAR: searches.keep(request, words)} if words else {}
     answer = HttpResponseRedirect(reverse("course", args=[course.pk], query=query, fragment="learners"))
     # The browser follows with GET.
     answer.status_code = 303

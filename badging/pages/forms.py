@@ -82,7 +82,7 @@ class MappingForm(forms.Form):
         before.
         """
         past = bool(mapping and mapping.include_past)
-        initial: dict[str, Any] = {"min_score": mapping.min_score if mapping else None, "who": NOW} | (typed or {})
+        initial: dict[str, Any] = {"min_score": mapping.min_score if mapping else None, "who": NOW, **(typed or {})}
         if past:
             initial["who"] = PAST
         super().__init__(data, initial=initial | {"seen": version_of(mapping)})
