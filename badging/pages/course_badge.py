@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 
 from moodle_sync.models import Completion, Course
 
+from ..course_learners import completed_without_issuance
 from ..meanings import Meaning, Outcome
 from ..models import (
     PAST_HELD,
@@ -19,7 +20,6 @@ from ..models import (
     IssuanceQuerySet,
     NavigatrConnection,
 )
-from ..course_learners import completed_without_issuance
 from .notes import for_managers
 from .numbers import counted
 

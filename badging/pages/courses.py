@@ -20,12 +20,12 @@ from moodle_sync.models import Course
 from moodle_sync.plain_letters import has_words
 
 from .. import searches
+from ..course_learners import find_in_course
 from ..looking import reading_of
 from ..mapping import ChangedMeanwhile, remove_mapping, version_of
 from ..models import CourseBadgeMapping, Issuance
 from ..reach import is_site_admin
 from ..successors import Successor, likely_successor
-from ..course_learners import find_in_course
 from . import access
 from .course_badge import effects_of_change, has_no_scores, mapping_of, what_changed
 from .forms import CourseFilter, IssuanceFilter, LearnerSearch
