@@ -20,6 +20,10 @@ Action = AuditEntry.Action
 # How many issuances one audit entry names. The admin's actions take no more at once.
 MOST_NAMED = 500
 
+# After these a course manager may have mended the cause: in Navigatr, or by waiting until it was over. Others go on by
+# themselves, would end in the same way again, or need somebody who reads Navigatr's words or looks for a double.
+MENDED_BY_MANAGERS = [Outcome.UNPUBLISHED, Outcome.FORBIDDEN, Outcome.NOT_MET, Outcome.GAVE_UP, Outcome.MAY_HOLD]
+
 COULD_NOT_LOOK = Q(state=State.FAILED, reason=Outcome.LOOKUP_REFUSED)
 
 
@@ -28,6 +32,12 @@ def can_send_again() -> Q:
     states = Q(state__in=[State.FAILED, State.NOT_MET, State.CANCELLED, State.QUEUED])
     movable = states | Q(state=State.HELD, reason=Outcome.IMPLAUSIBLE_DATE)
     return movable & Q(learner__erased_at=None, course__mapping__isnull=False)
+
+
+def managers_can_send_again() -> Q:
+    """Which issuances of their courses course managers may send again. Only where no answer is missing."""
+    stopped = Q(state__in=[State.FAILED, State.NOT_MET], reason__in=MENDED_BY_MANAGERS)
+    return NOTHING_OPEN & stopped & can_send_again()
 
 
 def can_cancel() -> Q:

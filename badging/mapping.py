@@ -43,6 +43,19 @@ class NotMapped(Exception):
     """The choice cannot be saved; the message says why and what to do. Nothing was changed."""
 
 
+class ChangedMeanwhile(NotMapped):
+    """The course's badge is not any more as the person saw it who wants to change it. Nothing was changed."""
+
+
+def version_of(mapping: CourseBadgeMapping | None) -> str:
+    """What a page shows of a course's badge that somebody may change, to tell later whether somebody did."""
+    if mapping is None:
+        return "none"
+    score = "" if mapping.min_score is None else mapping.min_score
+    past_wanted = int(mapping.include_past)
+    return f"{mapping.connection_id}-{mapping.provider_id}-{mapping.badge_id}-{score}-{past_wanted}"
+
+
 def find_badge(
     connection: NavigatrConnection, *, provider_id: int, badge_id: int, most_seconds: float | None = None
 ) -> tuple[Provider, Badge]:
@@ -82,6 +95,10 @@ def choose(
         raise NotMapped(_("Navigatr has no badge with the number %d.") % badge_id) from error
     if badge.provider_ids and provider_id not in badge.provider_ids:
         raise NotMapped(_("The badge “%s” does not belong to this provider.") % badge.name)
+    if not badge.for_learners:
+        raise NotMapped(
+            _("The badge “%s” is for organisations, so no learner can get it. Choose another one.") % badge.name
+        )
     if not badge.issuable:
         raise NotMapped(
             _(
@@ -103,10 +120,13 @@ def save_mapping(
     min_score: int | None = None,
     include_past: bool = False,
     from_now: bool = False,
+    seen: str = "",
     actor: Any = None,
     now: datetime,
 ) -> CourseBadgeMapping:
     """Map the course to the badge, or change its mapping.
+
+    `seen` is the `version_of` the mapping that the actor saw: if it is another one now, ChangedMeanwhile is raised.
 
     `actor` is who chose it; None is a command, which may do what a site admin may. Raises NotMapped while the site may
     be another Moodle, and where connection or provider are not open to the actor for this course.
@@ -117,7 +137,7 @@ def save_mapping(
     only completions from now on count, and what was not sent is cancelled: a course goes live after a trial in staging.
     """
     may_use = _check_choice(course, connection, provider, actor)
-    mapping = _locked_to_change(course) or CourseBadgeMapping(course=course, since=now, created_by=actor)
+    mapping = _locked_to_change(course, seen) or CourseBadgeMapping(course=course, since=now, created_by=actor)
     action = Action.MAPPING_SAVED if mapping.pk is None else Action.MAPPING_CHANGED
     before = (mapping.connection_id, mapping.provider_id, mapping.badge_id)
     all_past_before = mapping.include_past and mapping.past_release == Past.FREE
@@ -194,35 +214,50 @@ def _note_award(mapping: CourseBadgeMapping, rows: IssuanceQuerySet) -> None:
     )  # fmt: skip
 
 
-def _locked_to_change(course: Course) -> CourseBadgeMapping | None:
-    """The course's mapping, locked; where it has none, the course is, so that only one is made."""
+def _locked_to_change(course: Course, seen: str) -> CourseBadgeMapping | None:
+    """The course's mapping, locked; where it has none, the course is, so that only one is made.
+
+    Raises ChangedMeanwhile.
+    """
     mapping = lock_mappings([course.pk]).get(course.pk)
     if mapping is None:
         # Two people who map it at the same time come one after the other.
         Course.objects.select_for_update().get(pk=course.pk)
         mapping = lock_mappings([course.pk]).get(course.pk)
+    _see_that_it_is_as(seen, mapping)
     return mapping
+
+
+def _see_that_it_is_as(seen: str, mapping: CourseBadgeMapping | None) -> None:
+    """Raises ChangedMeanwhile where somebody saw another mapping than there is now. "" stands for anything."""
+    if seen and seen != version_of(mapping):
+        raise ChangedMeanwhile(_("Somebody has changed this course's badge meanwhile. Look at it again."))
 
 
 def see_badge(mapping: CourseBadgeMapping, badge: Badge) -> None:
     """Keep the badge's name, picture and page as last seen, and whether it can still be issued (not saved)."""
     mapping.badge_id, mapping.badge_name = badge.id, badge.name[:255]
     mapping.badge_image_url, mapping.badge_url = web_address(badge.image_url), web_address(badge.url)
-    mapping.badge_problem = (
-        ""
-        if badge.issuable
-        else _("The badge is %(status)s in Navigatr and cannot be issued. Publish it again, or choose another one.")
-        % {"status": badge.status}
-    )
+    mapping.badge_problem = "" if badge.issuable else _problem_of(badge)
+
+
+def _problem_of(badge: Badge) -> str:
+    """Why a mapped badge cannot be issued any more, and what to do."""
+    if not badge.for_learners:
+        return _("The badge is for organisations in Navigatr, so no learner can get it. Choose another one.")
+    text = _("The badge is %(status)s in Navigatr and cannot be issued. Publish it again, or choose another one.")
+    return text % {"status": badge.status}
 
 
 @transaction.atomic
-def remove_mapping(mapping: CourseBadgeMapping, *, actor: Any = None) -> int:
+def remove_mapping(mapping: CourseBadgeMapping, *, seen: str = "", actor: Any = None) -> int:
     """Remove the mapping and cancel what was not sent under it; returns how many were cancelled.
 
-    What may have been sent stays in the queue until Navigatr has been asked; issued badges stay as they are.
+    What may have been sent stays in the queue until Navigatr has been asked; issued badges stay as they are. `seen` is
+    the `version_of` the mapping that the actor saw: if it is another one now, ChangedMeanwhile is raised.
     """
     mapping = CourseBadgeMapping.objects.select_for_update().get(pk=mapping.pk)
+    _see_that_it_is_as(seen, mapping)
     rows = Issuance.objects.filter(course=mapping.course_id)
     course, connection, badge = mapping.course, mapping.connection, mapping.badge_id
     history.by(mapping, actor)

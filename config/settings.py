@@ -495,6 +495,9 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 # `portal --sandbox` writes this file. The data folder of a demo is bound to its sandbox, so that the demo's learners
 # are never sent to the real Navigatr.
 SANDBOX_URL = _data_file("sandbox_url")
+# Whom people ask for help: an e-mail address, a web address, or a few words. The help page shows it.
+SUPPORT_CONTACT = env("SUPPORT_CONTACT", default="").strip()
+
 # The API of each environment; docs/navigatr-api.md, "Environments and tokens".
 NAVIGATR_URLS = {
     "production": env(

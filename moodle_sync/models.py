@@ -15,6 +15,7 @@ from vault.fields import EncryptedTextField
 from .addresses import has_visible_character, is_possible_address, recipient_address
 from .client.functions import LEARNER_FEED, REPORT_FEED
 from .history import Versions
+from .plain_letters import PlainLettersField
 
 # The longest wait after polls that failed.
 LONGEST_PAUSE = timedelta(hours=1)
@@ -230,6 +231,9 @@ class Course(models.Model):
     moodle_id = models.PositiveBigIntegerField(_("Moodle id"))
     shortname = models.CharField(_("short name"), max_length=255, blank=True)
     fullname = models.CharField(_("full name"), max_length=1333, blank=True)
+    # What searches look through. A word may stand anywhere in it, so no index leads there; but it is short, and even
+    # 100,000 courses are looked through in a moment.
+    search_text = PlainLettersField(of=("fullname", "shortname"))
     category_id = models.PositiveBigIntegerField(
         _("category id"),
         null=True,
@@ -292,6 +296,8 @@ class Learner(models.Model):
     moodle_id = models.PositiveBigIntegerField(_("Moodle user id"))
     firstname = models.CharField(_("first name"), max_length=255, blank=True)
     lastname = models.CharField(_("last name"), max_length=255, blank=True)
+    # What a search among the learners of a course looks through.
+    search_name = PlainLettersField(of=("firstname", "lastname"))
     email = models.CharField(_("e-mail address"), max_length=255, blank=True)
     email_key = models.CharField(max_length=255, blank=True, editable=False, db_index=True)
     names_hidden = models.BooleanField(

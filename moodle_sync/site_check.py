@@ -255,6 +255,7 @@ def store_courses(site: MoodleSite, found: Iterable[records.Course]) -> list[Cou
         update_conflicts=True,
         unique_fields=["site", "moodle_id"],
         update_fields=[
-            "shortname", "fullname", "category_id", "category_name", "visible", "completion_enabled", "gone_at",
+            "shortname", "fullname", "search_text", "category_id", "category_name", "visible", "completion_enabled",
+            "gone_at",
         ],
     )  # fmt: skip

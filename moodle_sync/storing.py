@@ -56,7 +56,7 @@ def _store_learners(poll: Poll, completed: Completed) -> tuple[dict[int, Learner
         if row.erased_at is None and different:
             for name, value in different.items():
                 setattr(row, name, value)
-            row.save(update_fields=list(different))
+            row.save(update_fields=[*different, "search_name"])
             changed.append(row.pk)
     known |= {row.moodle_id: row for row in Learner.objects.bulk_create(new)}
     return known, changed

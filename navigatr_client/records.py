@@ -61,15 +61,24 @@ class Badge:
     image_url: str
     url: str
     provider_ids: tuple[int, ...]
+    recipient_type: str = "User"
+
+    @property
+    def for_learners(self) -> bool:
+        """Whether a person can get it. Other badges are for organisations."""
+        return self.recipient_type == "User"
 
     @property
     def issuable(self) -> bool:
-        """Whether it can be issued through the API: only badges that are Navigatr's own and published can."""
-        return self.status == "Published" and self.source == "Internal"
+        """Whether it can be issued to learners through the API: it is Navigatr's own, published, and for people."""
+        return self.status == "Published" and self.source == "Internal" and self.for_learners
 
     @classmethod
     def from_json(cls, data: Any) -> Self:
-        """Read one badge. A badge without a source is Navigatr's own. Providers come as ids or as objects."""
+        """Read one badge. Without a source it is Navigatr's own, and without a type of recipient it is for people.
+
+        Providers come as ids or as objects.
+        """
         record = _object(data)
         provider_ids = record.get("provider_ids")
         if provider_ids is None:
@@ -84,6 +93,7 @@ class Badge:
             image_url=_text(record.get("image_url")),
             url=_text(record.get("url")),
             provider_ids=tuple(_number(provider_id) for provider_id in _array(provider_ids)),
+            recipient_type=_text(record.get("recipient_type")) or "User",
         )
 
 

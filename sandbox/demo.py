@@ -80,6 +80,7 @@ def seed_navigatr(navigatr: Navigatr) -> None:
     navigatr.add_badge(college, "Reflective Practice (with evidence)", needs_evidence=True)
     navigatr.add_badge(academy, "Welcome to the Academy")
     navigatr.add_badge(foreign, "Not Yours to Issue")
+    navigatr.add_badge(college, "Partner of the College (for organisations)", recipient_type="Organisation")
 
 
 def seed_moodle(moodle: Moodle) -> None:

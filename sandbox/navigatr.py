@@ -66,6 +66,7 @@ class Badge:
     needs_evidence: bool
     time_created: float
     time_updated: float
+    recipient_type: str = "User"
 
 
 @dataclass(slots=True)
@@ -201,6 +202,7 @@ class Navigatr:
         type: str = "Badge",
         min_score: int | None = None,
         needs_evidence: bool = False,
+        recipient_type: str = "User",
     ) -> int:
         """Add a badge and return its id. Raises KeyError for an unknown provider."""
         with self.lock:
@@ -217,14 +219,18 @@ class Navigatr:
                 needs_evidence=needs_evidence,
                 time_created=now,
                 time_updated=now,
+                recipient_type=recipient_type,
             )
             self.badges[badge.id] = badge
             return badge.id
 
     def set_badge(self, badge_id: int, **changes: Any) -> None:
-        """Change name, status, source, min_score, needs_evidence or provider_id. Raises KeyError if unknown."""
+        """Change what a badge is, asks for or belongs to. Raises KeyError for an unknown badge or field."""
         with self.lock:
-            fields = ("name", "description", "status", "source", "min_score", "needs_evidence", "provider_id")
+            fields = (
+                "name", "description", "status", "source", "min_score", "needs_evidence", "provider_id",
+                "recipient_type",
+            )  # fmt: skip
             _change(self.badges[badge_id], changes, fields)
             self.badges[badge_id].time_updated = self.clock()
             self.changes += 1
@@ -463,6 +469,8 @@ class Navigatr:
             raise ApiError(422, "Provider is deactivated")
         if badge.status != "Published":
             raise ApiError(422, "Badge is not published")
+        if badge.recipient_type != "User":
+            raise ApiError(422, [_missing("body", "recipient_organisation")])
         score = fields["score"]
         if score is not None and fields["min_score"] is not None and score < fields["min_score"]:
             raise ApiError(*FAULT_ANSWERS["202"])
@@ -536,6 +544,7 @@ class Navigatr:
             "status": badge.status,
             "source": badge.source,
             "type": badge.type,
+            "recipient_type": badge.recipient_type,
             "image_url": f"{self.origin}{self.root}/images/{badge.id}.svg",
             "url": f"{self.origin}{self.root}/badge/{badge.id}",
             "issuer": provider["name"],

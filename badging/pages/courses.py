@@ -1,34 +1,40 @@
-"""The list of courses, the page of one course, the page of one of its issuances, and removing the course's badge.
+"""The list of courses, the page of one course, and removing the course's badge.
 
 Every view asks `access` for the course: a course of somebody else looks like one that does not exist.
 """
 
+from typing import Any
+
 from django.contrib import messages
+from django.contrib.admin.views.main import SEARCH_VAR
 from django.contrib.auth.decorators import login_required
-from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.db.models import Exists, OuterRef, Prefetch, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from moodle_sync.models import Course
+from moodle_sync.plain_letters import has_words
 
-from ..doubles import possible_doubles
-from ..mapping import remove_mapping
+from .. import searches
+from ..course_learners import find_in_course
+from ..looking import reading_of
+from ..mapping import ChangedMeanwhile, remove_mapping, version_of
 from ..models import CourseBadgeMapping, Issuance
 from ..reach import is_site_admin
 from ..successors import Successor, likely_successor
 from . import access
-from .course_badge import effects_of_change, mapping_of
-from .forms import CourseFilter, IssuanceFilter
-from .notes import notes_on
+from .course_badge import effects_of_change, has_no_scores, mapping_of, what_changed
+from .forms import CourseFilter, IssuanceFilter, LearnerSearch
+from .notes import NO_SCORES, notes_on
+from .numbers import NONE, numbers_of
 from .paging import number_in, page_number, page_of
 
 COURSES_PER_PAGE = 25
 ISSUANCES_PER_PAGE = 25
-ATTEMPTS_SHOWN = 100
 
 
 @login_required
@@ -39,26 +45,34 @@ def course_list(request: HttpRequest) -> HttpResponse:
     filters = form.cleaned_data if form.is_valid() else {}
     mappings = Prefetch("mapping", CourseBadgeMapping.objects.with_reach().select_related("connection"))
     courses = access.visible_courses(request.user).select_related("site__state").prefetch_related(mappings)
-    if words := filters.get("q"):
-        courses = courses.filter(Q(fullname__icontains=words) | Q(shortname__icontains=words))
+    courses = _named(courses, filters.get("q", ""))
     if filters.get("badge"):
         courses = courses.filter(mapping__isnull=filters["badge"] == "no")
     number = page_number(request.GET.get("page"))
     ordered = _with_namesakes(courses).order_by("fullname", "pk")
     page = page_of(ordered, COURSES_PER_PAGE, start=(number - 1) * COURSES_PER_PAGE)
+    numbers = numbers_of([course.pk for course in page.rows]) if page.rows else {}
     return render(
         request,
         "courses/list.html",
         {
             "form": form,
             "filtered": any(filters.values()),
+            "words": filters.get("q", ""),
             "manages_all": is_site_admin(request.user),
-            "courses": page.rows,
+            "courses": [(course, numbers.get(course.pk, NONE)) for course in page.rows],
             "page": number,
             "previous": number - 1 if page.rows else None,
             "next": number + 1 if page.has_more else None,
         },
     )
+
+
+def _named(courses: "QuerySet[Course]", words: str) -> "QuerySet[Course]":
+    """Those of the courses whose names have all of the words, in any order and whatever their accents."""
+    named = has_words("search_text", words)
+    # The names are looked through by themselves, which reads far less than the courses do.
+    return courses.filter(pk__in=Course.objects.filter(named).order_by().values("pk")) if named else courses
 
 
 def _with_namesakes(courses: "QuerySet[Course]") -> "QuerySet[Course]":
@@ -70,9 +84,43 @@ def _with_namesakes(courses: "QuerySet[Course]") -> "QuerySet[Course]":
 @login_required
 @require_safe
 def course_page(request: HttpRequest, pk: int) -> HttpResponse:
-    """One course: its badge, what needs attention, and its issuances, newest first."""
+    """One course: its badge, what needs attention, when Moodle is read, and its learners, newest first."""
     course = access.course_or_404(request.user, pk)
+    if (searched := searches.words_of(request)) is None:
+        messages.warning(request, _("This search is over. Enter the name again."))
+        return redirect("course", course.pk)
     mapping = mapping_of(course)
+    notes = notes_on(course, mapping, timezone.now(), _successor_of(request, course, mapping))
+    if mapping is not None and mapping.min_score is not None and has_no_scores(course):
+        notes.append(NO_SCORES)
+    context = _learners(request, course, mapping, searched) | {"notes": notes}
+    return render(request, "courses/course.html", context)
+
+
+@login_required
+@require_safe
+def course_news(request: HttpRequest, pk: int) -> HttpResponse:
+    """The part of a course's page that changes by itself, which its script asks for again and again."""
+    course = access.course_or_404(request.user, pk)
+    searched = searches.words_of(request) or ""
+    return render(request, "includes/course_news.html", _learners(request, course, mapping_of(course), searched))
+
+
+def _learners(
+    request: HttpRequest, course: Course, mapping: CourseBadgeMapping | None, searched: str
+) -> dict[str, Any]:
+    """The learners of a course that the address asks for: those of a search, else a page of all with their state."""
+    context: dict[str, Any] = {
+        "course": course,
+        "mapping": mapping,
+        "reading": reading_of(course.site, timezone.now()),
+        "numbers": numbers_of([course.pk]).get(course.pk, NONE),
+        "search": LearnerSearch(initial={"q": searched}),
+        "searched": searched,
+        "may_map": course.gone_at is None,
+    }
+    if searched:
+        return context | {"result": find_in_course(course, mapping, searched)}
     form = IssuanceFilter(request.GET)
     state = form.cleaned_data["state"] if form.is_valid() else ""
     issuances = Issuance.objects.filter(course=course).select_related("learner", "completion", "connection")
@@ -86,20 +134,27 @@ def course_page(request: HttpRequest, pk: int) -> HttpResponse:
     for issuance in page.rows:
         # Saves a query for each row.
         issuance.course = course
-    return render(
-        request,
-        "courses/course.html",
-        {
-            "course": course,
-            "mapping": mapping,
-            "notes": notes_on(course, mapping, timezone.now(), _successor_of(request, course, mapping)),
-            "form": form,
-            "filtered": state,
-            "issuances": page.rows,
-            "before": before,
-            "older": page.rows[-1].pk if page.has_more else None,
-        },
-    )
+    return context | {
+        "form": form,
+        "filtered": state,
+        "issuances": page.rows,
+        "before": before,
+        "older": page.rows[-1].pk if page.has_more else None,
+    }
+
+
+@login_required
+@require_POST
+def find_learner(request: HttpRequest, pk: int) -> HttpResponse:
+    """Search for a learner of the course. The name stays out of the address: it holds the number of the search."""
+    course = access.course_or_404(request.user, pk)
+    form = LearnerSearch(request.POST)
+    words = form.cleaned_data["q"].strip() if form.is_valid() else ""
+    query = {SEARCH_VAR: searches.keep(request, words)} if words else {}
+    answer = HttpResponseRedirect(reverse("course", args=[course.pk], query=query, fragment="learners"))
+    # The browser follows with GET.
+    answer.status_code = 303
+    return answer
 
 
 def _successor_of(request: HttpRequest, course: Course, mapping: CourseBadgeMapping | None) -> Successor | None:
@@ -112,28 +167,6 @@ def _successor_of(request: HttpRequest, course: Course, mapping: CourseBadgeMapp
 
 
 @login_required
-@require_safe
-def issuance_page(request: HttpRequest, pk: int, issuance_pk: int) -> HttpResponse:
-    """One issuance of the course with its attempts, newest first."""
-    course = access.course_or_404(request.user, pk)
-    issuances = Issuance.objects.filter(course=course).select_related("learner", "completion", "connection")
-    issuance = get_object_or_404(issuances, pk=issuance_pk)
-    issuance.course = course
-    attempts = page_of(issuance.attempts.order_by("-pk"), ATTEMPTS_SHOWN)
-    return render(
-        request,
-        "courses/issuance.html",
-        {
-            "course": course,
-            "issuance": issuance,
-            "doubles": possible_doubles(issuance),
-            "attempts": attempts.rows,
-            "has_more_attempts": attempts.has_more,
-        },
-    )
-
-
-@login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def remove_badge(request: HttpRequest, pk: int) -> HttpResponse:
     """Remove the course's badge, after a page that shows what this cancels."""
@@ -143,14 +176,22 @@ def remove_badge(request: HttpRequest, pk: int) -> HttpResponse:
         messages.info(request, _("This course awards no badge any more."))
         return redirect("course", course.pk)
     if request.method != "POST":
-        context = {"course": course, "mapping": mapping, "effects": effects_of_change(course)}
-        return render(request, "courses/remove.html", context)
+        return _ask_to_remove(request, course, mapping)
     try:
-        cancelled = remove_mapping(mapping, actor=request.user)
+        cancelled = remove_mapping(mapping, seen=request.POST.get("seen", ""), actor=request.user)
     except CourseBadgeMapping.DoesNotExist:
         # Somebody else, or a second click, removed it since it was read above.
         messages.info(request, _("This course awards no badge any more."))
+    except ChangedMeanwhile:
+        return _ask_to_remove(request, course, mapping, changed=what_changed(course, mapping, request.user))
     else:
         values = {"badge": mapping.badge_name, "count": cancelled}
         messages.success(request, _("The badge “%(badge)s” was removed. Cancelled before sending: %(count)d.") % values)
     return redirect("course", course.pk)
+
+
+def _ask_to_remove(
+    request: HttpRequest, course: Course, mapping: CourseBadgeMapping, *, changed: str = ""
+) -> HttpResponse:
+    context = {"course": course, "mapping": mapping, "effects": effects_of_change(course), "changed": changed}
+    return render(request, "courses/remove.html", context | {"seen": version_of(mapping)})

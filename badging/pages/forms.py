@@ -1,6 +1,6 @@
 """Forms of the course managers' pages."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django import forms
@@ -8,8 +8,10 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from ..mapping import version_of
 from ..models import CourseBadgeMapping, Issuance
 from ..moments import moment
+from ..searches import LONGEST_SEARCH
 
 NOW = "now"
 PAST = "past"
@@ -32,6 +34,17 @@ class BadgeSearch(forms.Form):
     q = forms.CharField(label=_("Search by name"), required=False, max_length=200)
 
 
+class LearnerSearch(forms.Form):
+    """Search for a learner of a course. Sent by POST: see `badging.searches`."""
+
+    q = forms.CharField(
+        label=_("Find a learner"),
+        required=False,
+        max_length=LONGEST_SEARCH,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "type": "search"}),
+    )
+
+
 class IssuanceFilter(forms.Form):
     """Filter of a course's issuances by state."""
 
@@ -41,8 +54,8 @@ class IssuanceFilter(forms.Form):
 class MappingForm(forms.Form):
     """The settings of a mapping besides the badge."""
 
-    # Of all fields, also of that which is added for each course.
-    NAMES = ("min_score", "who")
+    # What a person types. It stays with them from one step to another, and when a page must be tried again.
+    TYPED = ("min_score", "who")
 
     min_score = forms.IntegerField(
         label=_("Minimum score in percent"),
@@ -52,14 +65,27 @@ class MappingForm(forms.Form):
         widget=forms.NumberInput(attrs={"min": 0, "max": 100, "inputmode": "numeric"}),
     )
 
-    def __init__(self, data: Any = None, *, mapping: CourseBadgeMapping | None, most_past: int | None) -> None:
+    # The mapping that the person saw: see `version_of`.
+    seen = forms.CharField(required=False, max_length=100, widget=forms.HiddenInput)
+
+    def __init__(
+        self,
+        data: Any = None,
+        *,
+        mapping: CourseBadgeMapping | None,
+        most_past: int | None,
+        typed: Mapping[str, str] | None = None,
+    ) -> None:
         """`mapping`: the course's present one. Past completions that it includes stay included.
 
-        `most_past`: how many of them this person may include, or None for any number.
+        `most_past`: how many of them this person may include, or None for any number. `typed`: what they have typed
+        before.
         """
         past = bool(mapping and mapping.include_past)
-        initial = {"min_score": mapping.min_score if mapping else None, "who": PAST if past else NOW}
-        super().__init__(data, initial=initial)
+        initial: dict[str, Any] = {"min_score": mapping.min_score if mapping else None, "who": NOW, **(typed or {})}
+        if past:
+            initial["who"] = PAST
+        super().__init__(data, initial=initial | {"seen": version_of(mapping)})
         only_new: Any = _("Only from now on")
         if mapping and not past:
             since = moment(mapping.since)

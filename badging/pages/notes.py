@@ -40,6 +40,14 @@ _ADVICE_FOR_MANAGERS: dict[str, Promise] = {
         "Nothing to do while they are counted. If there are too many, a site admin must release them; they are then "
         "sent by themselves."
     ),
+    Outcome.LOOKUP_REFUSED: _(
+        "Tell a site admin: somebody must look in Navigatr whether the learner has the badge, and only if not, send it "
+        "again."
+    ),
+    Outcome.GAVE_UP: _(
+        "If Navigatr works again for other learners, use “Send again”. If it does not, tell a site admin."
+    ),
+    Outcome.BY_HAND: _("Nothing to do. A site admin can take it back."),
     Outcome.OUR_BUG: _("Tell a site admin: the server's log says more."),
     Outcome.REJECTED: _("Tell a site admin, who can read Navigatr's reason and then send it again."),
     Outcome.AWAITS_MOODLE: _(
@@ -80,6 +88,12 @@ class Note(NamedTuple):
     todo: "str | Promise"
     url: str = ""
     link: "str | Promise" = ""
+
+
+NO_SCORES = Note(
+    _("No learner who has completed this course has a score that the portal can see, so nobody gets the badge."),
+    _("Set the course's grades up in Moodle, or press “Change badge” and remove the minimum score."),
+)
 
 
 def for_managers(reason: str) -> Meaning | None:

@@ -9,7 +9,7 @@ Each step checks access, the choice itself, and that it is open to the user for 
 Navigatr does not answer, the page says what to do, and nothing is changed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -29,18 +29,22 @@ from moodle_sync.models import Course
 from navigatr_client import Badge, NavigatrError, Provider
 from vault.keys import WrongKey
 
-from .. import catalogue, connections, tasks
+from .. import catalogue, connections
 from ..catalogue import Catalogue
-from ..mapping import NotMapped, save_mapping
-from ..models import NavigatrConnection
+from ..mapping import ChangedMeanwhile, NotMapped, save_mapping, version_of
+from ..models import CourseBadgeMapping, NavigatrConnection
 from ..reach import Reach, is_site_admin, reach_of
 from ..waiting import RETRY_AFTER, Busy
 from . import access
-from .course_badge import effects_of_change, mapping_of
+from .course_badge import effects_of_change, has_no_scores, mapping_of, outgoing, what_changed
 from .forms import PAST, BadgeSearch, MappingForm
+from .looking import start_poll
 from .paging import number_in, page_number
 
 BADGES_PER_PAGE = 24
+
+# Characters of what is typed that addresses carry on.
+LONGEST_TYPED = 20
 
 Step = Callable[[HttpRequest, Course], HttpResponse]
 
@@ -68,7 +72,8 @@ def _ask_again(request: HttpRequest, course: Course) -> HttpResponse:
     may_use = reach_of(request.user, course).connections()
     active = may_use.filter(state=NavigatrConnection.State.ACTIVE).only("pk")
     catalogue.forget(active.filter(pk=chosen["connection"]) if chosen else active)
-    return redirect(request.get_full_path())
+    query = request.GET.dict() | _typed(request)
+    return redirect(f"{request.path}?{urlencode(query)}" if query else request.path)
 
 
 def _trouble(request: HttpRequest, course: Course, error: Exception) -> HttpResponse:
@@ -78,7 +83,8 @@ def _trouble(request: HttpRequest, course: Course, error: Exception) -> HttpResp
         "error": _explain(error),
         "retry_url": request.get_full_path(),
         "is_post": request.method == "POST",
-        "typed": [(name, request.POST[name]) for name in MappingForm.NAMES if name in request.POST],
+        "typed": [(name, request.POST[name]) for name in (*MappingForm.TYPED, "seen") if name in request.POST],
+        "provider_url": _url("choose-provider", course, **_typed(request)),
     }
     if not isinstance(error, Busy):
         return render(request, "courses/error.html", context)
@@ -112,7 +118,7 @@ def choose_provider(request: HttpRequest, course: Course) -> HttpResponse:
     """Step 1: the providers that are open to the user. A connection that does not answer hides no other."""
     connection, _dash, provider = request.GET.get("choice", "").partition("-")
     if number_in(connection) is not None and number_in(provider) is not None:
-        return redirect(_url("choose-badge", course, connection=connection, provider=provider))
+        return redirect(_url("choose-badge", course, connection=connection, provider=provider, **_typed(request)))
     mapping = mapping_of(course)
     may_use = reach_of(request.user, course)
     active = list(may_use.connections().filter(state=NavigatrConnection.State.ACTIVE))
@@ -126,6 +132,7 @@ def choose_provider(request: HttpRequest, course: Course) -> HttpResponse:
             "provider_lists": provider_lists,
             "current": f"{mapping.connection_id}-{mapping.provider_id}" if mapping else "",
             "any_provider": any(row.choices for row in provider_lists),
+            "typed": _typed(request),
             # The button was pressed without a choice.
             "nothing_chosen": "go" in request.GET,
         },
@@ -159,9 +166,9 @@ def choose_badge(request: HttpRequest, course: Course) -> HttpResponse:
         if provider is None:
             raise NotMapped(_("This connection's account may not issue for this provider. Choose another one."))
         page = asking.badge_page(connection, provider_id, page=number, size=BADGES_PER_PAGE, words=words)
+    typed = _typed(request)
     if number > page.pages > 0:
-        return redirect(_url("choose-badge", course, **chosen, q=words, page=page.pages))
-    issuable = [badge for badge in page.items if badge.issuable]
+        return redirect(_url("choose-badge", course, **chosen, q=words, page=page.pages, **typed))
     return render(
         request,
         "courses/badge.html",
@@ -172,7 +179,9 @@ def choose_badge(request: HttpRequest, course: Course) -> HttpResponse:
             "provider": provider,
             "form": form,
             "words": words,
-            "badges": [(badge, _url("review-badge", course, **chosen, badge=badge.id)) for badge in issuable],
+            "badges": _to_choose(course, page.items, chosen | typed),
+            "typed": typed,
+            "provider_url": _url("choose-provider", course, **typed),
             "total": page.total,
             "page": number,
             "pages": page.pages,
@@ -180,6 +189,15 @@ def choose_badge(request: HttpRequest, course: Course) -> HttpResponse:
             "next": number + 1 if number < page.pages else None,
         },
     )
+
+
+def _to_choose(course: Course, badges: Iterable[Badge], query: dict[str, Any]) -> list[tuple[Badge, str]]:
+    """The badges of a page, each with the address of its review, or "" where it is for organisations."""
+    return [
+        (badge, _url("review-badge", course, **query, badge=badge.id) if badge.issuable else "")
+        for badge in badges
+        if badge.issuable or not badge.for_learners
+    ]
 
 
 # Step 3: review and save
@@ -194,62 +212,82 @@ def review_badge(request: HttpRequest, course: Course) -> HttpResponse:
         return redirect("choose-provider", course.pk)
     connection = _usable_connection(request, course, chosen)
     mapping = mapping_of(course)
-    most_past = None if is_site_admin(request.user) else connection.past_limit
-    form = MappingForm(request.POST if request.method == "POST" else None, mapping=mapping, most_past=most_past)
+    form = _form(request, request.POST if request.method == "POST" else None, connection, mapping)
     saves = form.is_valid()
     with Catalogue(request.user.pk) as asking:
         ask = asking.find_badge if saves else asking.choice
         provider, badge = ask(connection, provider_id=chosen["provider"], badge_id=chosen["badge"])
-    if saves:
-        return _save(request, course, connection=connection, provider=provider, badge=badge, settings=form.cleaned_data)
-    return render(
-        request,
-        "courses/review.html",
-        {
-            "course": course,
-            "mapping": mapping,
-            "connection": connection,
-            "provider": provider,
-            "badge": badge,
-            "form": form,
-            "effects": effects_of_change(course) if mapping else None,
-            "other_environment": mapping and mapping.connection.environment != connection.environment,
-            "badges_url": _url("choose-badge", course, connection=connection.pk, provider=provider.id),
-        },
-    )
+    choice = Choice(course, connection, provider, badge)
+    if not saves:
+        return _review(request, choice, mapping, form)
+    try:
+        return _save(request, choice, form.cleaned_data)
+    except ChangedMeanwhile:
+        # Somebody else's choice stays until this person has seen it. What they typed stays as well.
+        mapping = mapping_of(course)
+        again = request.POST.dict() | {"seen": version_of(mapping)}
+        form = _form(request, again, connection, mapping)
+        return _review(request, choice, mapping, form, changed=what_changed(course, mapping, request.user))
 
 
-def _save(
-    request: HttpRequest,
-    course: Course,
-    *,
-    connection: NavigatrConnection,
-    provider: Provider,
-    badge: Badge,
-    settings: dict[str, Any],
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was chosen for which course."""
+
+    course: Course
+    connection: NavigatrConnection
+    provider: Provider
+    badge: Badge
+
+
+def _form(
+    request: HttpRequest, data: Any, connection: NavigatrConnection, mapping: CourseBadgeMapping | None
+) -> MappingForm:
+    most_past = None if is_site_admin(request.user) else connection.past_limit
+    return MappingForm(data, mapping=mapping, most_past=most_past, typed=_typed(request))
+
+
+def _review(
+    request: HttpRequest, choice: Choice, mapping: CourseBadgeMapping | None, form: MappingForm, *, changed: str = ""
 ) -> HttpResponse:
-    """Save the mapping, and have the course's site polled at once."""
+    """The page of step 3. `changed` says what somebody did since the person last saw it."""
+    course, connection = choice.course, choice.connection
+    context = {
+        "course": course,
+        "mapping": mapping,
+        "connection": connection,
+        "provider": choice.provider,
+        "badge": choice.badge,
+        "form": form,
+        "changed": changed,
+        "effects": effects_of_change(course) if mapping else None,
+        "outgoing": outgoing(course, mapping, connection, choice.badge.id, timezone.now()),
+        "no_scores": has_no_scores(course),
+        "other_environment": mapping and mapping.connection.environment != connection.environment,
+        "badges_url": _url(
+            "choose-badge", course, connection=connection.pk, provider=choice.provider.id, **_typed(request)
+        ),
+    }
+    return render(request, "courses/review.html", context)
+
+
+def _save(request: HttpRequest, choice: Choice, settings: dict[str, Any]) -> HttpResponse:
+    """Save the mapping, and have the course's site polled at once. Raises ChangedMeanwhile."""
     save_mapping(
-        course=course,
-        connection=connection,
-        provider=provider,
-        badge=badge,
+        course=choice.course,
+        connection=choice.connection,
+        provider=choice.provider,
+        badge=choice.badge,
         min_score=settings["min_score"],
         include_past=settings["who"] == PAST,
+        seen=settings["seen"],
         actor=request.user,
         now=timezone.now(),
     )
-    messages.success(request, _("The course now awards the badge “%(badge)s”.") % {"badge": badge.name})
-    transaction.on_commit(lambda: _start_poll(request, course))
-    return redirect("course", course.pk)
-
-
-def _start_poll(request: HttpRequest, course: Course) -> None:
-    if not tasks.nudge_poll(course.site_id):
-        messages.warning(
-            request,
-            _("The portal's worker cannot be reached just now. Nothing is lost: badges are sent when it is back."),
-        )
+    values = {"badge": choice.badge.name}
+    messages.success(request, _("The course now awards the badge “%(badge)s”.") % values)
+    transaction.on_commit(lambda: start_poll(request, choice.course.site_id))
+    return redirect("course", choice.course.pk)
 
 
 # What the steps share
@@ -264,6 +302,12 @@ def _chosen(request: HttpRequest, *names: str) -> dict[str, int] | None:
             return None
         ids[name] = number
     return ids
+
+
+def _typed(request: HttpRequest) -> dict[str, str]:
+    """What the person has typed into the review's form, now or before they went to another step."""
+    sent = request.POST if request.method == "POST" else request.GET
+    return {name: sent[name][:LONGEST_TYPED] for name in MappingForm.TYPED if name in sent}
 
 
 def _url(name: str, course: Course, **query: object) -> str:

@@ -134,6 +134,7 @@ class World:
                 "new_password1": PASSWORD,
                 "new_password2": PASSWORD,
             },
+            "courses/<int:pk>/find/": {"q": "Lee"},
             "courses/<int:pk>/badge/review/": {"who": "past", "min_score": "40"},
             "admin/verification/": {"look": "1"},
             "admin/auth/group/add/": {"name": "New group"},

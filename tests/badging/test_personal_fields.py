@@ -29,6 +29,7 @@ TEXT = (models.CharField, models.TextField, models.JSONField, models.BinaryField
 LEARNERS: dict[str, Any] = {
     "moodle_sync.Learner.firstname": "Zoë",
     "moodle_sync.Learner.lastname": "Öz-Lee",
+    "moodle_sync.Learner.search_name": "zoe oz-lee",
     "moodle_sync.Learner.email": "zoe@example.org",
     "moodle_sync.Learner.email_key": "zoe@example.org",
     "moodle_sync.Course.untracked": [7, 4711, 47110],
@@ -60,6 +61,7 @@ ORGANISATIONS = {
     "moodle_sync.MoodleSite.name", "moodle_sync.MoodleSite.url", "moodle_sync.MoodleSite.token",
     "moodle_sync.MoodleSiteState.wwwroot",
     "moodle_sync.Course.shortname", "moodle_sync.Course.fullname", "moodle_sync.Course.report_name",
+    "moodle_sync.Course.search_text",
     "badging.NavigatrConnection.name", "badging.NavigatrConnection.pat", "badging.NavigatrConnection.account",
     "badging.NavigatrConnection.test_message",
     "badging.CourseBadgeMapping.provider_name", "badging.CourseBadgeMapping.badge_name",

@@ -6,6 +6,7 @@ With PORTAL_SCREENSHOTS=folder, every page is kept there as a picture to look at
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from django.contrib.auth.models import Group, User
 from django.core.cache import cache
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from badging import waiting
@@ -28,7 +30,7 @@ from badging.models import (
     ScheduledTask,
 )
 from badging.setup import SITE_ADMINS
-from moodle_sync.models import Course
+from moodle_sync.models import Course, MoodleSiteState
 from sandbox import DEMO_BADGE_ID, DEMO_PROVIDER_ID, NAVIGATR, Sandbox
 from tests.builders import (
     NOW,
@@ -162,6 +164,7 @@ def addresses(course: Course, staging: NavigatrConnection, sandbox: Sandbox) -> 
     gone = make_course(course.site, shortname="GDPR26", fullname="Data Protection", gone_at=NOW)
     doubles = [make_issuance(make_mapping(gone, staging))]
     doubles.append(make_issuance(doubles[0].mapping))
+    again = make_issuance(row.mapping, state=State.FAILED, reason=Outcome.UNPUBLISHED)
     for managed in (gone, make_course(course.site, shortname="GDPR26", fullname="Data Protection")):
         CourseManager.objects.create(user=mina, course=managed)
     return {
@@ -177,6 +180,9 @@ def addresses(course: Course, staging: NavigatrConnection, sandbox: Sandbox) -> 
         "badge": reverse("choose-badge", args=[course.pk], query=chosen | {"page": 2}),
         "review": reverse("review-badge", args=[course.pk], query=chosen | {"badge": DEMO_BADGE_ID + 1}),
         "remove": reverse("remove-badge", args=[course.pk]),
+        "help": reverse("help"),
+        "send-again": reverse("send-again", args=[course.pk, again.pk]),
+        "badge-organisations": reverse("choose-badge", args=[course.pk], query=chosen | {"q": "partner of"}),
         "trouble": reverse("review-badge", args=[course.pk], query=chosen | {"badge": 1}),
         "password": reverse("account_change_password"),
         "password-chosen": reverse("account_reset_password_from_key_done"),
@@ -527,3 +533,51 @@ def check_admin(page: Page, name: str) -> None:
         wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
         assert not wide, f"{name} scrolls sideways on a {size}"
     page.set_viewport_size(SIZES["desktop"])
+
+
+def test_a_manager_follows_her_learners_and_a_colleague_in_another_window(
+    signed_in: Page, course: Course, staging: NavigatrConnection, live_server: Any
+) -> None:
+    """Two windows, “Look now”, a page that brings itself up to date, finding a learner, and sending again."""
+    page, mapping = signed_in, make_mapping(course, staging, badge_id=DEMO_BADGE_ID, badge_name="Safeguarding")
+    MoodleSiteState.objects.update(next_poll_at=timezone.now() + timedelta(minutes=5))
+    chosen = {"connection": staging.pk, "provider": DEMO_PROVIDER_ID, "badge": DEMO_BADGE_ID + 1}
+    page.goto(reverse("review-badge", args=[course.pk], query=chosen))
+    page.get_by_label("Minimum score in percent").fill("42")
+    other = page.context.new_page()
+    other.goto(reverse("review-badge", args=[course.pk], query=chosen | {"badge": DEMO_BADGE_ID + 2}))
+    other.get_by_role("button", name="Save the change").click()
+    expect(other.get_by_role("status").first).to_contain_text("The course now awards")
+    page.get_by_role("button", name="Save the change").click()
+    expect(page.get_by_role("alert")).to_contain_text("in another window meanwhile")
+    expect(page.get_by_label("Minimum score in percent")).to_have_value("42")
+    look_at(page, "review-changed-meanwhile")
+    mapping.refresh_from_db()
+    assert mapping.badge_id == DEMO_BADGE_ID + 2
+
+    # Saving has had Moodle read; a moment later it is possible again.
+    MoodleSiteState.objects.update(next_poll_at=timezone.now() + timedelta(minutes=5))
+    page.goto(reverse("course", args=[course.pk]))
+    page.get_by_role("button", name="Look now").click()
+    # The tests have no worker, and the page says so; with one it says that Moodle is read now.
+    expect(page.get_by_text("It is read in a moment.")).to_be_visible()
+    zoe = make_learner(course.site, firstname="Zoë", lastname="Fernández")
+    failed = make_issuance(mapping, make_completion(course, zoe), state=State.FAILED, reason=Outcome.GAVE_UP)
+    expect(page.get_by_role("link", name=zoe.full_label, exact=True)).to_be_visible(timeout=20_000)
+    expect(page.locator("#course-news-status")).to_have_text("The list of learners has been updated.")
+    look_at(page, "course-news")
+
+    make_completion(course, make_learner(course.site, firstname="Éric"), completed_at=NOW - timedelta(days=900))
+    for words, told in (("fernandez zoe", "1 failed"), ("eric", "before it awarded a badge"), ("mia", "not completed")):
+        page.get_by_label("Find a learner").fill(words)
+        page.get_by_role("button", name="Find").click()
+        expect(page.locator("#course-news")).to_contain_text(told)
+        assert words.split()[0] not in page.url
+        look_at(page, f"find-{words.split()[0]}")
+    page.get_by_role("link", name="Show all learners").click()
+    page.get_by_role("link", name="Send again").click()
+    look_at(page, "send-again-now")
+    page.get_by_role("button", name="Send again").click()
+    expect(page.get_by_role("status").first).to_contain_text("It is queued, and sent again in a moment.")
+    failed.refresh_from_db()
+    assert failed.state == State.QUEUED

@@ -42,8 +42,8 @@ def test_the_badge_list_has_pages_filters_and_an_order(portal: Portal) -> None:
         return answer.json()
 
     usual = listed("&status=Published&source=Internal")
-    assert (usual["total"], usual["page"], usual["size"], usual["pages"], len(usual["items"])) == (126, 1, 50, 3, 50)
-    assert len(listed("&status=Published&source=Internal&page=3")["items"]) == 26
+    assert (usual["total"], usual["page"], usual["size"], usual["pages"], len(usual["items"])) == (127, 1, 50, 3, 50)
+    assert len(listed("&status=Published&source=Internal&page=3")["items"]) == 27
     assert listed("&page=9")["items"] == []
     assert [badge["status"] for badge in listed("&status=Draft")["items"]] == ["Draft"]
     assert [badge["source"] for badge in listed("&source=Credly")["items"]] == ["Credly"]

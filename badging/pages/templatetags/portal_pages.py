@@ -1,14 +1,24 @@
-"""The filters of the course managers' pages: `issuance|standing`, `link|web_address` and `link|picture`."""
+"""Filters of pages: `issuance|standing`, `attempt|refused_fields`, `time|moment`, `url|web_address`, `url|picture`."""
+
+from datetime import datetime
 
 from django import template
 
 from outbound_http import web_address
 
+from ... import moments
 from ...pictures import picture_path
-from ..standing import standing_of
+from ..standing import refused_fields, standing_of
 
 register = template.Library()
 register.filter("standing", standing_of)
+register.filter("refused_fields", refused_fields)
+
+
+@register.filter
+def moment(at: datetime | None) -> str:
+    """The time as all pages show it, with its zone; "" without one."""
+    return moments.moment(at) if at else ""
 
 
 @register.filter

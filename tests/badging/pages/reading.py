@@ -52,6 +52,8 @@ def pages_of(course: Course, via: NavigatrConnection, issuance_pk: int = 1) -> l
         review_url(course, via),
         reverse("remove-badge", args=[course.pk]),
         reverse("issuance", args=[course.pk, issuance_pk]),
+        reverse("send-again", args=[course.pk, issuance_pk]),
+        reverse("course-news", args=[course.pk]),
     ]
 
 

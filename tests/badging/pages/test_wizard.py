@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from html import unescape
 from typing import Any
 
@@ -10,6 +11,7 @@ import kombu.pools
 import pytest
 from cryptography.fernet import Fernet
 from django.contrib.auth.models import User
+from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
 
@@ -83,7 +85,8 @@ def test_every_badge_that_can_be_issued_is_reached_by_pages(
     offered = {
         badge.id
         for badge in sandbox.navigatr.badges.values()
-        if badge.provider_id == DEMO_PROVIDER_ID and (badge.status, badge.source) == ("Published", "Internal")
+        if badge.provider_id == DEMO_PROVIDER_ID
+        and (badge.status, badge.source, badge.recipient_type) == ("Published", "Internal", "User")
     }
     assert len(offered) > 120
     assert reached == offered
@@ -92,7 +95,9 @@ def test_every_badge_that_can_be_issued_is_reached_by_pages(
 def test_only_badges_that_fit_the_search_are_offered(web: Client, course: Course, staging: NavigatrConnection) -> None:
     found = web.get(choose_url(course, staging, q="hygiène"))
     assert len(links(found, "/badge/review/")) == 5
-    assert "No badges found." in text(web.get(choose_url(course, staging, q="no such badge")))
+    nothing = text(web.get(choose_url(course, staging, q="no such badge")))
+    assert "No published badge of this provider is called “no such badge”." in nothing
+    assert "try one word" in nothing
     # Not issuable through the API: neither offered nor saved.
     assert links(web.get(choose_url(course, staging, q="Cloud Basics")), "/badge/review/") == []
 
@@ -330,7 +335,7 @@ def test_past_completions_once_included_stay_included(web: Client, course: Cours
 def test_counts_stop_where_nobody_reads_on(
     web: Client, course: Course, staging: NavigatrConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("badging.pages.course_badge.COUNTED_UP_TO", 2)
+    monkeypatch.setattr("badging.pages.numbers.COUNTED_UP_TO", 2)
     make_rows(make_mapping(course, staging), {State.QUEUED: 4})
     assert "Waiting: more than 2." in text(web.get(review_url(course, staging)))
 
@@ -527,3 +532,118 @@ def test_a_course_whose_connection_was_closed_says_so_with_each_learner(
         assert "A site admin can open the connection to this course" in text(web.get(address))
     assert "Needs attention" in text(web.get(reverse("courses")))
     assert row.learner.full_label in text(web.get(reverse("course", args=[course.pk]), {"state": "held"}))
+
+
+# What somebody else did meanwhile, what saving does, and what was typed
+
+
+def seen_on(page: HttpResponse) -> str:
+    """What the page's form says that its person saw."""
+    return re.findall(r'name="seen" value="([^"]*)"', page.content.decode())[0]
+
+
+def test_the_second_of_two_is_told_what_changed_and_saves_nothing(
+    web: Client, course: Course, staging: NavigatrConnection, sandbox: Sandbox
+) -> None:
+    address, remove = review_url(course, staging), reverse("remove-badge", args=[course.pk])
+    first = seen_on(web.get(address))
+    other = DEMO_BADGE_ID + 1
+    root = User.objects.create_superuser("root", first_name="Ada", last_name="Byron")
+    admin = Client()
+    admin.force_login(root)
+    admin.post(review_url(course, staging, badge=other), {"who": "now", "min_score": "70", "seen": first})
+    page = web.post(address, {"who": "past", "min_score": "42", "seen": first})
+    name = sandbox.navigatr.badges[other].name
+    told = f"Ada Byron has saved the badge “{name}” meanwhile (minimum score 70 %, without past completions)."
+    assert told in text(page)
+    assert "Nothing was saved." in text(page)
+    mapping = CourseBadgeMapping.objects.get()
+    assert (mapping.badge_id, mapping.min_score) == (other, 70)
+    # What was typed is kept, and now that it was seen it can be saved.
+    html = page.content.decode()
+    assert 'value="42"' in html
+    assert re.search(r'value="past"[^>]* checked', html)
+    removal = seen_on(web.get(remove))
+    web.post(address, {"who": "past", "min_score": "42", "seen": seen_on(page)})
+    mapping.refresh_from_db()
+    assert (mapping.badge_id, mapping.min_score, mapping.include_past) == (DEMO_BADGE_ID, 42, True)
+    # So it is with removing, and with another window of one's own.
+    page = web.post(remove, {"seen": removal})
+    assert "You have saved the badge “Safeguarding Essentials” in another window meanwhile" in text(page)
+    assert CourseBadgeMapping.objects.exists()
+    web.post(remove, {"seen": seen_on(page)})
+    assert not CourseBadgeMapping.objects.exists()
+    page = text(admin.post(address, {"who": "now", "seen": removal}))
+    assert "Mina Okafor has removed the badge of this course meanwhile." in page
+    assert not CourseBadgeMapping.objects.exists()
+
+
+def test_the_review_says_how_many_badges_go_out_now(web: Client, course: Course, staging: NavigatrConnection) -> None:
+    address = review_url(course, staging)
+    page = text(web.get(address))
+    assert "What saving does Badges that go out now: 0." in page
+    assert "in addition: 0 that the portal knows of so far." in page
+    for days in range(3):
+        make_completion(course, completed_at=NOW - timedelta(days=days + 1))
+    make_completion(course, undone_at=NOW)
+    Course.objects.filter(pk=course.pk).update(past_read_at=NOW)
+    assert "“Also those who have already completed”, in addition: 3." in text(web.get(address))
+    mapping = make_mapping(course, staging, badge_id=DEMO_BADGE_ID + 1, badge_name="Old badge")
+    make_rows(mapping, {State.ISSUED: 3, State.QUEUED: 2, State.FAILED: 1, State.NOT_MET: 1, State.HELD: 1})
+    page = text(web.get(address))
+    assert "What the change does Badges that go out now: 4." in page
+    assert "in addition: 3." in page
+    # Those who wait for a score wait on under the same badge.
+    assert "Badges that go out now: 3." in text(web.get(review_url(course, staging, badge=DEMO_BADGE_ID + 1)))
+    CourseBadgeMapping.objects.update(active=False, past_wanted_at=NOW)
+    page = text(web.get(address))
+    assert "Nothing is sent for now. The course's mapping is disabled." in page
+    assert "in addition" not in page
+
+
+def test_a_course_without_scores_warns_of_a_minimum_score(
+    web: Client, course: Course, staging: NavigatrConnection
+) -> None:
+    warning = "With a minimum score nobody would get the badge"
+    assert warning not in text(web.get(review_url(course, staging)))
+    make_completion(course)
+    assert warning in text(web.get(review_url(course, staging)))
+    address = reverse("course", args=[course.pk])
+    mapping = make_mapping(course, staging, min_score=60)
+    assert "No learner who has completed this course has a score" in text(web.get(address))
+    make_completion(course, score=80)
+    assert warning not in text(web.get(review_url(course, staging)))
+    assert "has a score" not in text(web.get(address))
+    assert mapping.min_score == 60
+
+
+def test_badges_for_organisations_are_shown_and_cannot_be_chosen(
+    web: Client, course: Course, staging: NavigatrConnection, sandbox: Sandbox
+) -> None:
+    page = web.get(choose_url(course, staging, q="Partner of the College"))
+    assert "Not for learners This badge is for organisations in Navigatr" in text(page)
+    assert links(page, "/badge/review/") == []
+    sandbox.navigatr.set_badge(DEMO_BADGE_ID, recipient_type="Organisation")
+    told = "is for organisations, so no learner can get it. Choose another one."
+    assert told in text(web.post(review_url(course, staging), {"who": "now"}))
+    assert not CourseBadgeMapping.objects.exists()
+
+
+def test_what_was_typed_stays_from_step_to_step_and_when_navigatr_is_asked_again(
+    web: Client, course: Course, staging: NavigatrConnection, sandbox: Sandbox
+) -> None:
+    typed = {"min_score": "42", "who": "past"}
+    answer = web.post(review_url(course, staging), typed | {"again": "1"})
+    for address in (answer["Location"], review_url(course, staging, **typed)):
+        html = web.get(address).content.decode()
+        assert 'value="42"' in html
+        assert re.search(r'value="past"[^>]* checked', html)
+    back = next(link for link in links(web.get(answer["Location"]), "/badge/choose/"))
+    tile = links(web.get(back), "/badge/review/")[0]
+    assert "min_score=42&who=past" in tile
+    sandbox.faults.on("503", side=NAVIGATR, call="badge", count=1)
+    trouble = web.post(review_url(course, staging), typed)
+    fields = dict(re.findall(r'<input type="hidden" name="(min_score|who)" value="([^"]*)">', trouble.content.decode()))
+    assert fields == typed
+    elsewhere = web.get(links(trouble, "min_score=42")[0])
+    assert '<input type="hidden" name="min_score" value="42">' in elsewhere.content.decode()
