@@ -1,17 +1,19 @@
 """Which badge a course awards: made, changed, switched off and on, removed."""
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from moodle_sync.models import Course, MoodleSite
 from moodle_sync.reading import WantedCourse
-from navigatr_client import Badge, NavigatrError, Provider
+from navigatr_client import Badge, NavigatrClient, NavigatrError, Provider
 from outbound_http import web_address
 
 from . import audit, connections, past, reach
@@ -36,6 +38,9 @@ Action = AuditEntry.Action
 # Failures to retry once the badge can be issued: after a noted problem, and without one.
 MENDED_BY_BADGE = [Outcome.UNPUBLISHED, Outcome.NOT_FOUND, Outcome.FORBIDDEN]
 MENDED_UNSEEN = [Outcome.UNPUBLISHED]
+
+# How many badges of a connection are asked for in one go. The rest is looked at the next time.
+MOST_ASKED = 500
 
 
 class NotMapped(Exception):
@@ -119,16 +124,16 @@ def save_mapping(
     score_changed = mapping.min_score != min_score
     before = (mapping.connection_id, mapping.provider_id, mapping.badge_id)
     all_past_before = mapping.include_past and mapping.past_release == Past.FREE
-    mapping.connection = connection
+    mapping.connection, mapping.min_score = connection, min_score
     mapping.provider_id, mapping.provider_name = provider.id, provider.name[:255]
     see_badge(mapping, badge)
-    mapping.min_score = min_score
+    mapping.badge_problem_since, mapping.badge_checked_at = None, now
     mapping.chosen_by, mapping.by_admin = actor, may_use.everything
     mapping.past_wanted_at = now if include_past else mapping.past_wanted_at
     mapping.save()
     moved = _requeue_for(mapping, is_new=action is Action.MAPPING_SAVED, score_changed=score_changed, now=now)
     was_free = all_past_before and before == (connection.pk, provider.id, badge.id)
-    past.limit_at_save(mapping, free=mapping.by_admin or was_free)
+    past.limit_at_save(mapping, free=mapping.by_admin or was_free, asked=include_past)
     audit.record(
         action,
         course,
@@ -252,30 +257,52 @@ def _waiting(mapping: CourseBadgeMapping) -> int:
 
 
 def refresh_badges(connection: NavigatrConnection, *, now: datetime) -> int:
-    """Look at each mapped badge of a connection again, and note those that can no longer be issued; returns how many.
+    """Look at the mapped badges of a connection again, and note those that can no longer be issued; returns how many.
 
-    What had failed for a badge that can be issued now is queued. Raises NavigatrError when Navigatr cannot be asked;
-    what was seen until then is kept.
+    Each badge is asked for once, however many courses award it; those seen longest ago come first, and at most
+    MOST_ASKED at a time. What had failed for a badge that can be issued now is queued. Raises NavigatrError when
+    Navigatr cannot be asked; what was seen until then is kept.
     """
+    by_badge: dict[int, list[CourseBadgeMapping]] = defaultdict(list)
+    for mapping in connection.mappings.order_by(F("badge_checked_at").asc(nulls_first=True), "pk"):
+        by_badge[mapping.badge_id].append(mapping)
     trouble = 0
-    mappings = connection.mappings.all()
     with connections.navigatr_client_for(connection) as client:
-        providers = {provider.id for provider in client.providers()} if mappings else set()
-        for mapping in mappings:
-            try:
-                see_badge(mapping, client.badge(mapping.badge_id))
-            except NavigatrError as error:
-                if error.status != 404:
-                    raise
-                mapping.badge_problem = _("Navigatr does not know this badge any more. Choose another one.")
-            if not mapping.badge_problem and mapping.provider_id not in providers:
-                mapping.badge_problem = _(
-                    "The connection's account may not issue for this provider any more. Make it an administrator of "
-                    "the provider in Navigatr, or choose another badge."
-                )
-            trouble += bool(mapping.badge_problem)
-            note_badge(mapping, now=now)
+        providers = {provider.id for provider in client.providers()} if by_badge else set()
+        for badge_id, mappings in islice(by_badge.items(), MOST_ASKED):
+            badge, problem = _ask_for(client, badge_id)
+            for mapping in mappings:
+                _see(mapping, badge, problem, providers)
+                trouble += bool(mapping.badge_problem)
+                note_badge(mapping, now=now)
     return trouble
+
+
+def _ask_for(client: NavigatrClient, badge_id: int) -> tuple[Badge | None, str]:
+    """The badge, or why there is none. Raises NavigatrError."""
+    try:
+        return client.badge(badge_id), ""
+    except NavigatrError as error:
+        if error.status == 404:
+            return None, _("Navigatr does not know this badge any more. Choose another one.")
+        if error.status == 403:
+            return None, _(
+                "The connection's account may not see this badge any more. Make it an administrator of the provider in "
+                "Navigatr, or choose another badge."
+            )
+        raise
+
+
+def _see(mapping: CourseBadgeMapping, badge: Badge | None, problem: str, providers: Collection[int]) -> None:
+    """Keep in memory what was seen of a mapping's badge and provider."""
+    if badge is not None:
+        see_badge(mapping, badge)
+    mapping.badge_problem = problem or mapping.badge_problem
+    if not mapping.badge_problem and mapping.provider_id not in providers:
+        mapping.badge_problem = _(
+            "The connection's account may not issue for this provider any more. Make it an administrator of "
+            "the provider in Navigatr, or choose another badge."
+        )
 
 
 @transaction.atomic
@@ -294,6 +321,8 @@ def note_badge(mapping: CourseBadgeMapping, *, now: datetime) -> int:
         badge_image_url=mapping.badge_image_url,
         badge_url=mapping.badge_url,
         badge_problem=mapping.badge_problem,
+        badge_problem_since=(current.badge_problem_since or now) if mapping.badge_problem else None,
+        badge_checked_at=now,
     )
     if mapping.badge_problem:
         return 0

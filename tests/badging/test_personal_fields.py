@@ -51,6 +51,8 @@ OURS = {
     "badging.IssuanceAttempt.kind", "badging.IssuanceAttempt.outcome", "badging.IssuanceAttempt.environment",
     "badging.IssuanceAttempt.fields", "badging.AuditEntry.action", "badging.CourseBadgeMapping.past_release",
     "badging.ConnectionGrant.kind", "people.Session.session_key",
+    # A background action names issuances by their ids.
+    "badging.BulkRun.kind", "badging.BulkRun.reason", "badging.BulkRun.state", "badging.BulkRun.chosen",
 }  # fmt: skip
 # What an organisation calls its sites, courses and badges, its tokens, and its staff.
 ORGANISATIONS = {
