@@ -58,7 +58,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class SentAs:
-    """As what a badge was sent, or will be: from the issuance once it was sent, from the mapping before."""
+    """As what a badge was sent, or will be: from the issuance once it was sent, from the mapping before.
+
+    `minimum`: the mapping's minimum score in percent, None for none, or for one that is not known any more.
+    """
 
     sent: bool
     badge: str
@@ -67,6 +70,7 @@ class SentAs:
     provider_id: int
     connection: str
     environment: str
+    minimum: int | None
 
 
 def timeline_of(row: Issuance) -> list[Event]:
@@ -97,6 +101,7 @@ def sent_as(row: Issuance) -> SentAs:
         provider_id=badge.provider_id,
         connection=badge.connection.name,
         environment=str(badge.connection.get_environment_display()),
+        minimum=badge.min_score if isinstance(badge, CourseBadgeMapping) else None,
     )
 
 
