@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from . import (
     attempts,
     audit_trail,
+    bulk_runs,
     completions,
     connections,
     course_managers,
@@ -26,6 +27,7 @@ from . import (
 __all__ = [
     "attempts",
     "audit_trail",
+    "bulk_runs",
     "completions",
     "connections",
     "course_managers",

@@ -168,7 +168,9 @@ class IssuanceAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("what to do"))
     def todo_line(self, obj: Issuance) -> str:
         """What to do about it, in one sentence."""
-        text = str(AWAITS_ANSWER.todo if obj.awaits_answer else obj.meaning.todo if obj.meaning else _("Nothing to do."))
+        text = str(
+            AWAITS_ANSWER.todo if obj.awaits_answer else obj.meaning.todo if obj.meaning else _("Nothing to do.")
+        )
         return text.partition(". ")[0].removesuffix(".") + "."
 
     @admin.display(description=gettext_lazy("state"))
@@ -332,9 +334,7 @@ WORDS = {
         gettext_lazy("Cancel issuances"),
         gettext_lazy("Yes, cancel them"),
         [
-            gettext_lazy(
-                "Queued, held, failed and not met ones are cancelled and not sent. “Send again” undoes this."
-            ),
+            gettext_lazy("Queued, held, failed and not met ones are cancelled and not sent. “Send again” undoes this."),
             gettext_lazy("Issued badges, and those that may have been sent, are left alone."),
         ],
         gettext_lazy("%(count)d cancelled, %(left)d left alone."),

@@ -5,6 +5,9 @@ from typing import NamedTuple
 
 from django.http import HttpResponseBase
 
+from .failed_together import failed_together
+from .who_gets import who_gets_badge
+
 
 class AdminPage(NamedTuple):
     """A page: its address under /admin/, its name in the namespace `admin`, and its view.
@@ -17,4 +20,7 @@ class AdminPage(NamedTuple):
     view: Callable[..., HttpResponseBase]
 
 
-PAGES: list[AdminPage] = []
+PAGES: list[AdminPage] = [
+    AdminPage("badging/coursebadgemapping/<int:mapping_pk>/failed/", "failed_together", failed_together),
+    AdminPage("badging/coursebadgemapping/<int:mapping_pk>/who/", "who_gets_badge", who_gets_badge),
+]
