@@ -3,6 +3,7 @@
 They are sent again, looked up again and cancelled by hand: a few at once, many in the background.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -171,12 +172,12 @@ class IssuanceAdmin(ReadOnlyAdmin):
         text = str(
             AWAITS_ANSWER.todo if obj.awaits_answer else obj.meaning.todo if obj.meaning else _("Nothing to do.")
         )
-        return text.partition(". ")[0].removesuffix(".") + "."
+        return re.split(r"[.;] ", text, maxsplit=1)[0].removesuffix(".") + "."
 
     @admin.display(description=gettext_lazy("state"))
     def state_shown(self, obj: Issuance) -> str:
         """The state."""
-        return state_of(obj)
+        return state_pill(obj)
 
     @admin.display(description=gettext_lazy("why"))
     def why(self, obj: Issuance) -> str:
