@@ -82,16 +82,13 @@ def _asked(kind: BulkRun.Kind, reason: str, count: int) -> dict[str, Any]:
 
 
 def _page(request: HttpRequest, mapping: CourseBadgeMapping, more: dict[str, Any]) -> HttpResponse:
-    reasons = [
-        {"value": reason, "count": count, "meaning": MEANINGS.get(reason)}
-        for reason, count in bulk.reasons_of_failures(mapping.course)
-    ]
+    found = bulk.reasons_of_failures(mapping.course)
     context = {
         **admin.site.each_context(request),
         "title": _("What failed in %(course)s") % {"course": mapping.course.full_label},
         "mapping": mapping,
-        "reasons": reasons,
-        "total": sum(line["count"] for line in reasons),
+        "reasons": [{"value": reason, "count": count, "meaning": MEANINGS[reason]} for reason, count in found],
+        "total": sum(count for _reason, count in found),
         "kinds": BulkRun.Kind.choices,
         "may_act": request.user.has_perm("badging.change_issuance"),
         "list_url": list_url(mapping.course.issuances.model, course=mapping.course_id, state__exact="failed"),

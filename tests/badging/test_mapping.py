@@ -396,7 +396,7 @@ def test_looking_up_again_sends_nothing_unseen(sandbox: Sandbox) -> None:
     assert (stuck.state, stuck.unanswered, refused.state) == (State.QUEUED, "repeated", State.FAILED)
     # Navigatr still lets nobody look: it fails again, and was not sent.
     sandbox.faults.on("lookup_403", call="lookup")
-    send(connection)
+    send(stuck)
     stuck.refresh_from_db()
     assert (stuck.state, stuck.reason) == (State.FAILED, Outcome.LOOKUP_REFUSED)
     assert not stuck.attempts.filter(kind="send").exists()
