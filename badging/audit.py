@@ -7,14 +7,17 @@ from typing import Any, NamedTuple
 from navigatr_client import NavigatrError
 
 from .meanings import SENT_FIELDS, Outcome
-from .models import AttemptWords, AuditEntry, Issuance, IssuanceAttempt
+from .models import AttemptWords, AuditedIssuance, AuditEntry, Issuance, IssuanceAttempt
 from .scrubbing import scrub
 
 
-def record(action: AuditEntry.Action, subject: object, *, actor: Any = None, **details: Any) -> None:
-    """Add one entry. `actor` is a user or None (a command, the portal itself); no personal data in the rest."""
+def record(action: AuditEntry.Action, subject: object, *, actor: Any = None, **details: Any) -> AuditEntry:
+    """Add one entry, and return it.
+
+    `actor` is a user or None (a command, the portal itself); no personal data in the rest.
+    """
     known = actor if getattr(actor, "pk", None) else None
-    AuditEntry.objects.create(
+    return AuditEntry.objects.create(
         action=action,
         subject=str(subject)[:255],
         actor=known,
@@ -22,6 +25,11 @@ def record(action: AuditEntry.Action, subject: object, *, actor: Any = None, **d
         actor_name=known.get_username() if known else "",
         details=details,
     )
+
+
+def name_issuances(entry: AuditEntry, pks: Collection[int]) -> None:
+    """Note that the entry is about these issuances."""
+    AuditedIssuance.objects.bulk_create(AuditedIssuance(entry=entry, issuance_id=pk) for pk in pks)
 
 
 class NewAttempt(NamedTuple):

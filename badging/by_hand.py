@@ -1,4 +1,4 @@
-"""What people do to single issuances by hand: send again, and cancel."""
+"""What people do to issuances by hand: send again, look up again, and cancel."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,15 @@ from moodle_sync.models import Completion
 
 from . import audit, transitions
 from .meanings import Outcome
-from .models import NOTHING_OPEN, UNSENT, AuditEntry, Issuance, IssuanceQuerySet, Unanswered, update_by_pk
+from .models import (
+    NOTHING_OPEN,
+    UNSENT,
+    AuditEntry,
+    Issuance,
+    IssuanceQuerySet,
+    Unanswered,
+    update_by_pk,
+)
 from .queueing import lock_mappings, pks_of, requeue
 
 State = Issuance.State
@@ -45,6 +53,11 @@ def can_cancel() -> Q:
     return Q(state__in=UNSENT) & (NOTHING_OPEN | COULD_NOT_LOOK)
 
 
+def can_look_up() -> Q:
+    """Which issuances `look_up_again` has looked up: those of which no answer says whether they are in Navigatr."""
+    return Q(state__in=[*UNSENT, State.CANCELLED], learner__erased_at=None) & ~NOTHING_OPEN
+
+
 @transaction.atomic
 def send_again(rows: IssuanceQuerySet, *, actor: Any = None, now: datetime) -> int:
     """Queue waiting, failed, not-met and cancelled issuances; returns how many. Issued ones are never sent again.
@@ -74,6 +87,18 @@ def cancel(rows: IssuanceQuerySet, *, actor: Any = None) -> int:
     return count
 
 
+@transaction.atomic
+def look_up_again(rows: IssuanceQuerySet, *, actor: Any = None, now: datetime) -> int:
+    """Have Navigatr asked again whether these are there; returns how many are looked up.
+
+    What is found is issued, what is not there is sent as usual. Where Navigatr lets nobody look, nothing is sent.
+    """
+    pks = pks_of(rows.filter(can_look_up()))
+    count = transitions.look_up(pks, now=now)
+    _record(Action.LOOKED_UP, pks, count, actor)
+    return count
+
+
 def _take_their_word(rows: IssuanceQuerySet) -> None:
     """Whoever sends again what could not be looked up has looked, as its page asks, and not found it.
 
@@ -89,4 +114,5 @@ def _record(action: AuditEntry.Action, pks: list[int], count: int, actor: Any) -
     """Keep what was done to which issuances. Nothing is kept where nothing was changed."""
     if count:
         subject = _("%(count)d issuance(s)") % {"count": count}
-        audit.record(action, subject, actor=actor, count=count, issuances=pks[:MOST_NAMED])
+        entry = audit.record(action, subject, actor=actor, count=count, issuances=pks[:MOST_NAMED])
+        audit.name_issuances(entry, pks)

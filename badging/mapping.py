@@ -1,22 +1,24 @@
 """Which badge a course awards: made, changed, switched off and on, removed."""
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from moodle_sync import history
 from moodle_sync.models import Course, MoodleSite
 from moodle_sync.reading import WantedCourse
-from navigatr_client import Badge, NavigatrError, Provider
+from navigatr_client import Badge, NavigatrClient, NavigatrError, Provider
 from outbound_http import web_address
 
 from . import audit, connections, past, reach, transitions
-from .meanings import Outcome
+from .meanings import MEANINGS, Outcome
 from .models import (
     NOTHING_OPEN,
     UNSENT,
@@ -29,6 +31,7 @@ from .models import (
     Past,
     update_by_pk,
 )
+from .moments import moment
 from .queueing import bring_forward, cancel_unmapped, lock_mappings, pks_of, requeue
 
 State = Issuance.State
@@ -37,6 +40,9 @@ Action = AuditEntry.Action
 # Failures to retry once the badge can be issued: after a noted problem, and without one.
 MENDED_BY_BADGE = [Outcome.UNPUBLISHED, Outcome.NOT_FOUND, Outcome.FORBIDDEN]
 MENDED_UNSEEN = [Outcome.UNPUBLISHED]
+
+# How many badges of a connection are asked for in one go. The rest is looked at the next time.
+MOST_ASKED = 500
 
 
 class NotMapped(Exception):
@@ -143,6 +149,7 @@ def save_mapping(
     all_past_before = mapping.include_past and mapping.past_release == Past.FREE
     mapping.connection, mapping.provider_id, mapping.provider_name = connection, provider.id, provider.name[:255]
     see_badge(mapping, badge)
+    mapping.badge_problem_since, mapping.badge_checked_at = None, now
     mapping.min_score, score_changed = min_score, mapping.min_score != min_score
     mapping.chosen_by, mapping.by_admin = actor, may_use.everything
     mapping.past_wanted_at = now if include_past else mapping.past_wanted_at
@@ -151,7 +158,7 @@ def save_mapping(
     mapping.save()
     kept["moved"] = _requeue_for(mapping, is_new=action is Action.MAPPING_SAVED, score_changed=score_changed, now=now)
     was_free = all_past_before and before == (connection.pk, provider.id, badge.id)
-    past.limit_at_save(mapping, free=mapping.by_admin or was_free)
+    past.limit_at_save(mapping, free=mapping.by_admin or was_free, asked=include_past)
     audit.record(
         action, course, actor=actor, connection=connection.name, environment=connection.environment,
         provider=provider.id, provider_name=provider.name[:255], badge=badge.id, badge_name=badge.name[:255],
@@ -298,30 +305,52 @@ def _waiting(mapping: CourseBadgeMapping) -> int:
 
 
 def refresh_badges(connection: NavigatrConnection, *, now: datetime) -> int:
-    """Look at each mapped badge of a connection again, and note those that can no longer be issued; returns how many.
+    """Look at the mapped badges of a connection again, and note those that can no longer be issued; returns how many.
 
-    What had failed for a badge that can be issued now is queued. Raises NavigatrError when Navigatr cannot be asked;
-    what was seen until then is kept.
+    Each badge is asked for once, however many courses award it; those seen longest ago come first, and at most
+    MOST_ASKED at a time. What had failed for a badge that can be issued now is queued. Raises NavigatrError when
+    Navigatr cannot be asked; what was seen until then is kept.
     """
+    by_badge: dict[int, list[CourseBadgeMapping]] = defaultdict(list)
+    for mapping in connection.mappings.order_by(F("badge_checked_at").asc(nulls_first=True), "pk"):
+        by_badge[mapping.badge_id].append(mapping)
     trouble = 0
-    mappings = connection.mappings.all()
     with connections.navigatr_client_for(connection) as client:
-        providers = {provider.id for provider in client.providers()} if mappings else set()
-        for mapping in mappings:
-            try:
-                see_badge(mapping, client.badge(mapping.badge_id))
-            except NavigatrError as error:
-                if error.status != 404:
-                    raise
-                mapping.badge_problem = _("Navigatr does not know this badge any more. Choose another one.")
-            if not mapping.badge_problem and mapping.provider_id not in providers:
-                mapping.badge_problem = _(
-                    "The connection's account may not issue for this provider any more. Make it an administrator of "
-                    "the provider in Navigatr, or choose another badge."
-                )
-            trouble += bool(mapping.badge_problem)
-            note_badge(mapping, now=now)
+        providers = {provider.id for provider in client.providers()} if by_badge else set()
+        for badge_id, mappings in islice(by_badge.items(), MOST_ASKED):
+            badge, problem = _ask_for(client, badge_id)
+            for mapping in mappings:
+                _see(mapping, badge, problem, providers)
+                trouble += bool(mapping.badge_problem)
+                note_badge(mapping, now=now)
     return trouble
+
+
+def _ask_for(client: NavigatrClient, badge_id: int) -> tuple[Badge | None, str]:
+    """The badge, or why there is none. Raises NavigatrError."""
+    try:
+        return client.badge(badge_id), ""
+    except NavigatrError as error:
+        if error.status == 404:
+            return None, _("Navigatr does not know this badge any more. Choose another one.")
+        if error.status == 403:
+            return None, _(
+                "The connection's account may not see this badge any more. Make it an administrator of the provider in "
+                "Navigatr, or choose another badge."
+            )
+        raise
+
+
+def _see(mapping: CourseBadgeMapping, badge: Badge | None, problem: str, providers: Collection[int]) -> None:
+    """Keep in memory what was seen of a mapping's badge and provider."""
+    if badge is not None:
+        see_badge(mapping, badge)
+    mapping.badge_problem = problem or mapping.badge_problem
+    if not mapping.badge_problem and mapping.provider_id not in providers:
+        mapping.badge_problem = _(
+            "The connection's account may not issue for this provider any more. Make it an administrator of "
+            "the provider in Navigatr, or choose another badge."
+        )
 
 
 @transaction.atomic
@@ -340,6 +369,8 @@ def note_badge(mapping: CourseBadgeMapping, *, now: datetime) -> int:
         badge_image_url=mapping.badge_image_url,
         badge_url=mapping.badge_url,
         badge_problem=mapping.badge_problem,
+        badge_problem_since=(current.badge_problem_since or now) if mapping.badge_problem else None,
+        badge_checked_at=now,
     )
     if mapping.badge_problem:
         return 0
@@ -358,6 +389,29 @@ def note_badge(mapping: CourseBadgeMapping, *, now: datetime) -> int:
             queued=count,
         )
     return count
+
+
+def health_of(mapping: CourseBadgeMapping) -> list[str]:
+    """What keeps badges of this mapping from being sent, a sentence each; none where it is in order.
+
+    As last seen: the badge is looked at once a day, and whenever somebody chooses it.
+    """
+    reason = mapping.hold_reason
+    found = [
+        (mapping.course.gone_at, _("The course was deleted in Moodle.")),
+        (mapping.badge_problem, _problem_since(mapping)),
+        (reason, MEANINGS[reason].what if reason else ""),
+        (mapping.past_release in (Past.OVER, Past.LOOKED_AT), _("Past completions wait for a site admin.")),
+    ]
+    return [str(sentence) for is_so, sentence in found if is_so]
+
+
+def _problem_since(mapping: CourseBadgeMapping) -> str:
+    """What is wrong with the badge, and since when that is known."""
+    if mapping.badge_problem_since is None:
+        return mapping.badge_problem
+    values = {"problem": mapping.badge_problem, "time": moment(mapping.badge_problem_since)}
+    return _("%(problem)s Found on %(time)s.") % values
 
 
 def wanted_courses(site: MoodleSite) -> list[WantedCourse]:

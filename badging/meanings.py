@@ -296,11 +296,11 @@ MEANINGS: dict[str, Meaning] = {
     Outcome.PAST_WAITS: Meaning(
         _(
             "The learner had completed the course before it awarded this badge. Earlier completions wait while they "
-            "are counted, and when there are more than a course manager may include."
+            "are counted, when there are more than a course manager may include, and when a site admin holds them."
         ),
         _(
-            "Nothing to do while they are counted. If there are too many, use “Release past completions” on the "
-            "mapping's page; they are then sent by themselves."
+            "Nothing to do while they are counted. Otherwise use “Release past completions” on the mapping's page; "
+            "they are then sent by themselves."
         ),
     ),
     Outcome.MAPPING_REMOVED: Meaning(

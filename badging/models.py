@@ -241,10 +241,11 @@ class Past(models.TextChoices):
     WITHIN = "within", _("within the connection's limit")
     COUNTING = "counting", _("being counted: they wait until the course was read")
     OVER = "over", _("more than the connection's limit: they wait for a site admin")
+    LOOKED_AT = "looked_at", _("a site admin looks at them first: they wait until they are released")
 
 
 # While its mapping is in one of these, a past completion waits.
-PAST_HELD = [Past.COUNTING, Past.OVER]
+PAST_HELD = [Past.COUNTING, Past.OVER, Past.LOOKED_AT]
 
 
 class MappingQuerySet(models.QuerySet["CourseBadgeMapping"]):
@@ -308,6 +309,8 @@ class CourseBadgeMapping(models.Model):
     badge_image_url = models.URLField(_("badge picture"), max_length=2000, blank=True)
     badge_url = models.URLField(_("badge page"), max_length=2000, blank=True)
     badge_problem = models.TextField(_("what is wrong with the badge"), blank=True, editable=False)
+    badge_problem_since = models.DateTimeField(_("found to be wrong"), null=True, editable=False)
+    badge_checked_at = models.DateTimeField(_("badge last looked at"), null=True, editable=False)
     min_score = models.PositiveSmallIntegerField(
         _("minimum score in percent"),
         null=True,
@@ -642,6 +645,9 @@ class Issuance(models.Model):
             models.Index(fields=["course", "state"], name="issuance_course_state"),
             # What `status` counts: equal entries lie together, so that a million of them are 7 MB to read.
             models.Index(fields=["state"], name="issuance_counts"),
+            # The same for one course, which the list of mappings counts.
+            models.Index(fields=["course", "state"], name="issuance_course_counts"),
+            models.Index(fields=["-issued_at"], condition=Q(issued_at__isnull=False), name="issuance_by_issued_at"),
             # The learners of a course that the limit of past completions counts.
             models.Index(fields=["course", "learner"], condition=Q(past=True), name="past_by_course"),
             # What was issued on a day.
@@ -902,9 +908,15 @@ class AuditEntry(AppendOnlyModel):
         MAPPING_DISABLED = "mapping_disabled", _("Mapping disabled")
         MAPPING_REMOVED = "mapping_removed", _("Mapping removed")
         PAST_RELEASED = "past_released", _("Past completions released")
+        PAST_LOOKED_FOR = "past_looked_for", _("Past completions looked for")
+        PAST_STOPPED = "past_stopped", _("Past completions stopped")
         BADGE_BACK = "badge_back", _("Badge can be issued again")
         SENT_AGAIN = "sent_again", _("Sent again by hand")
         CANCELLED = "cancelled", _("Cancelled by hand")
+        LOOKED_UP = "looked_up", _("Looked up again by hand")
+        BULK_STARTED = "bulk_started", _("Background action started")
+        BULK_STOPPED = "bulk_stopped", _("Background action stopped")
+        BULK_ENDED = "bulk_ended", _("Background action ended")
         SCHEDULE_CHANGED = "schedule_changed", _("Schedule changed")
         LEARNER_EXPORTED = "learner_exported", _("Learner's data exported")
         LEARNER_ERASED = "learner_erased", _("Learner's data erased")
@@ -957,6 +969,109 @@ class AuditEntry(AppendOnlyModel):
 
     def __str__(self) -> str:
         return f"{self.get_action_display()}: {self.subject}"
+
+
+class AuditedIssuance(AppendOnlyModel):
+    """That an audit entry is about an issuance, so that its page can say who did what to it.
+
+    Personal data: none.
+    """
+
+    entry = models.ForeignKey(AuditEntry, on_delete=models.PROTECT, related_name="issuances")
+    issuance = models.ForeignKey(Issuance, on_delete=models.PROTECT, related_name="audited")
+
+    class Meta:
+        default_permissions = ()
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.entry_id}: {self.issuance_id}"
+
+
+class BulkRunQuerySet(models.QuerySet["BulkRun"]):
+    """Questions about background actions."""
+
+    def to_be_worked_on(self, now: datetime) -> "BulkRunQuerySet":
+        """Those that wait for a worker, or whose worker has died."""
+        died = Q(state=BulkRun.State.RUNNING, leased_until__lte=now)
+        return self.filter(Q(state=BulkRun.State.WAITING) | died)
+
+
+class BulkRun(models.Model):
+    """One action on many issuances, done in batches by a worker: which ones, how far it is, and how it ended.
+
+    The issuances are either the chosen ones, or all of a course that have failed, for one reason or for any.
+
+    Personal data: which users of the portal started and stopped it. Issuances are named by their ids.
+    """
+
+    class Kind(models.TextChoices):
+        SEND_AGAIN = "send_again", _("Send again")
+        LOOK_UP = "look_up", _("Look up again")
+        CANCEL = "cancel", _("Cancel")
+
+    class State(models.TextChoices):
+        WAITING = "waiting", _("Waiting for a worker")
+        RUNNING = "running", _("Running")
+        STOPPED = "stopped", _("Stopped")
+        DONE = "done", _("Done")
+
+    kind = models.CharField(_("action"), max_length=10, choices=Kind)
+    course = models.ForeignKey(
+        Course, on_delete=models.PROTECT, null=True, related_name="+", verbose_name=_("all that failed of the course")
+    )
+    reason = models.CharField(_("only those that failed because"), max_length=20, choices=Outcome, blank=True)
+    # The ids of the chosen issuances, where no course says which ones.
+    chosen = models.JSONField(default=list)
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+", verbose_name=_("started by")
+    )
+    total = models.PositiveIntegerField(_("issuances"))
+    done = models.PositiveIntegerField(_("done"), default=0)
+    changed = models.PositiveIntegerField(_("changed"), default=0)
+    # The batches go up by id: all up to `after` are done, and none after `last` belongs to the run.
+    after = models.PositiveBigIntegerField(default=0)
+    last = models.PositiveBigIntegerField()
+    state = models.CharField(_("state"), max_length=10, choices=State, default=State.WAITING)
+    claim = models.UUIDField(null=True)
+    leased_until = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(_("asked for"))
+    started_at = models.DateTimeField(_("started"), null=True)
+    ended_at = models.DateTimeField(_("ended"), null=True)
+    stopped_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+", verbose_name=_("stopped by")
+    )
+
+    objects = BulkRunQuerySet.as_manager()
+
+    class Meta:
+        # Who may view issuances may view it, and who may change them may start and stop it.
+        default_permissions = ()
+        verbose_name = _("background action")
+        verbose_name_plural = _("background actions")
+        ordering = ["-pk"]
+        constraints = [
+            models.CheckConstraint(
+                condition=~Q(state="running") | (Q(leased_until__isnull=False) & Q(claim__isnull=False)),
+                name="running_has_a_lease",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["state"], condition=Q(state__in=["waiting", "running"]), name="bulk_runs_open"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} ({self.total})"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something is still to be done."""
+        return self.state in (BulkRun.State.WAITING, BulkRun.State.RUNNING)
+
+    @property
+    def left_alone(self) -> int:
+        """How many could not be changed, as their state did not allow it."""
+        return self.done - self.changed
 
 
 class CourseManager(models.Model):

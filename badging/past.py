@@ -1,9 +1,10 @@
 """Past completions: how many a course manager may include, and a site admin's release of more.
 
-A mapping that a site admin chose has no limit. Under one that a course manager chose, past completions wait while they
-are counted: until the whole course was read once. If more learners than the connection's limit had completed it, they
-wait for a site admin. Every learner with a past completion counts, whatever became of the badge, so that there are
-never more sent than the limit. That they wait is a fact of the mapping, and stands in no issuance.
+A mapping that a site admin chose has no limit, unless they want to look first who it is: then past completions wait
+until they are released, and a release can be stopped again. Under one that a course manager chose, past completions
+wait while they are counted: until the whole course was read once. If more learners than the connection's limit had
+completed it, they wait for a site admin. Every learner with a past completion counts, whatever became of the badge, so
+that there are never more sent than the limit. That they wait is a fact of the mapping, and stands in no issuance.
 """
 
 from collections import defaultdict
@@ -17,15 +18,27 @@ from django.db.models import Count, F, Q, QuerySet
 from moodle_sync.models import MoodleSite
 
 from . import audit
-from .models import NOTHING_OPEN, PAST_HELD, AuditEntry, CourseBadgeMapping, Issuance, NavigatrConnection, Past
+from .models import (
+    NOTHING_OPEN,
+    PAST_HELD,
+    AuditEntry,
+    CourseBadgeMapping,
+    Issuance,
+    IssuanceQuerySet,
+    NavigatrConnection,
+    Past,
+)
 from .queueing import bring_forward, lock_mappings, past_of, set_past_release, within_limit
 
 
-def limit_at_save(mapping: CourseBadgeMapping, *, free: bool) -> None:
+def limit_at_save(mapping: CourseBadgeMapping, *, free: bool, asked: bool) -> None:
     """Set how far past completions are awarded under a mapping that was saved, in the transaction that saved it.
 
-    `free`: a site admin saves it, or had let all of them go for the same badge.
+    `free`: a site admin saves it, or had let all of them go for the same badge. `asked`: past completions were asked
+    for now. What a site admin wants to look at first goes on waiting, unless a site admin asks for all of it.
     """
+    if mapping.past_release == Past.LOOKED_AT and not (free and asked):
+        return
     if free:
         set_past_release(mapping, Past.FREE)
     else:
@@ -78,6 +91,81 @@ def numbers_past(mappings: Iterable[CourseBadgeMapping]) -> Mapping[int, PastNum
     waits = NOTHING_OPEN & Q(state=Issuance.State.QUEUED)
     counts = rows.annotate(learners=Count("learner", distinct=True), waiting=Count("pk", filter=waits))
     return defaultdict(lambda: PastNumbers(0, 0), {course: PastNumbers(*numbers) for course, *numbers in counts})
+
+
+@transaction.atomic
+def look_for_past(mapping: CourseBadgeMapping, *, actor: Any, now: datetime) -> bool:
+    """Have the whole course read, and let who had completed it before wait until they are released.
+
+    False where past completions are included already, or the mapping is gone: nothing is changed then.
+    """
+    current = lock_mappings([mapping.course_id]).get(mapping.course_id)
+    if current is None or current.include_past:
+        return False
+    current.past_wanted_at = now
+    current.save(update_fields=["past_wanted_at"])
+    set_past_release(current, Past.LOOKED_AT)
+    audit.record(AuditEntry.Action.PAST_LOOKED_FOR, mapping.course, actor=actor, connection=current.connection.name)
+    return True
+
+
+@transaction.atomic
+def stop_past(mapping: CourseBadgeMapping, *, actor: Any) -> int:
+    """Hold the past completions that were not sent yet, until they are released again; returns how many are held.
+
+    What is on its way to Navigatr in this moment still arrives.
+    """
+    current = lock_mappings([mapping.course_id]).get(mapping.course_id)
+    if current is None or current.past_release in PAST_HELD:
+        return 0
+    set_past_release(current, Past.LOOKED_AT)
+    waiting = numbers_past([current])[mapping.course_id].waiting
+    audit.record(AuditEntry.Action.PAST_STOPPED, mapping.course, actor=actor, waiting=waiting)
+    return waiting
+
+
+class PastProgress(NamedTuple):
+    """How far the past completions of a course are."""
+
+    learners: int
+    issued: int
+    waiting: int
+    # Failed, not met, or held by Moodle.
+    stopped: int
+
+    @property
+    def settled(self) -> int:
+        """How many do not wait any more."""
+        return self.issued + self.stopped
+
+
+def progress_of(mapping: CourseBadgeMapping) -> PastProgress:
+    """How far the past completions of the mapping's course are, in the environment that it awards badges in."""
+    rows = past_of([mapping.course_id]).filter(environment=mapping.connection.environment)
+    states = dict(rows.values_list("state").annotate(number=Count("pk")))
+    waiting = states.get(Issuance.State.QUEUED, 0) + states.get(Issuance.State.SENDING, 0)
+    issued = states.get(Issuance.State.ISSUED, 0)
+    learners = sum(states.values())
+    return PastProgress(learners, issued, waiting, learners - issued - waiting)
+
+
+def is_being_read(mapping: CourseBadgeMapping) -> bool:
+    """Whether earlier completions are wanted and the course has not been read whole since."""
+    read_at = mapping.course.past_read_at
+    return mapping.past_wanted_at is not None and (read_at is None or read_at < mapping.past_wanted_at)
+
+
+def would_get(mapping: CourseBadgeMapping) -> IssuanceQuerySet:
+    """Who waits for the mapping's badge: the issuances that are queued and have not been sent, newest first."""
+    rows = Issuance.objects.filter(NOTHING_OPEN, course=mapping.course_id, state=Issuance.State.QUEUED)
+    return rows.select_related("learner", "completion").order_by("-pk")
+
+
+def too_low(mapping: CourseBadgeMapping) -> Q:
+    """Of those who wait, whose score is missing or below the mapping's minimum, so that they would not get it."""
+    if mapping.min_score is None:
+        return Q(pk__in=[])
+    return Q(completion__score=None) | Q(completion__score__lt=mapping.min_score)
 
 
 @transaction.atomic

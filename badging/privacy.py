@@ -21,7 +21,7 @@ from vault import digests
 
 from . import audit, transitions
 from .meanings import Outcome
-from .models import AttemptWords, AuditEntry, Issuance, IssuanceAttempt, Unanswered, recipient_key
+from .models import AttemptWords, AuditedIssuance, AuditEntry, Issuance, IssuanceAttempt, Unanswered, recipient_key
 
 State = Issuance.State
 
@@ -183,7 +183,14 @@ def _issuances_of(learner: Learner) -> Iterable[Issuance]:
 
 def _show_issuance(row: Issuance) -> dict[str, Any]:
     attempts = IssuanceAttempt.objects.filter(issuance=row).select_related("words").order_by("pk")
-    return {"course": str(row.course), **fields_of(row), "attempts": [_show_attempt(attempt) for attempt in attempts]}
+    audited = AuditedIssuance.objects.filter(issuance=row).select_related("entry").order_by("pk")
+    return {
+        "course": str(row.course),
+        **fields_of(row),
+        "attempts": [_show_attempt(attempt) for attempt in attempts],
+        # What was done to it by hand. By whom is about another person.
+        "by_hand": [{"at": plain(one.entry.at), "action": one.entry.action} for one in audited],
+    }
 
 
 def _show_attempt(row: IssuanceAttempt) -> dict[str, Any]:
@@ -244,5 +251,7 @@ PERSONAL_RELATIONS: dict[str, Relation] = {
     "completions": Relation((Completion,), _completions_of, _show_completion, _erase_completions),
     "not_tracked_in": Relation((Course,), _lists_with, _show_list, _erase_from_lists),
     "named_in_problems": Relation((MoodleSiteState,), _problems_with, _show_problem, _erase_problems),
-    "issuances": Relation((Issuance, IssuanceAttempt, AttemptWords), _issuances_of, _show_issuance, _erase_issuances),
+    "issuances": Relation(
+        (Issuance, IssuanceAttempt, AttemptWords, AuditedIssuance), _issuances_of, _show_issuance, _erase_issuances
+    ),
 }

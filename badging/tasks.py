@@ -23,8 +23,8 @@ from moodle_sync.models import MoodleSiteState
 from navigatr_client import NavigatrError
 from vault.keys import WrongKey
 
-from . import connections, days, mapping, privacy, schedule
-from .models import NavigatrConnection
+from . import bulk, connections, days, mapping, privacy, schedule
+from .models import BulkRun, NavigatrConnection
 from .polling.poller import Poller
 from .sending import rounds, sweeping
 
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 # How long a sender or a polling round works in one go. A worker has fewer threads (launcher/programs.py) than there may
 # be connections with a long queue, so that each goes to the end of the line after its turn.
 TURN_SECONDS = 30.0
+# How many background actions one sweep wakes.
+RUNS_WOKEN = 20
 
 # Sent by `daily_checks`: what other apps do once a day, without a task of their own in the schedule.
 once_a_day = Signal()
@@ -94,7 +96,7 @@ def poll_due() -> None:
 def send_sweep() -> None:
     """Take back what dead workers held, and wake a sender for each connection with something due.
 
-    Running it twice at a time is harmless.
+    Background actions that wait, or whose worker has died, go on as well. Running it twice at a time is harmless.
     """
     schedule.note("badging.tasks.send_sweep", timezone.now())
     with alone("sweep") as nobody_else:
@@ -102,6 +104,8 @@ def send_sweep() -> None:
             return
         sweeping.sweep(now=timezone.now())
         nudge()
+        for run_id in BulkRun.objects.to_be_worked_on(timezone.now()).values_list("pk", flat=True)[:RUNS_WOKEN]:
+            nudge_bulk(run_id)
 
 
 @shared_task(ignore_result=True)
@@ -118,6 +122,17 @@ def send_due(connection_id: int) -> None:
         rounds.send_due(connection, should_stop=lambda: stopping.is_set() or monotonic() >= until)
     if monotonic() >= until and not stopping.is_set():
         _wake(send_due, "what is due is sent by the next sweep", connection_id)
+
+
+@shared_task(ignore_result=True)
+def bulk_run(run_id: int) -> None:
+    """Go on with a background action, for one turn.
+
+    Running it twice at a time is harmless: a lease lets one worker go on, and each batch says how far it came.
+    """
+    until = monotonic() + TURN_SECONDS
+    bulk.work(run_id, should_stop=lambda: stopping.is_set() or monotonic() >= until, clock=timezone.now)
+    nudge()
 
 
 @shared_task(ignore_result=True)
@@ -154,6 +169,11 @@ def nudge() -> bool:
     """
     due = rounds.due_connections(timezone.now())
     return all(_wake(send_due, "what is due is sent by the next sweep", connection.pk) for connection in due)
+
+
+def nudge_bulk(run_id: int) -> bool:
+    """Have a worker go on with a background action; False when no broker answers. The next sweep does it then."""
+    return _wake(bulk_run, "the background action goes on at the next sweep", run_id)
 
 
 def nudge_poll(site_id: int) -> bool:

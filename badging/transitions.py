@@ -35,6 +35,7 @@ class Event(StrEnum):
     FAIL = "fail"
     HOLD = "hold"
     REQUEUE = "requeue"
+    LOOK_UP = "look up"
     CANCEL = "cancel"
     ERASE = "erase"
     ERASE_ISSUED = "erase issued"
@@ -81,6 +82,11 @@ TABLE: dict[Event, Transition] = {
         frozenset(State) - {State.SENDING, State.ISSUED},
         State.QUEUED,
         "Its reason has passed, its course has another badge, or a person sends it again.",
+    ),
+    Event.LOOK_UP: Transition(
+        frozenset(State) - {State.SENDING, State.ISSUED},
+        State.QUEUED,
+        "A person has Navigatr asked again whether it is there; only where an answer is missing.",
     ),
     Event.CANCEL: Transition(
         UNSENT,
@@ -160,6 +166,16 @@ def requeue(pks: Sequence[int], *, now: datetime) -> int:
     afresh: dict[str, Any] = {"reason": "", "queued_at": now, "next_attempt_at": now, "failures": 0}
     count = change(pks, Event.REQUEUE, where=NOTHING_OPEN, first_attempt_at=None, **afresh)
     return count + change(pks, Event.REQUEUE, where=~NOTHING_OPEN, unanswered=Unanswered.UNKNOWN, **afresh)
+
+
+def look_up(pks: Sequence[int], *, now: datetime) -> int:
+    """Have Navigatr asked again about those of these whose answer is missing; returns how many.
+
+    REPEATED, so that nothing is sent unseen where Navigatr lets nobody look: that was done once already, or a person
+    must look first.
+    """
+    afresh: dict[str, Any] = {"reason": "", "queued_at": now, "next_attempt_at": now, "failures": 0}
+    return change(pks, Event.LOOK_UP, where=~NOTHING_OPEN, unanswered=Unanswered.REPEATED, **afresh)
 
 
 def _columns(event: Event, reason: Outcome | Literal[""] | None) -> dict[str, Any]:

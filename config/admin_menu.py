@@ -39,6 +39,9 @@ MENU: list[tuple[Promise | str, list[Entry]]] = [
                 _("Mappings"), "admin:badging_coursebadgemapping_changelist", "link", "badging.view_coursebadgemapping"
             ),
             Entry(_("Issuances"), "admin:badging_issuance_changelist", "workspace_premium", "badging.view_issuance"),
+            Entry(
+                _("Background actions"), "admin:badging_bulkrun_changelist", "playlist_play", "badging.view_issuance"
+            ),
             Entry(_("Attempts"), "admin:badging_issuanceattempt_changelist", "send", "badging.view_issuanceattempt"),
             Entry(
                 _("Completions"), "admin:moodle_sync_completion_changelist", "done_all", "moodle_sync.view_completion"

@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from . import (
     attempts,
     audit_trail,
+    bulk_runs,
     completions,
     connections,
     course_managers,
@@ -27,6 +28,7 @@ from . import (
 __all__ = [
     "attempts",
     "audit_trail",
+    "bulk_runs",
     "completions",
     "connections",
     "course_managers",

@@ -102,6 +102,15 @@ def state_of(row: Issuance) -> str:
     return str(row.standing.label)
 
 
+# How a state looks: the classes of the style sheet.
+_LOOKS = {Issuance.State.ISSUED: "good", Issuance.State.FAILED: "bad", Issuance.State.CANCELLED: "quiet"}
+
+
+def state_pill(row: Issuance) -> SafeString:
+    """The state of an issuance, in its colour."""
+    return format_html('<span class="state {}">{}</span>', _LOOKS.get(row.standing, "waiting"), state_of(row))
+
+
 def reason_label(row: Issuance) -> str:
     """The reason of an issuance, or "-"."""
     return str(Outcome(row.standing_reason).label) if row.standing_reason else "-"

@@ -1,11 +1,15 @@
 """Filters beside the lists. Each of them is answered by an index, and its choices come from small tables."""
 
+from datetime import timedelta
 from typing import Any, cast
 
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+
+from moodle_sync.models import MoodleSite
 
 from ..meanings import HELD_BY_MAPPING, Outcome
 from ..models import CourseBadgeMapping, Environment, Issuance, IssuanceQuerySet, NavigatrConnection, held_by
@@ -62,6 +66,50 @@ class CourseFilter(admin.SimpleListFilter):
         """The chosen id, or None for anything that cannot be one."""
         chosen = self.value()
         return int(chosen) if chosen and is_key(chosen) else None
+
+
+class SiteFilter(admin.SimpleListFilter):
+    """By Moodle site, of which there are few."""
+
+    title = _("Moodle site")
+    parameter_name = "site"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """The first MOST_COURSES sites by name."""
+        sites = MoodleSite.objects.order_by("name").values_list("pk", "name")[:MOST_COURSES]
+        return [(str(pk), name) for pk, name in sites]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The rows of the site's courses."""
+        chosen = self.value()
+        return queryset.filter(course__site=int(chosen)) if chosen and is_key(chosen) else queryset
+
+
+class WhenFilter(admin.SimpleListFilter):
+    """By the day of issuing or of completing the course. Both have an index."""
+
+    title = _("date")
+    parameter_name = "when"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """Today, and the last days."""
+        return [
+            ("issued_1", _("issued today")),
+            ("issued_7", _("issued in the last 7 days")),
+            ("issued_30", _("issued in the last 30 days")),
+            ("completed_1", _("completed today")),
+            ("completed_7", _("completed in the last 7 days")),
+            ("completed_30", _("completed in the last 30 days")),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The issuances of these days, which begin at midnight."""
+        if self.value() not in dict(self.lookup_choices):
+            return queryset
+        what, _underscore, days = str(self.value()).partition("_")
+        midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+        since = midnight - timedelta(days=int(days) - 1)
+        return queryset.filter(**{"issued_at__gte" if what == "issued" else "completion__completed_at__gte": since})
 
 
 class DoubtfulFilter(admin.SimpleListFilter):

@@ -1,22 +1,42 @@
-"""Issuances in the admin: who is owed which badge, and in which state it is. Sent again and cancelled by hand."""
+"""Issuances in the admin: who is owed which badge, in which state it is, and what happened to it.
 
-from typing import Any, cast
+They are sent again, looked up again and cancelled by hand: a few at once, many in the background.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, cast
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.loader import render_to_string
 from django.utils import timezone
+from django.utils.functional import Promise
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from .. import by_hand
+from .. import bulk, by_hand, tasks
 from ..doubles import possible_doubles
 from ..meanings import AWAITS_ANSWER
-from ..models import Issuance, IssuanceAttempt, IssuanceQuerySet
+from ..models import BulkRun, Issuance, IssuanceAttempt, IssuanceQuerySet
+from ..timeline import sent_as, timeline_of
 from .base import ReadOnlyAdmin
-from .display import MOST_SHOWN, badge_of, link, link_to, moment, outside_link, reason_of, rows_table, state_of, yes_no
-from .filters import CourseFilter, EnvironmentFilter, ReasonFilter, StandingFilter
+from .display import (
+    badge_of,
+    link,
+    link_to,
+    list_link,
+    moment,
+    outside_link,
+    page_url,
+    reason_of,
+    state_of,
+    state_pill,
+    yes_no,
+)
+from .filters import CourseFilter, EnvironmentFilter, ReasonFilter, SiteFilter, StandingFilter, WhenFilter
 from .search import courses_matching, learners_matching
 
 State = Issuance.State
@@ -24,32 +44,36 @@ State = Issuance.State
 
 @admin.register(Issuance)
 class IssuanceAdmin(ReadOnlyAdmin):
-    """The state of an issuance is changed by the two actions only."""
+    """The state of an issuance is changed by the three actions only."""
 
     list_display = (
-        "badge", "learner_link", "course_link", "completed", "state_and_reason", "environment_shown", "when",
+        "badge", "state_and_reason", "learner_link", "course_link", "todo_line", "when", "completed",
+        "environment_shown",
     )  # fmt: skip
     sortable_by = ()
-    list_filter = (StandingFilter, EnvironmentFilter, "connection", CourseFilter, ReasonFilter)
+    list_filter = (
+        StandingFilter, ReasonFilter, WhenFilter, CourseFilter, SiteFilter, "connection", EnvironmentFilter,
+    )  # fmt: skip
     link_filters = ("completion__id__exact", "learner__id__exact")
     search_fields = ("learner",)
     search_help_text = gettext_lazy(
         "The learner's e-mail address, names or Moodle user id, or the beginning of the course's name"
     )
-    actions = ("send_again", "cancel")
-    button_actions = ("send_again", "cancel")
+    actions = ("send_again", "look_up_again", "cancel")
+    button_actions = ("send_again", "look_up_again", "cancel")
     fieldsets = (
         (None, {"fields": ("state_shown", "why", "what", "todo", "next_try", "issued_at", "assertion")}),
+        (gettext_lazy("What happened"), {"fields": ("timeline",)}),
         (
             gettext_lazy("Badge, learner and course"),
             {
                 "fields": (
-                    "learner_link", "doubles", "course_link", "completed", "completed_again", "completion",
-                    "badge", "badge_number", "provider_number", "connection_link", "environment_shown", "mapping_link",
+                    "learner_link", "doubles", "course_link", "course_in_moodle", "completed", "completed_again",
+                    "completion", "badge", "badge_number", "provider", "connection_link", "environment_shown",
+                    "mapping_link",
                 ),
             },
         ),
-        (gettext_lazy("Attempts"), {"fields": ("attempts",)}),
         (
             gettext_lazy("Queue"),
             {
@@ -60,9 +84,9 @@ class IssuanceAdmin(ReadOnlyAdmin):
         ),
     )  # fmt: skip
     readonly_fields = (
-        "state_shown", "why", "what", "todo", "next_try", "assertion", "attempts", "answer_unknown", "past_completion",
-        "learner_link", "doubles", "course_link", "completed", "completed_again", "mapping_link",
-        "badge", "badge_number", "provider_number", "connection_link", "environment_shown",
+        "state_shown", "why", "what", "todo", "next_try", "assertion", "timeline", "answer_unknown", "past_completion",
+        "learner_link", "doubles", "course_link", "course_in_moodle", "completed", "completed_again", "mapping_link",
+        "badge", "badge_number", "provider", "connection_link", "environment_shown",
     )  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Issuance]:
@@ -94,10 +118,11 @@ class IssuanceAdmin(ReadOnlyAdmin):
         """The badge's id in Navigatr."""
         return obj.sent_as.badge_id
 
-    @admin.display(description=gettext_lazy("provider id"))
-    def provider_number(self, obj: Issuance) -> int:
-        """The provider's id in Navigatr."""
-        return obj.sent_as.provider_id
+    @admin.display(description=gettext_lazy("provider"))
+    def provider(self, obj: Issuance) -> str:
+        """The provider's name, if known, and id in Navigatr."""
+        known = sent_as(obj)
+        return f"{known.provider} ({known.provider_id})" if known.provider else str(known.provider_id)
 
     @admin.display(description=gettext_lazy("connection"))
     def connection_link(self, obj: Issuance) -> str:
@@ -119,6 +144,11 @@ class IssuanceAdmin(ReadOnlyAdmin):
         """The course with its site, and a link."""
         return link_to(obj.course, obj.course.full_label)
 
+    @admin.display(description=gettext_lazy("course in Moodle"))
+    def course_in_moodle(self, obj: Issuance) -> str:
+        """The course's page in Moodle."""
+        return outside_link(obj.course.url)
+
     @admin.display(description=gettext_lazy("may be the same person as"))
     def doubles(self, obj: Issuance) -> str:
         """Learners of the same name who completed the course in the same minute, linked to their issuances."""
@@ -133,13 +163,21 @@ class IssuanceAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("state"))
     def state_and_reason(self, obj: Issuance) -> str:
         """The state, and why it is in it, in one column."""
-        state, reason = state_of(obj), reason_of(obj)
-        return state if reason in ("-", state) else f"{state}: {reason}"
+        reason = reason_of(obj)
+        return format_html("{} {}", state_pill(obj), "" if reason in ("-", state_of(obj)) else reason)
+
+    @admin.display(description=gettext_lazy("what to do"))
+    def todo_line(self, obj: Issuance) -> str:
+        """What to do about it, in one sentence."""
+        text = str(
+            AWAITS_ANSWER.todo if obj.awaits_answer else obj.meaning.todo if obj.meaning else _("Nothing to do.")
+        )
+        return re.split(r"[.;] ", text, maxsplit=1)[0].removesuffix(".") + "."
 
     @admin.display(description=gettext_lazy("state"))
     def state_shown(self, obj: Issuance) -> str:
         """The state."""
-        return state_of(obj)
+        return state_pill(obj)
 
     @admin.display(description=gettext_lazy("why"))
     def why(self, obj: Issuance) -> str:
@@ -191,79 +229,126 @@ class IssuanceAdmin(ReadOnlyAdmin):
         """The issued badge's page in Navigatr."""
         return outside_link(obj.assertion_url, obj.assertion_id)
 
-    @admin.display(description=gettext_lazy("newest first"))
-    def attempts(self, obj: Issuance) -> str:
-        """The newest attempts; a link leads to all of them."""
-        rows = obj.attempts.select_related("words").order_by("-pk")[:MOST_SHOWN]
-        headers = (
-            gettext_lazy("time"), gettext_lazy("kind"), gettext_lazy("HTTP status"), gettext_lazy("outcome"),
-            gettext_lazy("Navigatr's message"), gettext_lazy("what was looked up"), gettext_lazy("next attempt"),
-        )  # fmt: skip
-        lines = [
-            (
-                link_to(row, moment(row.at)), row.get_kind_display(),
-                row.status or "-", row.get_outcome_display(), row.detail, row.looked_up, moment(row.next_attempt_at),
-            )
-            for row in rows
-        ]  # fmt: skip
-        return rows_table(IssuanceAttempt, headers, lines, issuance__id__exact=obj.pk)
+    @admin.display(description=gettext_lazy("from the completion on"))
+    def timeline(self, obj: Issuance) -> str:
+        """What happened to it, as a list of sentences; links lead to the attempts."""
+        context = {"events": timeline_of(obj), "sent_as": sent_as(obj)}
+        everything = list_link(IssuanceAttempt, _("All attempts"), issuance__id__exact=obj.pk)
+        return render_to_string("admin/portal_timeline.html", context | {"everything": everything})
 
     # Actions
 
     def buttons_for(self, obj: Issuance) -> list[str]:
         """Only what `by_hand` would do to this row."""
-        can = {"send_again": by_hand.can_send_again(), "cancel": by_hand.can_cancel()}
+        can = {
+            "send_again": by_hand.can_send_again(),
+            "look_up_again": by_hand.can_look_up(),
+            "cancel": by_hand.can_cancel(),
+        }
         row = Issuance.objects.filter(pk=obj.pk)
         return [name for name in self.button_actions if row.filter(can[name]).exists()]
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
-        """Whether the user may send again and cancel."""
+        """Whether the user may send again, look up again and cancel."""
         return request.user.has_perm("badging.change_issuance")
 
     @admin.action(description=gettext_lazy("Send again"), permissions=["retry"])
     def send_again(self, request: HttpRequest, queryset: QuerySet[Issuance]) -> HttpResponse | None:
         """Ask, then queue what failed, was not met or was cancelled."""
-        rows = self.chosen(request, queryset.select_related("learner", "course__site"))
-        if rows is None:
-            return None
-        effects = [
-            _("Failed, not met and cancelled ones are sent again, with the badge that their course awards now."),
-            _("What may have been sent before is looked up in Navigatr first. Issued badges are never sent again."),
-            _("Those held for an implausible date are sent too; a date in the future is replaced by the present date."),
-            _("Those whose course has no mapping, and those of erased learners, are left alone."),
-        ]
-        title = _("Send again")
-        if page := self.confirmation(
-            request, rows, title=title, effects=effects, label=_("Yes, send again"), describe=full_label
-        ):
-            return page
-        chosen = Issuance.objects.filter(pk__in=[row.pk for row in rows])
-        count = by_hand.send_again(chosen, actor=request.user, now=timezone.now())
-        left = len(rows) - count
-        self.message_user(request, _("%(count)d queued, %(left)d left alone.") % {"count": count, "left": left})
-        if count:
-            self.nudge(request)
-        return None
+        return self._act(request, queryset, BulkRun.Kind.SEND_AGAIN)
+
+    @admin.action(description=gettext_lazy("Look up again in Navigatr"), permissions=["retry"])
+    def look_up_again(self, request: HttpRequest, queryset: QuerySet[Issuance]) -> HttpResponse | None:
+        """Ask, then have Navigatr asked whether those are there whose answer is missing."""
+        return self._act(request, queryset, BulkRun.Kind.LOOK_UP)
 
     @admin.action(description=gettext_lazy("Cancel"), permissions=["retry"])
     def cancel(self, request: HttpRequest, queryset: QuerySet[Issuance]) -> HttpResponse | None:
         """Ask, then cancel what is waiting or has failed."""
+        return self._act(request, queryset, BulkRun.Kind.CANCEL)
+
+    def _act(self, request: HttpRequest, queryset: QuerySet[Issuance], kind: BulkRun.Kind) -> HttpResponse | None:
+        """Ask, then do it: at once to a few, in the background to many."""
         rows = self.chosen(request, queryset.select_related("learner", "course__site"))
         if rows is None:
             return None
-        effects = [
-            _("Queued, held, failed and not met ones are cancelled and not sent. “Send again” undoes this."),
-            _("Issued badges, and those that may have been sent, are left alone."),
-        ]
-        title = _("Cancel issuances")
+        words = WORDS[kind]
+        many = len(rows) > bulk.AT_ONCE
+        effects = [str(text) for text in words.effects] + ([str(IN_BACKGROUND)] if many else [])
         if page := self.confirmation(
-            request, rows, title=title, effects=effects, label=_("Yes, cancel them"), describe=full_label
+            request, rows, title=str(words.title), effects=effects, label=str(words.label), describe=full_label
         ):
             return page
-        count = by_hand.cancel(Issuance.objects.filter(pk__in=[row.pk for row in rows]), actor=request.user)
-        left = len(rows) - count
-        self.message_user(request, _("%(count)d cancelled, %(left)d left alone.") % {"count": count, "left": left})
+        pks = [row.pk for row in rows]
+        if many:
+            run = bulk.start_chosen(kind=kind, chosen=pks, actor=request.user, now=timezone.now())
+            tasks.nudge_bulk(run.pk)
+            return HttpResponseRedirect(page_url(run))
+        count = ACTS[kind](Issuance.objects.filter(pk__in=pks), request.user)
+        self.message_user(request, str(words.done) % {"count": count, "left": len(rows) - count})
+        if count and kind != BulkRun.Kind.CANCEL:
+            self.nudge(request)
         return None
+
+
+class Words(NamedTuple):
+    """What the pages of an action say."""
+
+    title: Promise
+    label: Promise
+    effects: Sequence[Promise]
+    done: Promise
+
+
+WORDS = {
+    BulkRun.Kind.SEND_AGAIN: Words(
+        gettext_lazy("Send again"),
+        gettext_lazy("Yes, send again"),
+        [
+            gettext_lazy(
+                "Failed, not met and cancelled ones are sent again, with the badge that their course awards now."
+            ),
+            gettext_lazy(
+                "What may have been sent before is looked up in Navigatr first. Issued badges are never sent again."
+            ),
+            gettext_lazy(
+                "Those held for an implausible date are sent too; a date in the future is replaced by the present date."
+            ),
+            gettext_lazy("Those whose course has no mapping, and those of erased learners, are left alone."),
+        ],
+        gettext_lazy("%(count)d queued, %(left)d left alone."),
+    ),
+    BulkRun.Kind.LOOK_UP: Words(
+        gettext_lazy("Look up again in Navigatr"),
+        gettext_lazy("Yes, look up again"),
+        [
+            gettext_lazy(
+                "Those whose answer is missing are looked up in Navigatr. What is found there is issued and not sent."
+            ),
+            gettext_lazy("What is not there is sent, as its course's mapping says."),
+            gettext_lazy("Where Navigatr does not let the connection's account look, nothing is sent."),
+            gettext_lazy("All others are left alone: Navigatr has answered, so there is nothing to look up."),
+        ],
+        gettext_lazy("%(count)d are looked up, %(left)d left alone."),
+    ),
+    BulkRun.Kind.CANCEL: Words(
+        gettext_lazy("Cancel issuances"),
+        gettext_lazy("Yes, cancel them"),
+        [
+            gettext_lazy("Queued, held, failed and not met ones are cancelled and not sent. “Send again” undoes this."),
+            gettext_lazy("Issued badges, and those that may have been sent, are left alone."),
+        ],
+        gettext_lazy("%(count)d cancelled, %(left)d left alone."),
+    ),
+}
+IN_BACKGROUND = gettext_lazy(
+    "They are many, so a worker does it in the background. The next page shows how far it is, and can stop it."
+)
+ACTS: dict[BulkRun.Kind, Callable[[IssuanceQuerySet, Any], int]] = {
+    BulkRun.Kind.SEND_AGAIN: lambda rows, actor: by_hand.send_again(rows, actor=actor, now=timezone.now()),
+    BulkRun.Kind.LOOK_UP: lambda rows, actor: by_hand.look_up_again(rows, actor=actor, now=timezone.now()),
+    BulkRun.Kind.CANCEL: lambda rows, actor: by_hand.cancel(rows, actor=actor),
+}
 
 
 def full_label(row: Issuance) -> str:

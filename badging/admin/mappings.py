@@ -1,56 +1,170 @@
-"""Course badge mappings in the admin: enabled, disabled, removed. Badges are chosen on the pages of the course."""
+"""Course badge mappings in the admin: enabled, disabled, removed. Badges are chosen on the pages of the course.
 
-from typing import cast
+Here too a site admin looks who completed a course before it awarded its badge, sends to these, and stops that.
+"""
+
+from typing import Any, cast
 
 from django.contrib import admin, messages
-from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.core.exceptions import PermissionDenied
+from django.db.models import IntegerField, OuterRef, QuerySet, Subquery
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from .. import mapping, past
-from ..models import NOTHING_OPEN, PAST_HELD, CourseBadgeMapping, Issuance, MappingQuerySet, Past
+from .. import mapping, past, tasks
+from ..models import NOTHING_OPEN, PAST_HELD, CourseBadgeMapping, Issuance, MappingQuerySet
+from ..pictures import picture_path
 from .base import ReadOnlyAdmin
-from .display import counted, list_link, outside_link
+from .display import MOST_COUNTED, counted, list_link, outside_link
 from .history import ToldHistory
+
+State = Issuance.State
+
+# Which issuances the list counts for each course: the column, its title, and their states.
+COUNTS = {
+    "issued": (gettext_lazy("issued"), [State.ISSUED]),
+    "waiting": (gettext_lazy("waiting"), [State.QUEUED, State.SENDING, State.HELD]),
+    "failed": (gettext_lazy("failed"), [State.FAILED, State.NOT_MET]),
+}
+# The actions after which the page of past completions is shown.
+PAST_ACTIONS = ("look_for_past", "release_past", "stop_past")
+
+
+class CountUpTo(Subquery):
+    """How many rows a query that ends somewhere (a slice) has, for each row of another one."""
+
+    template = "(SELECT COUNT(*) FROM (%(subquery)s) counted)"
+    output_field = IntegerField()
+
+
+def counts_of_course() -> dict[str, CountUpTo]:
+    """Issuances of a mapping's course by state, each counted no further than MOST_COUNTED, by an index alone."""
+    rows = Issuance.objects.filter(course=OuterRef("course")).order_by()
+    return {
+        f"{name}_count": CountUpTo(rows.filter(state__in=states).values("state")[: MOST_COUNTED + 1])
+        for name, (_title, states) in COUNTS.items()
+    }
 
 
 @admin.register(CourseBadgeMapping)
 class MappingAdmin(ToldHistory, ReadOnlyAdmin):
     """Which badge each course awards."""
 
-    list_display = ("course_link", "badge_name", "connection", "in_order", "active", "minimum_score", "since")
+    list_display = (
+        "course_link", "picture", "badge_name", "in_order", "issued", "waiting", "failed", "connection",
+        "minimum_score", "since",
+    )  # fmt: skip
     list_filter = ("active", "connection")
     list_select_related = ("course__site", "connection")
     search_fields = ("course__fullname", "course__shortname", "badge_name", "provider_name")
     search_help_text = gettext_lazy("Course, badge or provider")
-    actions = ("enable", "disable", "release_past", "remove")
-    fields = (
-        "change_here", "course_link", "connection", "provider_name", "provider_id", "badge_name", "badge_id",
-        "badge_link", "badge_problem", "minimum_score", "active", "is_open", "since", "past_completions", "created_by",
-        "created_at", "chosen_by", "by_admin", "issuances",
+    actions = ("enable", "disable", "look_for_past", "release_past", "stop_past", "remove")
+    fieldsets = (
+        (None, {"fields": ("in_order", "badge_checked_at", "change_here", "who_gets", "failures", "issuances")}),
+        (
+            gettext_lazy("Badge and course"),
+            {
+                "fields": (
+                    "course_link", "course_in_moodle", "picture", "badge_name", "badge_id", "badge_link", "connection",
+                    "provider_name", "provider_id", "minimum_score",
+                ),
+            },
+        ),
+        (
+            gettext_lazy("Settings"),
+            {
+                "fields": (
+                    "active", "is_open", "since", "past_completions", "created_by", "created_at", "chosen_by",
+                    "by_admin",
+                ),
+            },
+        ),
     )  # fmt: skip
     readonly_fields = (
-        "change_here", "course_link", "badge_link", "badge_problem", "minimum_score", "is_open", "past_completions",
-        "created_by", "created_at", "chosen_by", "by_admin", "issuances",
+        "in_order", "badge_checked_at", "change_here", "who_gets", "failures", "issuances", "course_link",
+        "course_in_moodle", "picture", "badge_link", "minimum_score", "is_open", "past_completions", "created_by",
+        "created_at", "chosen_by", "by_admin",
     )  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CourseBadgeMapping]:
-        """With whether the connection is open to the course."""
-        return cast(MappingQuerySet, super().get_queryset(request)).with_reach()
+        """With whether the connection is open to the course, and how many issuances it has."""
+        mappings = cast(MappingQuerySet, super().get_queryset(request)).with_reach()
+        return mappings.annotate(**counts_of_course())
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Whoever may change the badge of every course: adding leads to the page where a badge is chosen."""
+        return request.user.has_perm("badging.change_coursebadgemapping")
+
+    def add_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Choose a course first, then its badge."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        self.message_user(request, _("Choose the course that is to award a badge."), messages.INFO)
+        return redirect(reverse("courses", query={"badge": "no"}))
+
+    def response_action(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse | None:
+        """Run the action. What is done to the past completions of one mapping is followed on their page."""
+        response = super().response_action(request, *args, **kwargs)
+        back, action = request.POST.get("back", ""), request.POST.get("action")
+        if isinstance(response, HttpResponseRedirect) and back and action in PAST_ACTIONS:
+            return redirect("admin:who_gets_badge", int(back))
+        return response
+
+    @admin.display(description=gettext_lazy("picture"))
+    def picture(self, obj: CourseBadgeMapping) -> str:
+        """The badge's picture, served by the portal."""
+        address = picture_path(obj.badge_image_url)
+        return format_html('<img class="portal-picture" src="{}" alt="">', address) if address else "-"
+
+    @admin.display(description=COUNTS["issued"][0])
+    def issued(self, obj: CourseBadgeMapping) -> str:
+        """How many are issued."""
+        return _count_link(obj, "issued", "issued")
+
+    @admin.display(description=COUNTS["waiting"][0])
+    def waiting(self, obj: CourseBadgeMapping) -> str:
+        """How many wait."""
+        return _count_link(obj, "waiting", "")
+
+    @admin.display(description=COUNTS["failed"][0])
+    def failed(self, obj: CourseBadgeMapping) -> str:
+        """How many failed, or do not meet the requirement."""
+        return _count_link(obj, "failed", "failed")
+
+    @admin.display(description=gettext_lazy("course in Moodle"))
+    def course_in_moodle(self, obj: CourseBadgeMapping) -> str:
+        """The course's page in Moodle."""
+        return outside_link(obj.course.url)
+
+    @admin.display(description=gettext_lazy("who gets it now"))
+    def who_gets(self, obj: CourseBadgeMapping) -> str:
+        """A link to who waits for the badge."""
+        url = reverse("admin:who_gets_badge", args=[obj.pk])
+        return format_html('<a href="{}">{}</a>', url, _("Who would get this badge now"))
+
+    @admin.display(description=gettext_lazy("failed"))
+    def failures(self, obj: CourseBadgeMapping) -> str:
+        """A link to what failed, by reason."""
+        url = reverse("admin:failed_together", args=[obj.pk])
+        return format_html('<a href="{}">{}</a>', url, _("What failed, why, and all of it sent again"))
 
     @admin.display(description=gettext_lazy("course"), ordering="course__fullname")
     def course_link(self, obj: CourseBadgeMapping) -> str:
         """The course with its short name and site."""
         return obj.course.full_label
 
-    @admin.display(description=gettext_lazy("in order"), boolean=True)
-    def in_order(self, obj: CourseBadgeMapping) -> bool:
-        """Whether the connection is open to it and, as last seen, the badge can be issued and the course exists."""
-        return not obj.badge_problem and obj.course.gone_at is None and obj.is_open
+    @admin.display(description=gettext_lazy("in order"))
+    def in_order(self, obj: CourseBadgeMapping) -> str:
+        """Yes, or what is wrong, in a sentence."""
+        troubles = mapping.health_of(obj)
+        if not troubles:
+            return format_html('<span class="state good">{}</span>', _("In order"))
+        return format_html('<span class="state bad">{}</span> {}', _("Needs a person"), " ".join(troubles))
 
     @admin.display(description=gettext_lazy("connection open to it"), boolean=True)
     def is_open(self, obj: CourseBadgeMapping) -> bool:
@@ -89,9 +203,10 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
     # Actions
 
     def buttons_for(self, obj: CourseBadgeMapping) -> tuple[str, ...]:
-        """Disable an active mapping, and enable a disabled one; release past completions that wait."""
-        release = ("release_past",) if obj.past_release in PAST_HELD else ()
-        return ("disable" if obj.active else "enable", *release, "remove")
+        """Disable an active mapping, and enable a disabled one; what can be done to its past completions."""
+        look = () if obj.include_past else ("look_for_past",)
+        of_past = ("release_past",) if obj.past_release in PAST_HELD else ("stop_past",) if obj.include_past else ()
+        return ("disable" if obj.active else "enable", *look, *of_past, "remove")
 
     def has_switch_permission(self, request: HttpRequest) -> bool:
         """Whether the user may enable and disable mappings."""
@@ -142,6 +257,61 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
         self.message_user(request, _("Disabled; %(count)d badge(s) are held.") % {"count": held})
         return None
 
+    @admin.action(description=gettext_lazy("Find past completions"), permissions=["switch"])
+    def look_for_past(self, request: HttpRequest, queryset: QuerySet[CourseBadgeMapping]) -> HttpResponse | None:
+        """Ask, then have the courses read whole; whoever completed them before waits."""
+        rows = self.chosen(request, queryset.select_related("course__site", "connection"))
+        if rows is None:
+            return None
+        effects = [
+            _("The whole course is read from Moodle, which may take some minutes."),
+            _("Whoever had completed it before it awarded this badge is listed, and waits. Nothing is sent to them."),
+            _("You then see how many they are, and who, and send their badges or not."),
+        ]
+        if page := self.confirmation(
+            request,
+            rows,
+            title=_("Find past completions"),
+            effects=effects,
+            label=_("Yes, find them"),
+            describe=course_and_badge,
+        ):
+            return page
+        now = timezone.now()
+        found = [row for row in rows if past.look_for_past(row, actor=request.user, now=now)]
+        for site in {row.course.site_id for row in found}:
+            tasks.nudge_poll(site)
+        values = {"count": len(found), "left": len(rows) - len(found)}
+        self.message_user(request, _("%(count)d course(s) are read; %(left)d had been before.") % values)
+        return None
+
+    @admin.action(description=gettext_lazy("Stop past completions"), permissions=["switch"])
+    def stop_past(self, request: HttpRequest, queryset: QuerySet[CourseBadgeMapping]) -> HttpResponse | None:
+        """Ask, then hold the past completions that were not sent yet."""
+        rows = self.chosen(request, queryset.select_related("course__site", "connection"))
+        if rows is None:
+            return None
+        numbers = past.numbers_past(rows)
+        waiting = sum(numbers[row.course_id].waiting for row in rows)
+        effects = [
+            _("%(count)d past completion(s) that were not sent yet are held until you release them.")
+            % {"count": waiting},
+            _("Badges that are on their way to Navigatr in this moment still arrive. Issued badges stay issued."),
+            _("Whoever completes the course from now on gets the badge as before."),
+        ]
+        if page := self.confirmation(
+            request,
+            rows,
+            title=_("Stop past completions"),
+            effects=effects,
+            label=_("Yes, hold them"),
+            describe=course_and_badge,
+        ):
+            return page
+        held = sum(past.stop_past(row, actor=request.user) for row in rows)
+        self.message_user(request, _("Stopped; %(count)d past completion(s) are held.") % {"count": held})
+        return None
+
     @admin.action(description=gettext_lazy("Release past completions"), permissions=["switch"])
     def release_past(self, request: HttpRequest, queryset: QuerySet[CourseBadgeMapping]) -> HttpResponse | None:
         """Ask, saying how many, then let the past completions of these mappings go on."""
@@ -156,7 +326,7 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
             _("%(count)d past completion(s) that wait are sent.") % {"count": waiting},
             _("Past completions of these courses that are found later are sent too."),
         ]
-        if any(row.past_release == Past.COUNTING for row in rows):
+        if any(past.is_being_read(row) for row in rows):
             effects.append(_("Not all of these courses have been read yet, so there may be many more."))
         title = _("Release past completions")
         if page := self.confirmation(
@@ -194,6 +364,14 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
         cancelled = sum(mapping.remove_mapping(row, actor=request.user) for row in rows)
         self.message_user(request, _("Removed; %(count)d badge(s) were cancelled.") % {"count": cancelled})
         return None
+
+
+def _count_link(obj: CourseBadgeMapping, name: str, state: str) -> str:
+    """A number as `counts_of_course` counted it, with a link to these issuances."""
+    count = getattr(obj, f"{name}_count")
+    text = f"{MOST_COUNTED:,}+" if count > MOST_COUNTED else f"{count:,}"
+    query = {"course": obj.course_id} | ({"state__exact": state} if state else {})
+    return list_link(Issuance, text, **query) if count else text
 
 
 def _with_past(row: CourseBadgeMapping, learners: int) -> str:

@@ -6,8 +6,10 @@ from typing import NamedTuple
 from django.http import HttpResponseBase
 
 from . import going_live, moodle_guide, set_up, start, verification
+from .failed_together import failed_together
 from .learner_badge import learner_badge
 from .privacy import privacy
+from .who_gets import who_gets_badge
 
 
 class AdminPage(NamedTuple):
@@ -32,4 +34,6 @@ PAGES: list[AdminPage] = [
     AdminPage("moodle-guide/", "moodle_guide_new", moodle_guide.moodle_guide),
     AdminPage("moodle-guide/<int:pk>/", "moodle_guide", moodle_guide.moodle_guide),
     AdminPage("going-live/<int:pk>/", "going_live", going_live.view),
+    AdminPage("badging/coursebadgemapping/<int:mapping_pk>/failed/", "failed_together", failed_together),
+    AdminPage("badging/coursebadgemapping/<int:mapping_pk>/who/", "who_gets_badge", who_gets_badge),
 ]

@@ -143,6 +143,9 @@ def _on_past(mapping: CourseBadgeMapping) -> Note | None:
             "who complete it now are sent."
         )
         return Note(what % {"limit": mapping.connection.past_limit}, _("A site admin must release them."))
+    if mapping.past_release == Past.LOOKED_AT:
+        what = _("A site admin holds the badges of learners who had completed this course before it awarded the badge.")
+        return Note(what, _("A site admin must release them."))
     return None
 
 

@@ -14,8 +14,9 @@ from django.contrib.contenttypes.models import ContentType
 from django.test import Client
 from django.utils import timezone
 
+from badging import bulk
 from badging.meanings import Outcome
-from badging.models import AuditEntry, CourseManager, Issuance, ScheduledTask
+from badging.models import AuditEntry, BulkRun, CourseManager, Issuance, ScheduledTask
 from badging.pictures import picture_path
 from moodle_sync.models import Course
 from people.models import SignInLock
@@ -63,6 +64,7 @@ class World:
         values = {
             "pk": course.pk,
             "issuance_pk": self.rows["badging.issuance"].pk,
+            "mapping_pk": self.rows["badging.coursebadgemapping"].pk,
             "content_type_id": ContentType.objects.get_for_model(Course).pk,
             "object_id": course.pk,
             "id": self.rows["auth.user"].pk,
@@ -135,6 +137,7 @@ class World:
                 "new_password2": PASSWORD,
             },
             "courses/<int:pk>/find/": {"q": "Lee"},
+            "admin/badging/coursebadgemapping/<int:mapping_pk>/failed/": {"kind": "send_again", "confirmed": "yes"},
             "courses/<int:pk>/badge/review/": {"who": "past", "min_score": "40"},
             "admin/verification/": {"look": "1"},
             "admin/auth/group/add/": {"name": "New group"},
@@ -191,6 +194,7 @@ def make_world(sandbox: Sandbox) -> World:
     rows = {
         "auth.group": Group.objects.create(name="Spare"),
         "auth.user": spare,
+        "badging.bulkrun": bulk.start_failed(kind=BulkRun.Kind.CANCEL, course=course, actor=None, now=timezone.now()),
         "badging.auditentry": AuditEntry.objects.create(action="site_saved", subject="Moodle"),
         "badging.coursebadgemapping": mapping,
         "badging.coursemanager": CourseManager.objects.get(course=course),

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.utils import timezone
 
 from badging import by_hand
@@ -27,6 +28,7 @@ from tests.builders import (
     make_mapping,
     map_course,
     mapping_of,
+    owe,
 )
 from tests.worker import send
 
@@ -362,3 +364,39 @@ def test_changing_the_badge_of_a_disabled_mapping_leaves_it_disabled() -> None:
     assert not change(mapping_of(row)).active
     row.refresh_from_db()
     assert (row.standing, row.standing_reason) == (State.HELD, Outcome.MAPPING_DISABLED)
+
+
+def test_the_daily_look_asks_for_each_badge_once_and_keeps_since_when_it_is_wrong(sandbox: Sandbox) -> None:
+    connection = connect(sandbox)
+    one, same, draft = (map_course(sandbox, connection, badge_id=badge) for badge in (BADGE, BADGE, OTHER_BADGE))
+    sandbox.navigatr.set_badge(OTHER_BADGE, status="Draft")
+    assert mappings.refresh_badges(connection, now=NOW) == 1
+    # The providers, and two badges.
+    assert len(sandbox.navigatr.ledger) == 3
+    mappings.refresh_badges(connection, now=LATER)
+    for mapping in (one, same, draft):
+        mapping.refresh_from_db()
+        assert mapping.badge_checked_at == LATER
+    assert (one.badge_problem_since, same.badge_problem_since, draft.badge_problem_since) == (None, None, NOW)
+    sandbox.navigatr.set_badge(OTHER_BADGE, status="Published")
+    mappings.refresh_badges(connection, now=LATER)
+    draft.refresh_from_db()
+    assert (draft.badge_problem, draft.badge_problem_since) == ("", None)
+
+
+def test_looking_up_again_sends_nothing_unseen(sandbox: Sandbox) -> None:
+    connection = connect(sandbox)
+    mapping = map_course(sandbox, connection)
+    stuck = owe(mapping, state=State.FAILED, reason=Outcome.LOOKUP_REFUSED, unanswered="unknown", first_attempt_at=NOW)
+    refused = owe(mapping, state=State.FAILED, reason=Outcome.FORBIDDEN)
+    kim = User.objects.create_user("kim")
+    assert by_hand.look_up_again(Issuance.objects.all(), actor=kim, now=timezone.now()) == 1
+    stuck.refresh_from_db()
+    refused.refresh_from_db()
+    assert (stuck.state, stuck.unanswered, refused.state) == (State.QUEUED, "repeated", State.FAILED)
+    # Navigatr still lets nobody look: it fails again, and was not sent.
+    sandbox.faults.on("lookup_403", call="lookup")
+    send(stuck)
+    stuck.refresh_from_db()
+    assert (stuck.state, stuck.reason) == (State.FAILED, Outcome.LOOKUP_REFUSED)
+    assert not stuck.attempts.filter(kind="send").exists()

@@ -234,3 +234,52 @@ def test_over_the_wire_no_past_badge_is_sent_before_the_course_is_counted(
     assert release_of(mapping) == (Past.WITHIN if issued else Past.OVER)
     # Senders are woken again when they are counted.
     assert seen == ([Past.WITHIN] if issued else [])
+
+
+def test_a_site_admin_looks_first_and_then_releases_and_stops(manager: User) -> None:
+    mapping = make_mapping(since=NOW, by_admin=True, past_release=Past.FREE)
+    assert past.look_for_past(mapping, actor=manager, now=NOW)
+    assert not past.look_for_past(mapping, actor=manager, now=NOW)
+    mapping.refresh_from_db()
+    assert (mapping.past_wanted_at, mapping.past_release) == (NOW, Past.LOOKED_AT)
+    assert past.is_being_read(mapping)
+    complete(mapping.course, 3)
+    complete(mapping.course, 1, completed_at=NOW + timedelta(hours=1))
+    was_read(mapping.course)
+    past.settle_counts(mapping.course.site, now=NOW)
+    mapping = CourseBadgeMapping.objects.get()
+    assert not past.is_being_read(mapping)
+    # However few they are, nobody sends them but a person.
+    assert waiting(mapping) == 3
+    assert past.would_get(mapping).count() == 4
+    assert past.progress_of(mapping) == past.PastProgress(3, 0, 3, 0)
+    assert past.release_past(mapping, actor=manager, now=NOW) == 3
+    assert waiting(mapping) == 0
+    sent = past.would_get(mapping).filter(past=True)[0]
+    Issuance.objects.filter(pk=sent.pk).update(state=State.ISSUED, assertion_id="9")
+    assert past.stop_past(CourseBadgeMapping.objects.get(), actor=manager) == 2
+    assert past.stop_past(CourseBadgeMapping.objects.get(), actor=manager) == 0
+    assert waiting(mapping) == 2
+    assert past.progress_of(mapping) == past.PastProgress(3, 1, 2, 0)
+    trail = AuditEntry.objects.order_by("pk").values_list("action", flat=True)
+    assert list(trail) == ["past_looked_for", "past_released", "past_stopped"]
+
+
+def test_what_a_site_admin_holds_stays_held_when_the_badge_is_chosen_again(manager: User) -> None:
+    mapping = make_mapping(since=NOW, past_release=Past.LOOKED_AT, past_wanted_at=NOW)
+    complete(mapping.course, 2)
+    choose(mapping, manager, OTHER_BADGE)
+    assert (release_of(mapping), waiting(mapping)) == (Past.LOOKED_AT, 2)
+    choose(mapping, None, OTHER_BADGE, include_past=False, min_score=40)
+    assert (release_of(mapping), waiting(mapping)) == (Past.LOOKED_AT, 2)
+    choose(mapping, None, OTHER_BADGE)
+    assert (release_of(mapping), waiting(mapping)) == (Past.FREE, 0)
+
+
+def test_whose_score_would_not_do_is_told_before(manager: User) -> None:
+    mapping = make_mapping(since=NOW, past_release=Past.LOOKED_AT, min_score=60)
+    for score in (None, 59, 60):
+        make_issuance(mapping, make_completion(mapping.course, score=score), past=True)
+    assert past.would_get(mapping).filter(past.too_low(mapping)).count() == 2
+    mapping.min_score = None
+    assert past.would_get(mapping).filter(past.too_low(mapping)).count() == 0

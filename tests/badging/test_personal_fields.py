@@ -55,6 +55,8 @@ OURS = {
     "moodle_sync.HistoricalMoodleSite.history_type", "badging.HistoricalNavigatrConnection.history_type",
     "badging.HistoricalNavigatrConnection.environment", "badging.HistoricalNavigatrConnection.state",
     "badging.HistoricalCourseBadgeMapping.history_type",
+    # A background action names issuances by their ids.
+    "badging.BulkRun.kind", "badging.BulkRun.reason", "badging.BulkRun.state", "badging.BulkRun.chosen",
 }  # fmt: skip
 # What an organisation calls its sites, courses and badges, its tokens, and its staff.
 ORGANISATIONS = {

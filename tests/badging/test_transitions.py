@@ -88,9 +88,9 @@ def _state_changes(path: Path) -> list[int]:
             values = [node.value] if writes else []
         else:
             values = []
-        # Connections have states as well; theirs are active, paused and removed.
-        of_connection = ("ACTIVE", "PAUSED", "REMOVED")
-        lines += [node.lineno for value in values if not any(name in ast.unparse(value) for name in of_connection)]
+        # Connections and background actions have states as well.
+        of_others = ("ACTIVE", "PAUSED", "REMOVED", "WAITING", "RUNNING", "STOPPED", "DONE")
+        lines += [node.lineno for value in values if not any(name in ast.unparse(value) for name in of_others)]
     return lines
 
 

@@ -200,13 +200,22 @@ def test_mapping_again_changes_the_badge_and_moves_what_waits(connected: Connect
     assert succeed("issue") == {"attempts": 3, "issued": 1, "not_met": 0, "failed": 2, "retry": 0, "held": 0}
     connected.map("--badge", 112)
     mapping = CourseBadgeMapping.objects.get()
-    assert (mapping.badge_id, mapping.min_score) == (112, None)
+    # What was not named stays as it was.
+    assert (mapping.badge_id, mapping.min_score) == (112, 60)
     assert succeed("issue")["issued"] == 2
     badges = {
         email: [assertion.badge_id for assertion in connected.sandbox.navigatr.assertions_for(email)]
         for email in (holder, *waiting)
     }
     assert badges == {holder: [111], waiting[0]: [112], waiting[1]: [112]}
+
+
+def test_a_minimum_score_goes_only_when_that_is_asked_for(connected: Connected) -> None:
+    connected.map("--min-score", 0)
+    connected.map()
+    assert CourseBadgeMapping.objects.get().min_score == 0
+    connected.map("--no-min-score")
+    assert CourseBadgeMapping.objects.get().min_score is None
 
 
 def test_a_minimum_score_holds_back_who_is_below_it(connected: Connected) -> None:

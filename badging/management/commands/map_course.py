@@ -12,7 +12,7 @@ from moodle_sync.models import Course, MoodleSite
 from moodle_sync.site_check import moodle_client_for, store_courses
 
 from ... import mapping
-from ...models import Issuance
+from ...models import CourseBadgeMapping, Issuance
 from ..base import PortalCommand, connection_named, percent, poll_when_free, shortened, site_named
 
 # Prefixes that say which of both is meant.
@@ -38,7 +38,11 @@ class Command(PortalCommand):
         parser.add_argument("--connection", required=True, help="name of the Navigatr connection")
         parser.add_argument("--provider", required=True, type=int, help="provider id")
         parser.add_argument("--badge", required=True, type=int, help="badge id")
-        parser.add_argument("--min-score", type=percent, metavar="P", help="minimum score in percent")
+        score = parser.add_mutually_exclusive_group()
+        score.add_argument(
+            "--min-score", type=percent, metavar="P", help="minimum score in percent; a known mapping keeps its own"
+        )
+        score.add_argument("--no-min-score", action="store_true", help="no minimum score any more")
         parser.add_argument("--include-past", action="store_true", help="also those who have already completed")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -55,7 +59,7 @@ class Command(PortalCommand):
                 connection=connection,
                 provider=provider,
                 badge=badge,
-                min_score=options["min_score"],
+                min_score=_min_score(course, options),
                 include_past=options["include_past"],
                 now=timezone.now(),
             )
@@ -74,6 +78,14 @@ class Command(PortalCommand):
         if error := poll_when_free(site).error:
             self.stderr.write(_("Moodle could not be read now; the next poll does it. %s") % error)
         return Issuance.objects.filter(course=course).count() - before
+
+
+def _min_score(course: Course, options: dict[str, Any]) -> int | None:
+    """The minimum score that was asked for; without a word about it, the one that the course's mapping has."""
+    if options["min_score"] is not None or options["no_min_score"]:
+        asked: int | None = options["min_score"]
+        return asked
+    return CourseBadgeMapping.objects.filter(course=course).values_list("min_score", flat=True).first()
 
 
 def find_course(site: MoodleSite, wanted: str) -> Course:

@@ -7,12 +7,15 @@ from uuid import uuid4
 
 import pytest
 from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import escape
 
+from badging import bulk
 from badging.admin.base import MOST_CHOSEN
 from badging.meanings import Outcome
-from badging.models import AuditEntry, CourseBadgeMapping, Issuance
+from badging.models import AuditEntry, BulkRun, CourseBadgeMapping, Issuance
 from moodle_sync.models import Learner
 from tests.builders import (
     NOW,
@@ -144,6 +147,93 @@ def test_issued_badges_are_never_sent_again(site_admin: Client) -> None:
     assert "0 queued, 1 left alone" in said(done)
 
 
+def test_many_are_done_in_the_background_and_its_page_says_how_far_it_is(site_admin: Client) -> None:
+    mapping = many_issuances(bulk.AT_ONCE + 5)
+    pks = list(Issuance.objects.values_list("pk", flat=True))
+    asked = run(site_admin, "badging_issuance", "send_again", *pks).content.decode()
+    assert "a worker does it in the background" in asked
+    assert not BulkRun.objects.exists()
+    page = confirm(site_admin, "badging_issuance", "send_again", *pks).content.decode()
+    started = BulkRun.objects.get()
+    assert (started.total, started.state) == (len(pks), "waiting")
+    assert f"0 of {len(pks)} done" in page
+    assert 'data-refresh="2"' in page
+    bulk.work(started.pk, should_stop=lambda: False, clock=timezone.now)
+    page = site_admin.get(page_of("badging_bulkrun", started.pk)).content.decode()
+    assert f"{len(pks)} of {len(pks)} done: {len(pks)} changed, 0 left alone." in page
+    assert 'data-refresh=""' in page
+    assert "Started by" in page
+    assert 'value="stop"' not in page
+    assert mapping.course.issuances.filter(state="queued").count() == len(pks)
+
+
+def test_a_background_action_is_stopped_after_asking(site_admin: Client, officer: Client) -> None:
+    course = many_issuances(3).course
+    started = bulk.start_failed(kind=BulkRun.Kind.CANCEL, course=course, actor=None, now=NOW)
+    assert "Nothing more is done" in run(site_admin, "badging_bulkrun", "stop", started.pk).content.decode()
+    confirm(officer, "badging_bulkrun", "stop", started.pk)
+    started.refresh_from_db()
+    assert started.state == "waiting"
+    assert "1 stopped, 0 had ended already" in said(confirm(site_admin, "badging_bulkrun", "stop", started.pk))
+    started.refresh_from_db()
+    assert (started.state, started.stopped_by and started.stopped_by.get_username()) == ("stopped", "site-admin")
+    assert "Stopped by" in officer.get(page_of("badging_bulkrun", started.pk)).content.decode()
+
+
+def test_what_failed_in_a_course_is_sent_again_together(site_admin: Client, officer: Client) -> None:
+    mapping = make_mapping()
+    rows = [make_issuance(mapping, state=State.FAILED, reason=Outcome.UNPUBLISHED) for _number in range(2)]
+    other = make_issuance(mapping, state=State.FAILED, reason=Outcome.FORBIDDEN)
+    url = reverse("admin:failed_together", args=[mapping.pk])
+    page = site_admin.get(url).content.decode()
+    assert "3 issuances have failed" in page
+    assert f"{Outcome.UNPUBLISHED.label}: 2" in page
+    chosen = {"kind": "send_again", "reason": "unpublished"}
+    assert officer.post(url, chosen | {"confirmed": "yes"}).status_code == 403
+    asked = site_admin.post(url, chosen).content.decode()
+    assert "Send again: 2 issuances" in asked
+    assert "looked up in Navigatr first" in asked
+    assert not BulkRun.objects.exists()
+    done = site_admin.post(url, chosen | {"confirmed": "yes"}, follow=True).content.decode()
+    assert "2 of 2 done: 2 changed, 0 left alone." in done
+    states = [Issuance.objects.get(pk=row.pk).state for row in (*rows, other)]
+    assert states == [State.QUEUED, State.QUEUED, State.FAILED]
+    again = site_admin.post(url, chosen | {"confirmed": "yes"}).content.decode()
+    assert "Nothing has failed for this reason any more" in again
+    assert "Choose an action" in site_admin.post(url, {"kind": "delete", "reason": ""}).content.decode()
+
+
+def test_looking_up_again_asks_first(site_admin: Client) -> None:
+    unknown = make_issuance(state=State.FAILED, reason=Outcome.LOOKUP_REFUSED, unanswered="unknown")
+    refused = make_issuance(state=State.FAILED, reason=Outcome.FORBIDDEN)
+    asked = run(site_admin, "badging_issuance", "look_up_again", unknown.pk, refused.pk).content.decode()
+    assert "What is found there is issued and not sent" in asked
+    done = confirm(site_admin, "badging_issuance", "look_up_again", unknown.pk, refused.pk)
+    assert "1 are looked up, 1 left alone" in said(done)
+    unknown.refresh_from_db()
+    assert (unknown.state, unknown.unanswered) == (State.QUEUED, "repeated")
+    page = site_admin.get(page_of("badging_issuance", unknown.pk)).content.decode()
+    assert "site-admin had it looked up again." in page
+
+
+def test_issuances_are_filtered_by_site_and_day(site_admin: Client) -> None:
+    today = timezone.now()
+    new = make_issuance(state=State.ISSUED, assertion_id="1", issued_at=today, next_attempt_at=None)
+    old = make_issuance(
+        completion=make_completion(learner=make_learner(email="other@example.org"), completed_at=today),
+        state=State.ISSUED,
+        assertion_id="2",
+        issued_at=today - timedelta(days=8),
+        next_attempt_at=None,
+    )
+    ask = lambda **query: rows_shown(site_admin.get(listed("badging_issuance", **query)))  # noqa: E731
+    assert ask(site=old.course.site_id) == [old.pk]
+    assert ask(when="issued_7") == ask(when="issued_1") == [new.pk]
+    assert ask(when="issued_30") == [old.pk, new.pk]
+    assert ask(when="completed_1") == [old.pk]
+    assert ask(when="x") == ask(site="x") == [old.pk, new.pk]
+
+
 def test_cancelling_asks_first(site_admin: Client) -> None:
     issuance = make_issuance()
     assert "What will happen" in run(site_admin, "badging_issuance", "cancel", issuance.pk).content.decode()
@@ -216,16 +306,19 @@ def test_a_course_number_that_no_column_holds_is_no_choice_of_the_filter(site_ad
     [
         ({"state": State.QUEUED}, {"send_again", "cancel"}),
         ({"state": State.FAILED, "reason": Outcome.FORBIDDEN}, {"send_again", "cancel"}),
-        ({"state": State.FAILED, "reason": Outcome.LOOKUP_REFUSED, "unanswered": "unknown"}, {"send_again", "cancel"}),
+        (
+            {"state": State.FAILED, "reason": Outcome.LOOKUP_REFUSED, "unanswered": "unknown"},
+            {"send_again", "look_up_again", "cancel"},
+        ),
         ({"state": State.HELD, "reason": Outcome.IMPLAUSIBLE_DATE}, {"send_again", "cancel"}),
         ({"state": State.HELD, "reason": Outcome.LEARNER_SUSPENDED}, {"cancel"}),
-        ({"state": State.QUEUED, "unanswered": "unknown"}, {"send_again"}),
+        ({"state": State.QUEUED, "unanswered": "unknown"}, {"send_again", "look_up_again"}),
         ({"state": State.CANCELLED}, {"send_again"}),
         ({"state": State.ISSUED, "assertion_id": "9", "issued_at": NOW}, set()),
         ({"state": State.SENDING, "claim": uuid4(), "leased_until": NOW}, set()),
     ],
 )
-@pytest.mark.parametrize("action", ["send_again", "cancel"])
+@pytest.mark.parametrize("action", ["send_again", "look_up_again", "cancel"])
 def test_only_buttons_that_do_something_are_shown(
     action: str, fields: dict[str, Any], buttons: set[str], site_admin: Client
 ) -> None:

@@ -9,14 +9,16 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from badging import bulk
 from badging.admin.display import MOST_SHOWN
 from badging.meanings import Outcome
-from badging.models import AuditEntry, CourseBadgeMapping, CourseManager, Issuance, NavigatrConnection
+from badging.models import AuditEntry, BulkRun, CourseBadgeMapping, CourseManager, Issuance, NavigatrConnection
 from badging.setup import DATA_PROTECTION_OFFICERS, SITE_ADMINS
 from config import celery_app
 from moodle_sync.models import MoodleSite
 from sandbox import Sandbox
 from tests.builders import (
+    NOW,
     make_attempt,
     make_completion,
     make_connection,
@@ -49,7 +51,7 @@ pytestmark = pytest.mark.django_db
 # Each list: session, user, the user's and the groups' permissions, the bounded count, the rows with what they show.
 # What stands behind the filters comes on top, and is named.
 LISTS = {
-    "badging_issuance": 9,  # connections, mapped courses, mappings
+    "badging_issuance": 10,  # sites, connections, mapped courses, mappings
     "badging_issuanceattempt": 6,
     "badging_auditentry": 6,
     "moodle_sync_learner": 7,  # sites
@@ -90,7 +92,8 @@ def test_what_the_portal_writes_cannot_be_written_by_hand(name: str, site_admin:
     pk = one_of_each()[name]
     assert site_admin.post(page_of(name, pk), {"state": "issued", "subject": "x", "email": "x"}).status_code == 403
     assert site_admin.post(reverse(f"admin:{name}_delete", args=[pk]), {"post": "yes"}).status_code == 403
-    assert site_admin.get(reverse(f"admin:{name}_add")).status_code == 403
+    # Adding a mapping leads to the courses.
+    assert site_admin.get(reverse(f"admin:{name}_add")).status_code == (302 if "mapping" in name else 403)
     confirm(site_admin, name, "delete_selected", pk)
     assert site_admin.get(page_of(name, pk)).status_code == 200
 
@@ -129,6 +132,29 @@ def test_long_lists_take_few_queries_and_count_no_further_than_some_pages(
     assert "More than 550" in response.content.decode()
 
 
+def test_lists_of_mappings_and_background_actions_take_few_queries(site_admin: Client) -> None:
+    connection = make_connection()
+    for number in range(3):
+        mapping = make_mapping(make_course(fullname=f"Course {number}"), connection)
+        for state in (State.FAILED, State.QUEUED, State.HELD):
+            make_issuance(mapping, state=state)
+        bulk.start_failed(kind=BulkRun.Kind.CANCEL, course=mapping.course, actor=None, now=NOW)
+    # Session, user, permissions of user and groups, the filter's connections, the bounded count, and the rows with
+    # their counts.
+    with CaptureQueriesContext(database) as seen:
+        page = site_admin.get(listed("badging_coursebadgemapping")).content.decode()
+    assert len(seen) == 7, [row["sql"] for row in seen]
+    assert (
+        f'{listed("badging_issuance", course=mapping.course_id, state__exact="failed")}">1</a>'.replace("&", "&amp;")
+        in page
+    )
+    # The same without the filter.
+    with CaptureQueriesContext(database) as seen:
+        page = site_admin.get(listed("badging_bulkrun")).content.decode()
+    assert len(seen) == 6, [row["sql"] for row in seen]
+    assert "all failed issuances of Course 2" in page
+
+
 def test_a_short_list_is_counted_and_a_far_page_is_reached(site_admin: Client) -> None:
     many_issuances(700)
     assert len(rows_shown(site_admin.get(listed("badging_issuance", p=14)))) == 50
@@ -144,8 +170,10 @@ def test_a_page_about_one_thing_shows_a_bounded_number_of_rows(site_admin: Clien
         make_attempt(issuance, detail=f"words number {number}.")
     page = site_admin.get(page_of("badging_issuance", issuance.pk)).content.decode()
     assert page.count("words number") == MOST_SHOWN
-    assert page.index("number 59.") < page.index("number 58.")
+    # Oldest first, as a story is told.
+    assert page.index("number 58.") < page.index("number 59.")
     assert "number 9." not in page
+    assert "10 earlier attempts are not shown here." in page
     everything = re.search(r'href="([^"]*issuanceattempt/\?[^"]*)"', page)
     assert everything
     assert len(rows_shown(site_admin.get(everything[1]))) == 50

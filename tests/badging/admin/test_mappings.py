@@ -1,12 +1,22 @@
 """Course badge mappings in the admin: enabled, disabled, removed."""
 
+import re
+
 import pytest
+from django.db import connection as database
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
 
 from badging.admin.base import MOST_CHOSEN
+from badging.admin.who_gets import NAMES_PER_PAGE
 from badging.meanings import Outcome
-from badging.models import AuditEntry, CourseBadgeMapping, Issuance
+from badging.models import AuditEntry, CourseBadgeMapping, Issuance, Past
+from moodle_sync.models import Course
 from tests.builders import (
+    NOW,
+    make_completion,
     make_connection,
     make_course,
     make_issuance,
@@ -14,7 +24,7 @@ from tests.builders import (
     make_site,
 )
 
-from .browsing import confirm, page_of, run, said
+from .browsing import confirm, listed, many_issuances, page_of, run, said
 
 State = Issuance.State
 pytestmark = pytest.mark.django_db
@@ -68,3 +78,66 @@ def test_too_many_mappings_and_connections_are_refused(site_admin: Client) -> No
         )
         assert f"at most {MOST_CHOSEN}" in said(done)
     assert CourseBadgeMapping.objects.filter(active=True).count() == MOST_CHOSEN + 1
+
+
+def test_adding_leads_to_the_courses_without_a_badge(site_admin: Client, officer: Client) -> None:
+    url = reverse("admin:badging_coursebadgemapping_add")
+    assert site_admin.get(url)["Location"] == "/courses/?badge=no"
+    assert officer.get(url).status_code == 403
+
+
+def test_the_list_says_in_a_sentence_what_is_not_in_order(site_admin: Client) -> None:
+    make_mapping(badge_image_url="https://img.example/1.png")
+    wrong = {"badge_problem": "The badge is Draft in Navigatr.", "badge_problem_since": NOW}
+    make_mapping(make_course(gone_at=NOW), make_connection(state="paused"), **wrong)
+    page = site_admin.get(listed("badging_coursebadgemapping")).content.decode()
+    assert "In order" in page
+    assert '<img class="portal-picture" src="/pictures/' in page
+    for text in ("was deleted in Moodle", "Draft in Navigatr. Found on 23 Nov 2026", "paused because its token"):
+        assert text in page
+
+
+def test_past_completions_are_found_looked_at_sent_and_stopped(site_admin: Client, officer: Client) -> None:
+    mapping = make_mapping(min_score=50)
+    name, url = "badging_coursebadgemapping", reverse("admin:who_gets_badge", args=[mapping.pk])
+    back = {"back": str(mapping.pk), "confirmed": "yes"}
+    assert "not included, and not known" in site_admin.get(url).content.decode()
+    assert "nothing is sent" in run(site_admin, name, "look_for_past", mapping.pk).content.decode().lower()
+    page = run(site_admin, name, "look_for_past", mapping.pk, **back).content.decode()
+    assert "is being read from Moodle" in page
+    for score in (80, 20):
+        make_issuance(mapping, make_completion(mapping.course, score=score), past=True)
+    Course.objects.filter(pk=mapping.course_id).update(past_read_at=timezone.now())
+    page = site_admin.get(url).content.decode()
+    for text in ("2 learners wait for the badge", "1 has no score, or one below the minimum of 50 %", "Send 2 badges"):
+        assert text in " ".join(page.split())
+    assert 'name="action"' not in officer.get(url).content.decode()
+    confirm(officer, name, "release_past", mapping.pk)
+    mapping.refresh_from_db()
+    assert mapping.past_release == Past.LOOKED_AT
+    page = run(site_admin, name, "release_past", mapping.pk, **back).content.decode()
+    assert "They are being sent" in page
+    assert 'data-refresh="3"' in page
+    assert (
+        "2 past completion(s) that were not sent yet are held"
+        in run(site_admin, name, "stop_past", mapping.pk).content.decode()
+    )
+    page = run(site_admin, name, "stop_past", mapping.pk, **back).content.decode()
+    assert "They wait:" in page
+    assert Issuance.objects.standing_as(State.HELD).count() == 2
+
+
+def test_who_gets_a_badge_is_paged_and_takes_few_queries(site_admin: Client) -> None:
+    mapping = many_issuances(NAMES_PER_PAGE + 3)
+    Issuance.objects.update(state=State.QUEUED, reason="", next_attempt_at=NOW)
+    url = reverse("admin:who_gets_badge", args=[mapping.pk])
+    with CaptureQueriesContext(database) as seen:
+        page = site_admin.get(url).content.decode()
+    # Session, user, permissions of user and groups; the mapping, the names, the progress of past completions, and who
+    # waits, all of them and past ones.
+    assert len(seen) == 9, [row["sql"] for row in seen]
+    assert f"{NAMES_PER_PAGE + 3} learners wait for the badge" in page
+    older = re.search(r'href="(\?before=\d+)"', page)
+    assert older
+    assert site_admin.get(url + older[1]).content.decode().count("/admin/badging/issuance/") >= 3
+    assert site_admin.get(url, {"before": "x"}).status_code == 200

@@ -1,0 +1,168 @@
+"""Background actions: one action on many issuances, in batches, with progress, and a stop at any time.
+
+A worker takes a run with a lease, and commits each batch together with how far the run is. If the worker dies, the
+lease runs out and another one goes on after the last batch that was committed, so that nothing is done twice. Each
+batch calls the same functions as an action on a few rows (`by_hand`).
+"""
+
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Count, Max
+from django.utils.translation import gettext as _
+
+from moodle_sync.models import Course
+
+from . import audit, by_hand
+from .meanings import Outcome
+from .models import AuditEntry, BulkRun, Issuance, IssuanceQuerySet
+
+State = BulkRun.State
+Action = AuditEntry.Action
+
+# How many issuances one transaction changes, and how long a worker may take for that before another one takes over.
+BATCH = 200
+LEASE = timedelta(minutes=2)
+# Up to so many chosen issuances an action is done at once, while the person waits.
+AT_ONCE = 100
+# How many chosen issuances a run names by their ids.
+MOST_CHOSEN = 500
+
+
+class NothingToDo(Exception):
+    """No issuance is in the run any more; nothing was started."""
+
+
+def failed_of(course: Course, reason: str = "") -> IssuanceQuerySet:
+    """What has failed in a course, for one reason or for any."""
+    rows = Issuance.objects.filter(course=course, state=Issuance.State.FAILED)
+    return rows.filter(reason=reason) if reason else rows
+
+
+def reasons_of_failures(course: Course) -> list[tuple[Outcome, int]]:
+    """Why issuances of a course have failed, and how many for each reason, the most first."""
+    counts = failed_of(course).order_by().values_list("reason").annotate(number=Count("pk"))
+    found = [(Outcome(reason), number) for reason, number in counts if reason]
+    return sorted(found, key=lambda pair: (-pair[1], pair[0]))
+
+
+# Starting and stopping
+
+
+@transaction.atomic
+def start_chosen(*, kind: BulkRun.Kind, chosen: Sequence[int], actor: Any, now: datetime) -> BulkRun:
+    """Have an action done to these issuances, at most MOST_CHOSEN. Raises NothingToDo."""
+    pks = sorted(chosen)[:MOST_CHOSEN]
+    if not pks:
+        raise NothingToDo
+    return _start(BulkRun(kind=kind, chosen=pks, total=len(pks), last=pks[-1]), actor, now)
+
+
+@transaction.atomic
+def start_failed(*, kind: BulkRun.Kind, course: Course, reason: str = "", actor: Any, now: datetime) -> BulkRun:
+    """Have an action done to all that has failed in the course until now, for one reason or any. Raises NothingToDo."""
+    found = failed_of(course, reason).order_by().aggregate(total=Count("pk"), last=Max("pk"))
+    if not found["total"]:
+        raise NothingToDo
+    return _start(BulkRun(kind=kind, course=course, reason=reason, **found), actor, now)
+
+
+def _start(run: BulkRun, actor: Any, now: datetime) -> BulkRun:
+    run.actor, run.created_at = actor, now
+    run.save()
+    _record(Action.BULK_STARTED, run, actor)
+    return run
+
+
+@transaction.atomic
+def stop(run: BulkRun, *, actor: Any, now: datetime) -> bool:
+    """Do nothing more of a run; False if it had ended already. What is done stays done."""
+    current = BulkRun.objects.select_for_update().get(pk=run.pk)
+    if not current.is_open:
+        return False
+    current.state, current.stopped_by = State.STOPPED, actor
+    _end(current, now)
+    _record(Action.BULK_STOPPED, current, actor)
+    return True
+
+
+# Working
+
+
+def take(run_id: int, *, now: datetime) -> uuid.UUID | None:
+    """Take a run for one worker, with a lease; None if it has ended, or another worker has it."""
+    claim = uuid.uuid4()
+    free = BulkRun.objects.to_be_worked_on(now).filter(pk=run_id)
+    taken = free.update(state=State.RUNNING, claim=claim, leased_until=now + LEASE)
+    BulkRun.objects.filter(pk=run_id, claim=claim, started_at=None).update(started_at=now)
+    return claim if taken else None
+
+
+@transaction.atomic
+def do_batch(run_id: int, claim: uuid.UUID, *, now: datetime) -> bool:
+    """Do the next batch, and renew the lease; False when the run has ended or is another worker's."""
+    run = BulkRun.objects.select_for_update(no_key=True, of=["self"]).select_related("actor").get(pk=run_id)
+    if run.state != State.RUNNING or run.claim != claim:
+        return False
+    pks = list(_rest_of(run).values_list("pk", flat=True)[:BATCH])
+    if not pks:
+        # Some may have been changed by others meanwhile: they count no more.
+        run.state, run.total = State.DONE, run.done
+        _end(run, now)
+        _record(Action.BULK_ENDED, run, run.actor)
+        return False
+    run.changed += _act(run, Issuance.objects.filter(pk__in=pks), now)
+    run.done += len(pks)
+    run.after, run.leased_until = pks[-1], now + LEASE
+    run.save(update_fields=["changed", "done", "after", "leased_until"])
+    return True
+
+
+def hand_back(run_id: int, claim: uuid.UUID) -> None:
+    """Let the next worker go on at once."""
+    mine = BulkRun.objects.filter(pk=run_id, claim=claim, state=State.RUNNING)
+    mine.update(state=State.WAITING, claim=None, leased_until=None)
+
+
+def work(run_id: int, *, should_stop: Callable[[], bool], clock: Callable[[], datetime]) -> None:
+    """Do batches until the run has ended, or this worker should stop."""
+    claim = take(run_id, now=clock())
+    if claim is None:
+        return
+    while do_batch(run_id, claim, now=clock()):
+        if should_stop():
+            hand_back(run_id, claim)
+            return
+
+
+def _rest_of(run: BulkRun) -> IssuanceQuerySet:
+    """What is still to be done, in order."""
+    rows = failed_of(run.course, run.reason) if run.course else Issuance.objects.filter(pk__in=run.chosen)
+    return rows.filter(pk__gt=run.after, pk__lte=run.last).order_by("pk")
+
+
+def _act(run: BulkRun, rows: IssuanceQuerySet, now: datetime) -> int:
+    """Do to these what the run is for; returns how many were changed."""
+    if run.kind == BulkRun.Kind.CANCEL:
+        return by_hand.cancel(rows, actor=run.actor)
+    act = by_hand.look_up_again if run.kind == BulkRun.Kind.LOOK_UP else by_hand.send_again
+    return act(rows, actor=run.actor, now=now)
+
+
+def _end(run: BulkRun, now: datetime) -> None:
+    run.ended_at, run.claim, run.leased_until = now, None, None
+    # Ids are needed no more.
+    run.chosen = []
+    run.save()
+
+
+def _record(action: AuditEntry.Action, run: BulkRun, actor: Any) -> None:
+    """Keep what was asked for, and how far it went."""
+    subject = run.course or _("%(count)d chosen issuance(s)") % {"count": run.total}
+    audit.record(
+        action, subject, actor=actor, run=run.pk, kind=run.kind, reason=run.reason, total=run.total, done=run.done,
+        changed=run.changed,
+    )  # fmt: skip
