@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import reduce
+from functools import cache, reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any
 
@@ -258,6 +258,7 @@ class MappingQuerySet(models.QuerySet["CourseBadgeMapping"]):
         return self.annotate(in_reach=models.ExpressionWrapper(_in_reach(), models.BooleanField()))
 
 
+@cache
 def _in_reach() -> Q:
     """Which mappings may use their connection and provider now.
 
@@ -480,6 +481,7 @@ class IssuanceQuerySet(models.QuerySet["Issuance"]):
         return self.filter(PERHAPS_SENT)
 
 
+@cache
 def held_by(reason: Outcome) -> Q:
     """Which queued issuances one of HELD_BY_MAPPING, CONNECTION_PAUSED or CONNECTION_REMOVED holds.
 
@@ -502,6 +504,7 @@ def held_by(reason: Outcome) -> Q:
     return (NOTHING_OPEN & Q(course__in=courses)) | (~NOTHING_OPEN & Q(connection__in=off))
 
 
+@cache
 def _switched_off() -> Q:
     """Which queued issuances are held by their mapping or connection."""
     reasons = [Outcome.CONNECTION_PAUSED, Outcome.CONNECTION_REMOVED, *HELD_BY_MAPPING]
