@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from functools import reduce
+from functools import cache, reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any
 
@@ -256,19 +256,25 @@ class MappingQuerySet(models.QuerySet["CourseBadgeMapping"]):
 
         `without`: as it would be without the grants with these primary keys.
         """
-        return self.filter(_in_reach(without))
+        return self.filter(_in_reach(without) if without else _open_now())
 
     def closed(self) -> "MappingQuerySet":
         """All that are not open."""
-        return self.exclude(_in_reach())
+        return self.exclude(_open_now())
 
     def holding(self) -> "MappingQuerySet":
         """Those that hold something, or may, whatever their connection does."""
-        return self.filter(Q(active=False) | Q(past_release__in=PAST_HELD) | ~_in_reach())
+        return self.filter(Q(active=False) | Q(past_release__in=PAST_HELD) | ~_open_now())
 
     def with_reach(self) -> "MappingQuerySet":
         """With the answer of `is_open`, for a list of them."""
-        return self.annotate(in_reach=models.ExpressionWrapper(_in_reach(), models.BooleanField()))
+        return self.annotate(in_reach=models.ExpressionWrapper(_open_now(), models.BooleanField()))
+
+
+@cache
+def _open_now() -> Q:
+    """`_in_reach` as it is, built once: it is part of most questions."""
+    return _in_reach()
 
 
 def _in_reach(without: Collection[int] = ()) -> Q:
@@ -501,6 +507,7 @@ class IssuanceQuerySet(models.QuerySet["Issuance"]):
         return self.filter(PERHAPS_SENT)
 
 
+@cache
 def held_by(reason: Outcome) -> Q:
     """Which queued issuances one of HELD_BY_MAPPING, CONNECTION_PAUSED or CONNECTION_REMOVED holds.
 
@@ -523,6 +530,7 @@ def held_by(reason: Outcome) -> Q:
     return (NOTHING_OPEN & Q(course__in=courses)) | (~NOTHING_OPEN & Q(connection__in=off))
 
 
+@cache
 def _switched_off() -> Q:
     """Which queued issuances are held by their mapping or connection."""
     reasons = [Outcome.CONNECTION_PAUSED, Outcome.CONNECTION_REMOVED, *HELD_BY_MAPPING]

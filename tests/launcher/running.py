@@ -32,7 +32,7 @@ def manage(data: Path, *arguments: str, **settings: str) -> subprocess.Completed
     """Run one management command to its end."""
     command = [sys.executable, "manage.py", *arguments]
     return subprocess.run(
-        command, cwd=ROOT, env=environment(data, **settings), capture_output=True, text=True, timeout=180
+        command, cwd=ROOT, env=environment(data, **settings), capture_output=True, text=True, timeout=600
     )
 
 
