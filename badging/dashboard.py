@@ -5,8 +5,9 @@ only to those who may see connections, sites and issuances.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from zlib import crc32
 
 from django.core.cache import cache
 from django.utils.translation import get_language, ngettext
@@ -22,8 +23,6 @@ State = Issuance.State
 CACHED_FOR = timedelta(seconds=5)
 # Marks a request that a page makes by itself, with nobody at the keyboard: it keeps no session alive.
 BY_ITSELF = "portal.by_itself"
-# To be changed with the classes below, or those of their fields: what an older portal cached is then not read.
-_VERSION = 1
 # How far issuances of a state are counted.
 MOST_COUNTED = 10_000
 # How many days the charts show.
@@ -91,9 +90,13 @@ class Dashboard:
         return str(Environment(self.environment).label)
 
 
+# What another version of the portal has cached, with other fields, is not read.
+_SHAPE = crc32(repr([[field.name for field in fields(kind)] for kind in (Dashboard, Number, Problem, Day)]).encode())
+
+
 def dashboard(*, now: datetime) -> Dashboard:
     """The start page as it was at most CACHED_FOR ago. One query, or those of `build` and of keeping it."""
-    key = f"dashboard-{_VERSION}-{get_language()}"
+    key = f"dashboard-{_SHAPE}-{get_language()}"
     kept: Dashboard | None = cache.get(key)
     # Not what an older or a later clock has left.
     if kept is not None and timedelta() <= now - kept.at <= CACHED_FOR:

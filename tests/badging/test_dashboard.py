@@ -1,10 +1,12 @@
 """The start page's line and numbers: true, calm only when all is well, and read in a bounded number of queries."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.db import connection
 
 from badging.dashboard import Dashboard, Tone, ago, build, dashboard
 from badging.meanings import Outcome
@@ -186,6 +188,31 @@ def test_the_queries_are_as_many_however_much_is_wrong(django_assert_num_queries
         many = build(now=NOW).problems
     assert few < len(many) < 200
     assert "1970 more courses have completion tracking switched off" in [problem.what for problem in many]
+
+
+def test_no_query_reads_a_large_table_whole() -> None:
+    troubles(range(2))
+    asked: list[tuple[str, Any]] = []
+
+    def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        asked.append((sql, params))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(note):
+        build(now=NOW)
+    is_sqlite = connection.vendor == "sqlite"
+    with connection.cursor() as cursor:
+        if not is_sqlite:
+            # These tables are so small that an index would not be worth it.
+            cursor.execute("SET LOCAL enable_seqscan = off")
+        for sql, params in asked:
+            if not sql.startswith("SELECT"):
+                continue
+            cursor.execute(f"EXPLAIN {'QUERY PLAN ' if is_sqlite else ''}{sql}", params)
+            for line in (str(row[-1]) for row in cursor.fetchall()):
+                large = re.search(r"(SCAN|Seq Scan on) (badging_issuance\w*|moodle_sync_(completion|learner))\b", line)
+                # The two partial indexes hold only what waits; the last one is read to its first row.
+                assert not large or re.search("due_first|look_ups_due|attempt_by_time", line), (line, sql)
 
 
 @pytest.mark.parametrize(
