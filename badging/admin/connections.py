@@ -19,7 +19,6 @@ from django.utils.translation import gettext_lazy, ngettext
 from vault.keys import WrongKey
 
 from .. import audit, connections, past, waiting
-from ..meanings import MEANINGS
 from ..models import AuditEntry, ConnectionGrant, CourseBadgeMapping, Environment, Issuance, NavigatrConnection
 from ..status import connection_reason
 from .display import MOST_SHOWN, counted, link_to, list_link, page_url, rows_table
@@ -187,8 +186,8 @@ class ConnectionAdmin(ToldHistory, TokenAdmin):
     @admin.display(description=gettext_lazy("what to do"))
     def what_to_do(self, obj: NavigatrConnection) -> str:
         """Why nothing is sent with it, and what to do about it."""
-        if obj.hold_reason:
-            return " ".join(map(str, MEANINGS[obj.hold_reason]))
+        if standing := connections.standing_of(obj):
+            return str(standing)
         reason = connection_reason(obj, timezone.now())
         return _("%(why)s. Nothing to do: it goes on by itself.") % {"why": reason} if reason else _("Nothing to do.")
 
@@ -333,7 +332,10 @@ class ConnectionAdmin(ToldHistory, TokenAdmin):
     @admin.action(description=gettext_lazy("Resume with the stored token"), permissions=["change"])
     def resume(self, request: HttpRequest, queryset: QuerySet[NavigatrConnection]) -> None:
         """Test the stored tokens of paused connections, and go on where they pass."""
-        self.test_connection(request, queryset.filter(state=State.PAUSED))
+        paused = queryset.filter(state=State.PAUSED)
+        if not paused.exists():
+            self.message_user(request, _("None of these is paused. Nothing was done."), messages.WARNING)
+        self.test_connection(request, paused)
 
     @admin.action(description=gettext_lazy("Test Connection"), permissions=["change"])
     def test_connection(self, request: HttpRequest, queryset: QuerySet[NavigatrConnection]) -> None:
