@@ -187,6 +187,7 @@ def test_what_is_typed_is_tested_and_nothing_is_saved(site_admin: Client, sandbo
     page = site_admin.post(reverse(ADD), tested).content.decode()
     assert "This Moodle can be read. Nothing was saved yet." in page
     assert f'value="{sandbox.moodle_url}"' in page
+    assert 'value="00:01:00"' in page
     assert '<span class="visually-hidden">In order:</span> The token is accepted.' in page
     assert sandbox.moodle_token not in page
     wrong = site_admin.post(reverse(ADD), {**tested, "new_token": "wrong-token"}).content.decode()
