@@ -79,7 +79,7 @@ class SiteForm(_ModelForm):
 
     def show_address(self, address: str) -> None:
         """Show this address when the form is shown again: the one that was found, or one without its password."""
-        self.data = {**self.data, "url": address}
+        self.data = dict(self.data.items()) | {"url": address}
 
     def clean(self) -> dict[str, Any]:
         """A new address needs the token again: the stored one is never sent there."""
