@@ -1,6 +1,6 @@
 """The admin site: unfold's, with pages and a menu of the portal's own, strict lists, and searches by POST."""
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from allauth.account.decorators import secure_admin_login
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
@@ -12,14 +12,20 @@ from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext_lazy
-from unfold.admin import ModelAdmin
-from unfold.sites import UnfoldAdminSite
 
 from badging.searches import SearchByPost
 from moodle_sync.models import Course
 
 from . import admin_menu
 from .admin_lists import is_searchable, strict
+
+# Unfold has no types.
+if TYPE_CHECKING:
+    from django.contrib.admin import AdminSite as UnfoldAdminSite
+    from django.contrib.admin import ModelAdmin
+else:
+    from unfold.admin import ModelAdmin
+    from unfold.sites import UnfoldAdminSite
 
 
 class _Autocomplete(AutocompleteJsonView):

@@ -19,7 +19,6 @@ from django.utils.cache import add_never_cache_headers
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from unfold.admin import ModelAdmin
 
 from badging.admin.base import KeySelectMultiple, KeysField, PortalAdmin
 from badging.admin.display import MOST_SHOWN, link_to, rows_table
@@ -166,6 +165,7 @@ class Renamed(_Mixin):
 
     # One and several of them.
     names: tuple[Any, Any]
+    opts: Any
 
     def __init__(self, model: Any, admin_site: Any) -> None:
         super().__init__(model, admin_site)
@@ -488,7 +488,7 @@ class UserAdmin(Renamed, PortalAdmin):
 
 
 @admin.register(Group)
-class GroupAdmin(Renamed, DjangoGroupAdmin, ModelAdmin):
+class GroupAdmin(Renamed, DjangoGroupAdmin):
     """Roles and their permissions: for superusers, whatever else somebody was permitted."""
 
     names = (gettext_lazy("role"), gettext_lazy("roles"))

@@ -15,18 +15,20 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
-from unfold.admin import ModelAdmin
 
 from .. import first_run, tasks
 from .display import MOST_COUNTED
 from .search import is_key
 
-# Only the type checker's Django is generic.
+# Only the type checker's Django is generic, and unfold has no types.
 if TYPE_CHECKING:
     _AutocompleteMixin = AutocompleteMixin
     _ModelMultipleChoiceField = forms.ModelMultipleChoiceField[Any]
+    _ModelAdmin = admin.ModelAdmin[Any]
     _Paginator = Paginator[Any]
 else:
+    from unfold.admin import ModelAdmin as _ModelAdmin
+
     # Its place in a widget's bases is before the widget, which has it too.
     _AutocompleteMixin = object
     _ModelMultipleChoiceField = forms.ModelMultipleChoiceField
@@ -95,7 +97,7 @@ class Button(NamedTuple):
     label: str
 
 
-class PortalAdmin(ModelAdmin):
+class PortalAdmin(_ModelAdmin):
     """A list that stays quick with a million rows, and a page with the row's actions as buttons."""
 
     paginator = BoundedPaginator

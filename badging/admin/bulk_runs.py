@@ -44,8 +44,8 @@ class BulkRunAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """The page of a run, which updates itself while there is something to be done."""
-        run = self.get_queryset(request).select_related("course__site", "actor", "stopped_by")
-        run = run.filter(pk=object_id).first() if is_key(object_id) else None
+        rows = self.get_queryset(request).select_related("course__site", "actor", "stopped_by")
+        run: BulkRun | None = rows.filter(pk=object_id).first() if is_key(object_id) else None
         if run is None or not self.has_view_permission(request):
             raise Http404
         context = {

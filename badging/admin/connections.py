@@ -242,11 +242,11 @@ class ConnectionAdmin(ToldHistory, TokenAdmin):
         is_trial = obj.environment == Environment.STAGING
         return is_trial and may_go_live(request.user) and obj.mappings.exists()
 
-    def response_post_save_add(self, request: HttpRequest, obj: NavigatrConnection) -> HttpResponse:
+    def response_post_save_add(self, request: HttpRequest, obj: NavigatrConnection) -> HttpResponseRedirect:
         """On to the page of the new connection, which says what comes next."""
         return HttpResponseRedirect(page_url(obj))
 
-    def response_post_save_change(self, request: HttpRequest, obj: NavigatrConnection) -> HttpResponse:
+    def response_post_save_change(self, request: HttpRequest, obj: NavigatrConnection) -> HttpResponseRedirect:
         """Back to its page, which says how it stands now."""
         return HttpResponseRedirect(page_url(obj))
 

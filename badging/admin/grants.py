@@ -169,7 +169,7 @@ class GrantAdmin(PortalAdmin):
         """Whether the user may take grants back: whoever may add them."""
         return self.has_add_permission(request)
 
-    def response_post_save_add(self, request: HttpRequest, obj: ConnectionGrant) -> HttpResponse:
+    def response_post_save_add(self, request: HttpRequest, obj: ConnectionGrant) -> HttpResponseRedirect:
         """Back to the page of the connection."""
         return HttpResponseRedirect(page_url(obj.connection))
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 
@@ -25,8 +25,7 @@ class ToldHistory(_PortalAdmin):
         """Who changed what of this row. For all who may view it."""
         row: Any = self.get_object(request, object_id)
         if row is None:
-            missing: HttpResponse = self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
-            return missing
+            raise Http404
         if not self.has_view_or_change_permission(request, row):
             raise PermissionDenied
         changes = history_of(row)

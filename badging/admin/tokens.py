@@ -187,4 +187,7 @@ class TokenAdmin(PortalAdmin):
             "may_insist": getattr(form, "may_insist", False),
             **(more or {}),
         }
-        return self.render_change_form(request, context, add=is_new, change=not is_new, form_url=form_url, obj=obj)
+        page: HttpResponse = self.render_change_form(
+            request, context, add=is_new, change=not is_new, form_url=form_url, obj=obj
+        )
+        return page
