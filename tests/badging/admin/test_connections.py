@@ -129,7 +129,7 @@ def test_removing_a_connection_holds_what_waits_and_a_new_token_takes_it_up_agai
     issuance.refresh_from_db()
     assert (connection.pat, connection.state) == ("", "removed")
     assert (issuance.standing, issuance.standing_reason) == (State.HELD, Outcome.CONNECTION_REMOVED)
-    assert "Reconnect it" in site_admin.get(page_of(name, pk)).content.decode()
+    assert "Create a new token and reconnect." in site_admin.get(page_of(name, pk)).content.decode()
     done = site_admin.post(page_of(name, pk), entered(sandbox.pat, enable_mappings="on"), follow=True)
     issuance.refresh_from_db()
     assert issuance.standing == State.QUEUED
