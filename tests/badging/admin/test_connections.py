@@ -398,3 +398,13 @@ def test_a_paused_connection_says_since_when_why_and_how_many_wait(site_admin: C
     assert settings.NAVIGATR_TOKEN_PAGES["production"] not in page
     new = site_admin.get(reverse(ADD)).content.decode()
     assert all(f'href="{address}"' in new for address in settings.NAVIGATR_TOKEN_PAGES.values())
+
+
+def test_the_set_up_path_goes_on_after_a_connection_and_after_opening_it(site_admin: Client, sandbox: Sandbox) -> None:
+    setup = {"setup": "1"}
+    done = site_admin.post(reverse(ADD, query=setup), entered(sandbox.pat))
+    assert done["Location"] == reverse("admin:set_up")
+    connection = NavigatrConnection.objects.get()
+    opening = reverse("admin:badging_connectiongrant_add", query=setup)
+    done = site_admin.post(opening, {"what": f"{connection.pk}-", "kind": "all"})
+    assert done["Location"] == reverse("admin:set_up")
