@@ -129,7 +129,7 @@ def test_removing_a_connection_holds_what_waits_and_a_new_token_takes_it_up_agai
     issuance.refresh_from_db()
     assert (connection.pat, connection.state) == ("", "removed")
     assert (issuance.standing, issuance.standing_reason) == (State.HELD, Outcome.CONNECTION_REMOVED)
-    assert "Reconnect it" in site_admin.get(page_of(name, pk)).content.decode()
+    assert "Create a new token and reconnect." in site_admin.get(page_of(name, pk)).content.decode()
     done = site_admin.post(page_of(name, pk), entered(sandbox.pat, enable_mappings="on"), follow=True)
     issuance.refresh_from_db()
     assert issuance.standing == State.QUEUED
@@ -398,3 +398,13 @@ def test_a_paused_connection_says_since_when_why_and_how_many_wait(site_admin: C
     assert settings.NAVIGATR_TOKEN_PAGES["production"] not in page
     new = site_admin.get(reverse(ADD)).content.decode()
     assert all(f'href="{address}"' in new for address in settings.NAVIGATR_TOKEN_PAGES.values())
+
+
+def test_the_set_up_path_goes_on_after_a_connection_and_after_opening_it(site_admin: Client, sandbox: Sandbox) -> None:
+    setup = {"setup": "1"}
+    done = site_admin.post(reverse(ADD, query=setup), entered(sandbox.pat))
+    assert done["Location"] == reverse("admin:set_up")
+    connection = NavigatrConnection.objects.get()
+    opening = reverse("admin:badging_connectiongrant_add", query=setup)
+    done = site_admin.post(opening, {"what": f"{connection.pk}-", "kind": "all"})
+    assert done["Location"] == reverse("admin:set_up")
