@@ -138,7 +138,8 @@ class SiteAdmin(ToldHistory, TokenAdmin):
                 "may_answer": "same_moodle" in self.get_actions(request),
                 "deleting": deleting(stored),
             }
-        return super().render_change_form(request, context, add, change, form_url, obj)
+        response: HttpResponse = super().render_change_form(request, context, add, change, form_url, obj)
+        return response
 
     # Testing what is typed
 
