@@ -12,10 +12,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils import timezone
-from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
-from django.views.decorators.debug import sensitive_post_parameters
 
 from moodle_sync.client.front_page import LONGEST_TYPED
 from moodle_sync.models import Course, Learner, MoodleSite, MoodleSiteState
@@ -101,6 +99,7 @@ class SiteAdmin(ToldHistory, TokenAdmin):
     """Sites are checked before they are saved. One that courses or learners were read from is never deleted."""
 
     form = SiteForm
+    tests_typed = True
     list_display = ("name", "standing", "feed", "courses", "lag", "enabled")
     sortable_by = ()
     list_filter = ("enabled", "state__feed")
@@ -139,26 +138,10 @@ class SiteAdmin(ToldHistory, TokenAdmin):
                 "may_answer": "same_moodle" in self.get_actions(request),
                 "deleting": deleting(stored),
             }
-        page: HttpResponse = super().render_change_form(request, context, add, change, form_url, obj)
-        return page
+        response: HttpResponse = super().render_change_form(request, context, add, change, form_url, obj)
+        return response
 
     # Testing what is typed
-
-    @method_decorator(sensitive_post_parameters("new_token"))
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        """The page of a site; with the button *Test* what is typed is tried, and nothing is saved."""
-        form = self._filled_form(request, object_id) if "_test" in request.POST else None
-        if form is None:
-            return super().changeform_view(request, object_id, form_url, extra_context)
-        is_new = form.instance.pk is None
-        form.tried = self.try_out(request, form)
-        return self._form_again(request, form, is_new, form_url)
 
     def try_out(self, request: HttpRequest, form: Any) -> dict[str, Any]:
         """Try the typed address and token, saving nothing; returns what the page shows of it."""
@@ -179,7 +162,7 @@ class SiteAdmin(ToldHistory, TokenAdmin):
             return {}
         form.show_address(check.url)
         form.checked = check.findings
-        return {"readable": check.readable, "url": check.url, "findings": shown_findings(check.findings)}
+        return {"tried": {"readable": check.readable, "url": check.url, "findings": shown_findings(check.findings)}}
 
     # Columns
 

@@ -95,7 +95,7 @@ def test_a_site_is_connected_by_the_address_of_any_page_and_looked_after(
     expect(page.get_by_label("Address")).to_have_value(sandbox.moodle_url)
     look_at(page, "site-tested")
     assert not MoodleSite.objects.exists()
-    fill_in(page, address=sandbox.moodle_url, token=sandbox.moodle_token)
+    # The token that was typed is kept meanwhile.
     page.get_by_role("button", name="Save and continue editing").click()
     expect(page.get_by_text("can be read. Feed A")).to_be_visible()
     site = MoodleSite.objects.get()
