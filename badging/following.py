@@ -191,7 +191,9 @@ def _at(at: datetime | None, now: datetime) -> str:
 
 
 def _issuance_of(course: Course, learner: Learner, mapping: CourseBadgeMapping | None) -> Issuance | None:
-    rows = list(Issuance.objects.with_standing().filter(course=course, learner=learner).order_by("-pk")[:2])
+    # At most one in each environment. Ordered by the database, it would read all of the course's.
+    found = Issuance.objects.with_standing().filter(course=course, learner=learner).order_by()
+    rows = sorted(found, key=lambda row: row.pk, reverse=True)
     environment = mapping.connection.environment if mapping else ""
     return next((row for row in rows if row.environment == environment), rows[0] if rows else None)
 
