@@ -244,11 +244,11 @@ class ConnectionAdmin(ToldHistory, TokenAdmin):
 
     def response_post_save_add(self, request: HttpRequest, obj: NavigatrConnection) -> HttpResponseRedirect:
         """On to the page of the new connection, which says what comes next."""
-        return HttpResponseRedirect(page_url(obj))
+        return self.to_set_up(request) or HttpResponseRedirect(page_url(obj))
 
     def response_post_save_change(self, request: HttpRequest, obj: NavigatrConnection) -> HttpResponseRedirect:
         """Back to its page, which says how it stands now."""
-        return HttpResponseRedirect(page_url(obj))
+        return self.to_set_up(request) or HttpResponseRedirect(page_url(obj))
 
     def try_out(self, request: HttpRequest, form: Any) -> dict[str, Any]:
         """Test what was typed; without a token, the stored one. Nothing is saved, and nothing is resumed."""

@@ -171,7 +171,7 @@ class GrantAdmin(PortalAdmin):
 
     def response_post_save_add(self, request: HttpRequest, obj: ConnectionGrant) -> HttpResponseRedirect:
         """Back to the page of the connection."""
-        return HttpResponseRedirect(page_url(obj.connection))
+        return self.to_set_up(request) or HttpResponseRedirect(page_url(obj.connection))
 
     def save_model(self, request: HttpRequest, obj: ConnectionGrant, form: Any, change: bool) -> None:
         """Open the connection, and wake a worker for what waited."""
