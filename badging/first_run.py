@@ -21,7 +21,7 @@ from .following import Reading, next_reading
 from .meanings import MEANINGS
 from .models import ConnectionGrant, CourseBadgeMapping, Issuance, NavigatrConnection
 from .moments import moment
-from .status import connection_reason, slow_feed
+from .status import connection_reason, slow_feed, why_stopped
 
 # What is needed to take all five steps.
 PERMISSIONS = (
@@ -143,7 +143,7 @@ def _navigatr(connections: Sequence[NavigatrConnection], now: datetime) -> Step:
 def _wrong_with(connection: NavigatrConnection, now: datetime) -> str:
     """Why no badge can be issued with it, and what to do, or ""."""
     if connection.hold_reason:
-        return " ".join(map(str, MEANINGS[connection.hold_reason]))
+        return f"{why_stopped(connection)}. {MEANINGS[connection.hold_reason].todo}"
     if connection.tested_at and not (connection.test_ok and connection.providers):
         return connection.test_message
     reason = connection_reason(connection, now)

@@ -21,7 +21,7 @@ from . import schedule
 from .meanings import AWAITS_ANSWER, MEANINGS, NOTHING, Meaning, Outcome
 from .models import CourseBadgeMapping, Issuance, IssuanceAttempt
 from .moments import moment
-from .status import OVERDUE, connection_reason, is_overdue
+from .status import OVERDUE, connection_reason, is_overdue, why_stopped
 
 Kind = IssuanceAttempt.Kind
 State = Issuance.State
@@ -191,7 +191,9 @@ def _at(at: datetime | None, now: datetime) -> str:
 
 
 def _issuance_of(course: Course, learner: Learner, mapping: CourseBadgeMapping | None) -> Issuance | None:
-    rows = list(Issuance.objects.with_standing().filter(course=course, learner=learner).order_by("-pk")[:2])
+    # At most one in each environment. Ordered by the database, it would read all of the course's.
+    found = Issuance.objects.with_standing().filter(course=course, learner=learner).order_by()
+    rows = sorted(found, key=lambda row: row.pk, reverse=True)
     environment = mapping.connection.environment if mapping else ""
     return next((row for row in rows if row.environment == environment), rows[0] if rows else None)
 
@@ -308,9 +310,12 @@ def _on_the_way(row: Issuance, key: Key, now: datetime) -> Stage:
         return Stage(key, Progress.WAITING, text=_("It is being sent right now."))
     if row.awaits_answer:
         return _stop(key, AWAITS_ANSWER, row.course.site)
-    if row.standing not in (State.QUEUED, State.SENDING):
-        return _stop(key, row.meaning or Meaning(str(row.standing.label), ""), _where(row))
     connection = row.sent_as.connection
+    if row.standing not in (State.QUEUED, State.SENDING):
+        meaning = row.meaning or Meaning(str(row.standing.label), "")
+        if row.standing_reason in (Outcome.CONNECTION_PAUSED, Outcome.CONNECTION_REMOVED):
+            meaning = Meaning(f"{connection}: {why_stopped(connection)}.", meaning.todo)
+        return _stop(key, meaning, _where(row))
     if reason := connection_reason(connection, now):
         return Stage(key, Progress.WAITING, text=reason, todo=str(NOTHING), about=connection)
     next_try = ""

@@ -14,6 +14,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from .client import functions
+from .client.errors import SERVICES_OFF
+from .client.inspection import NO_MOODLE
 from .client.report_cells import AGREED_HEADERS, AGREED_NAME
 from .site_check import finding_text
 
@@ -154,9 +156,7 @@ def guide(findings: Sequence[dict[str, Any]] = ()) -> Guide:
     lacks = [row for row in findings if not row["ok"]]
     lacking = [str(row["values"]["function"]) for row in lacks if row["check"].startswith("function-")]
     checked = {row["check"] for row in findings if row["ok"]}
-    # A Moodle that was reached may still have an address that something is wrong with: that is no step's matter.
-    reached = "rest" in checked
-    mended = [(row, frozenset() if reached and row["check"] == "address" else _steps_of(row["check"])) for row in lacks]
+    mended = [(row, _steps_of(row)) for row in lacks]
     steps = []
     for key, (place, describe) in _STEPS.items():
         todo, copies = describe(wording, lacking)
@@ -307,7 +307,6 @@ _SHOWN_BY: dict[Key, frozenset[str]] = {
 }
 # Steps in which what a check misses is put right.
 _MENDED_IN: dict[str, frozenset[Key]] = {
-    "address": frozenset({Key.FEATURES, Key.PROTOCOL}),
     "rest": frozenset({Key.FEATURES, Key.PROTOCOL}),
     "completion": frozenset({Key.FEATURES}),
     "custom-reports": frozenset({Key.FEATURES}),
@@ -319,8 +318,12 @@ _MENDED_IN: dict[str, frozenset[Key]] = {
 }
 
 
-def _steps_of(check: str) -> frozenset[Key]:
-    """The steps in which what a check misses is put right."""
+def _steps_of(finding: dict[str, Any]) -> frozenset[Key]:
+    """The steps in which what a check misses is put right. Most faults of an address are no step's matter."""
+    check: str = finding["check"]
+    if check == "address":
+        services_off = finding["message"] == NO_MOODLE or finding["values"].get("advice") == SERVICES_OFF
+        return frozenset({Key.FEATURES, Key.PROTOCOL}) if services_off else frozenset()
     if check.startswith("function-"):
         return frozenset({Key.SERVICE})
     if check == "report" or check.startswith("report-"):

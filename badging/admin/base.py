@@ -208,15 +208,16 @@ class PortalAdmin(_ModelAdmin):
         }
         return TemplateResponse(request, "admin/portal_confirm.html", context)
 
-    def response_post_save_add(self, request: HttpRequest, obj: Any) -> HttpResponseRedirect:
+    def response_post_save_add(self, request: HttpRequest, obj: Any) -> HttpResponse:
         """Back to the set-up path, if that led to the form; else to the list."""
-        return self._to_set_up(request) or super().response_post_save_add(request, obj)
+        return self.to_set_up(request) or super().response_post_save_add(request, obj)
 
-    def response_post_save_change(self, request: HttpRequest, obj: Any) -> HttpResponseRedirect:
+    def response_post_save_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
         """The same for a row that was changed."""
-        return self._to_set_up(request) or super().response_post_save_change(request, obj)
+        return self.to_set_up(request) or super().response_post_save_change(request, obj)
 
-    def _to_set_up(self, request: HttpRequest) -> HttpResponseRedirect | None:
+    def to_set_up(self, request: HttpRequest) -> HttpResponseRedirect | None:
+        """Back to the set-up path, if that led to the form."""
         is_on_path = "setup" in request.GET and first_run.may_set_up(request.user)
         return HttpResponseRedirect(reverse("admin:set_up")) if is_on_path else None
 

@@ -243,12 +243,12 @@ class ConnectionAdmin(ToldHistory, TokenAdmin):
         return is_trial and may_go_live(request.user) and obj.mappings.exists()
 
     def response_post_save_add(self, request: HttpRequest, obj: NavigatrConnection) -> HttpResponseRedirect:
-        """On to the page of the new connection, which says what comes next; or back to the set-up path."""
-        return self._to_set_up(request) or HttpResponseRedirect(page_url(obj))
+        """On to the page of the new connection, which says what comes next."""
+        return self.to_set_up(request) or HttpResponseRedirect(page_url(obj))
 
     def response_post_save_change(self, request: HttpRequest, obj: NavigatrConnection) -> HttpResponseRedirect:
-        """Back to its page, which says how it stands now; or to the set-up path."""
-        return self._to_set_up(request) or HttpResponseRedirect(page_url(obj))
+        """Back to its page, which says how it stands now."""
+        return self.to_set_up(request) or HttpResponseRedirect(page_url(obj))
 
     def try_out(self, request: HttpRequest, form: Any) -> dict[str, Any]:
         """Test what was typed; without a token, the stored one. Nothing is saved, and nothing is resumed."""

@@ -170,8 +170,8 @@ class GrantAdmin(PortalAdmin):
         return self.has_add_permission(request)
 
     def response_post_save_add(self, request: HttpRequest, obj: ConnectionGrant) -> HttpResponseRedirect:
-        """Back to the page of the connection, or to the set-up path."""
-        return self._to_set_up(request) or HttpResponseRedirect(page_url(obj.connection))
+        """Back to the page of the connection."""
+        return self.to_set_up(request) or HttpResponseRedirect(page_url(obj.connection))
 
     def save_model(self, request: HttpRequest, obj: ConnectionGrant, form: Any, change: bool) -> None:
         """Open the connection, and wake a worker for what waited."""

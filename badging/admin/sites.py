@@ -207,13 +207,13 @@ class SiteAdmin(ToldHistory, TokenAdmin):
         check, problems = in_turn(
             request.user, lambda: sites.save_typed(site, form.typed, actor=request.user, now=timezone.now())
         )
+        if problems and check is not None:
+            form.checked = check.findings
         if check is not None and not check.url:
             form.add_error("url", problems)
             return [_("The token was sent nowhere.")]
         if not problems:
             self._show_check(request, site)
-        elif check is not None:
-            form.checked = check.findings
         return problems
 
     def save_settings(self, request: HttpRequest, obj: MoodleSite, changed: list[str]) -> None:

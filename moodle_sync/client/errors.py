@@ -192,6 +192,12 @@ _PASSWORD = gettext_noop(
     'and set its authentication to "Web services authentication" (listed under Disabled).'
 )
 
+# The advice where Moodle answers 403 without a word.
+SERVICES_OFF = gettext_noop(
+    "Web services or the REST protocol are switched off. Enable web services (Site administration, Advanced features) "
+    "and REST (Server, Web services, Manage protocols)."
+)
+
 # Moodle's error codes with their class and the advice; "" stands for the advice of the class.
 ERRORCODES: dict[str, tuple[type[MoodleError], str]] = {
     "invalidtoken": (
@@ -350,11 +356,7 @@ def from_status(function: str, status: int, *, empty: bool, retry_after: str = "
     if status == HTTPStatus.OK:
         return None
     if status == HTTPStatus.FORBIDDEN and empty:
-        advice = gettext_noop(
-            "Web services or the REST protocol are switched off. Enable web services (Site administration, Advanced "
-            "features) and REST (Server, Web services, Manage protocols)."
-        )
-        return MoodleUnavailable(function, status=status, failure="web services or REST are off", advice=advice)
+        return MoodleUnavailable(function, status=status, failure="web services or REST are off", advice=SERVICES_OFF)
     if status in (408, 425, 429) or status >= 500:
         return MoodleUnavailable(function, status=status, retry_after=parse_retry_after(retry_after, now))
     if 300 <= status < 400:

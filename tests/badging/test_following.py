@@ -140,7 +140,7 @@ def test_a_connection_that_cannot_send_is_named() -> None:
     NavigatrConnection.objects.update(state=NavigatrConnection.State.PAUSED)
     stage = last(stages_of(row))
     assert (stage.progress, stage.about) == (Progress.STOPPED, row.connection)
-    assert "token was refused" in stage.text
+    assert "refused the token" in stage.text
     rests = NOW + timedelta(seconds=90)
     NavigatrConnection.objects.update(state=NavigatrConnection.State.ACTIVE, not_before=rests)
     stage = last(stages_of(row))
