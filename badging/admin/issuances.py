@@ -204,7 +204,7 @@ class IssuanceAdmin(ReadOnlyAdmin):
         waits = obj.standing == State.QUEUED and not obj.awaits_answer
         return moment(obj.next_attempt_at if waits else None)
 
-    @admin.display(description=gettext_lazy("when"))
+    @admin.display(description=gettext_lazy("issued, or next try"))
     def when(self, obj: Issuance) -> str:
         """When it was issued, or when it is tried next."""
         return moment(obj.issued_at) if obj.issued_at else self.next_try(obj)
