@@ -653,9 +653,6 @@ class Issuance(models.Model):
             models.Index(fields=["course", "state"], name="issuance_course_state"),
             # What `status` counts: equal entries lie together, so that a million of them are 7 MB to read.
             models.Index(fields=["state"], name="issuance_counts"),
-            # The same for one course, which the list of mappings counts.
-            models.Index(fields=["course", "state"], name="issuance_course_counts"),
-            models.Index(fields=["-issued_at"], condition=Q(issued_at__isnull=False), name="issuance_by_issued_at"),
             # The learners of a course that the limit of past completions counts.
             models.Index(fields=["course", "learner"], condition=Q(past=True), name="past_by_course"),
             # What was issued on a day.

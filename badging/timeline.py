@@ -11,6 +11,7 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from .history import MappingVersion, award_as_of
 from .meanings import AWAITS_ANSWER, Outcome
 from .models import AuditEntry, CourseBadgeMapping, Issuance, IssuanceAttempt
 from .moments import moment
@@ -60,7 +61,8 @@ class Event:
 class SentAs:
     """As what a badge was sent, or will be: from the issuance once it was sent, from the mapping before.
 
-    `minimum`: the mapping's minimum score in percent, None for none, or for one that is not known any more.
+    `minimum`: the mapping's minimum score in percent, None for none. Of a badge that was sent it is told, like who had
+    chosen it and when, from the mapping's versions; `chosen_at` is None where these do not reach back so far.
     """
 
     sent: bool
@@ -71,6 +73,8 @@ class SentAs:
     connection: str
     environment: str
     minimum: int | None
+    chosen_by: str = ""
+    chosen_at: datetime | None = None
 
 
 def timeline_of(row: Issuance) -> list[Event]:
@@ -87,21 +91,31 @@ def timeline_of(row: Issuance) -> list[Event]:
 
 
 def sent_as(row: Issuance) -> SentAs:
-    """As what it was sent, or will be. Names that changed since in Navigatr are as they were when it was sent."""
+    """As what it was sent, or will be: names and minimum score of what was sent are those of that time.
+
+    Two queries where it was sent.
+    """
     badge = row.sent_as
+    mapped: CourseBadgeMapping | MappingVersion | None = row.mapping
+    version = None
+    if not isinstance(badge, CourseBadgeMapping) and row.first_attempt_at is not None:
+        version = award_as_of(row.course_id, row.first_attempt_at)
+        mapped = version or mapped
     names = {int(number): str(name) for number, name in badge.connection.providers}
-    mapped = row.mapping
     if mapped is not None and mapped.provider_id == badge.provider_id and mapped.provider_name:
         names[badge.provider_id] = mapped.provider_name
+    terms = badge if isinstance(badge, CourseBadgeMapping) else version
     return SentAs(
-        sent=not isinstance(badge, CourseBadgeMapping) and row.first_attempt_at is not None,
+        sent=badge is row and row.first_attempt_at is not None,
         badge=badge.badge_name or str(badge.badge_id),
         badge_id=badge.badge_id,
         provider=names.get(badge.provider_id, ""),
         provider_id=badge.provider_id,
         connection=badge.connection.name,
         environment=str(badge.connection.get_environment_display()),
-        minimum=badge.min_score if isinstance(badge, CourseBadgeMapping) else None,
+        minimum=terms.min_score if terms else None,
+        chosen_by=version.changed_by if version else "",
+        chosen_at=version.changed_at if version else None,
     )
 
 

@@ -58,3 +58,13 @@ def test_no_function_is_too_long() -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and length(node) > LONGEST_FUNCTION
     }
     assert too_long == set()
+
+
+def test_style_sheets_close_what_they_open() -> None:
+    """A merge may lose a brace, and with it every rule below."""
+    sheets = [path for path in ROOT.glob("*/**/static/**/*.css") if ".venv" not in path.parts]
+    assert sheets
+    open_ones = {
+        path.name for path in sheets if path.read_text("utf-8").count("{") != path.read_text("utf-8").count("}")
+    }
+    assert open_ones == set()

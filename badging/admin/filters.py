@@ -109,7 +109,10 @@ class WhenFilter(admin.SimpleListFilter):
         what, _underscore, days = str(self.value()).partition("_")
         midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
         since = midnight - timedelta(days=int(days) - 1)
-        return queryset.filter(**{"issued_at__gte" if what == "issued" else "completion__completed_at__gte": since})
+        if what == "completed":
+            return queryset.filter(completion__completed_at__gte=since)
+        # The index of issuing times begins with the environment.
+        return queryset.filter(environment__in=Environment.values, issued_at__gte=since)
 
 
 class DoubtfulFilter(admin.SimpleListFilter):

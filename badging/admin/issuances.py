@@ -69,7 +69,7 @@ class IssuanceAdmin(ReadOnlyAdmin):
             {
                 "fields": (
                     "learner_link", "doubles", "course_link", "course_in_moodle", "completed", "completed_again",
-                    "completion", "badge", "badge_number", "provider", "connection_link", "environment_shown",
+                    "completion", "badge", "badge_number", "provider_number", "connection_link", "environment_shown",
                     "mapping_link",
                 ),
             },
@@ -86,7 +86,7 @@ class IssuanceAdmin(ReadOnlyAdmin):
     readonly_fields = (
         "state_shown", "why", "what", "todo", "next_try", "assertion", "timeline", "answer_unknown", "past_completion",
         "learner_link", "doubles", "course_link", "course_in_moodle", "completed", "completed_again", "mapping_link",
-        "badge", "badge_number", "provider", "connection_link", "environment_shown",
+        "badge", "badge_number", "provider_number", "connection_link", "environment_shown",
     )  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Issuance]:
@@ -118,11 +118,10 @@ class IssuanceAdmin(ReadOnlyAdmin):
         """The badge's id in Navigatr."""
         return obj.sent_as.badge_id
 
-    @admin.display(description=gettext_lazy("provider"))
-    def provider(self, obj: Issuance) -> str:
-        """The provider's name, if known, and id in Navigatr."""
-        known = sent_as(obj)
-        return f"{known.provider} ({known.provider_id})" if known.provider else str(known.provider_id)
+    @admin.display(description=gettext_lazy("provider id"))
+    def provider_number(self, obj: Issuance) -> int:
+        """The provider's id in Navigatr. The timeline tells its name."""
+        return obj.sent_as.provider_id
 
     @admin.display(description=gettext_lazy("connection"))
     def connection_link(self, obj: Issuance) -> str:
@@ -204,7 +203,7 @@ class IssuanceAdmin(ReadOnlyAdmin):
         waits = obj.standing == State.QUEUED and not obj.awaits_answer
         return moment(obj.next_attempt_at if waits else None)
 
-    @admin.display(description=gettext_lazy("when"))
+    @admin.display(description=gettext_lazy("issued, or next try"))
     def when(self, obj: Issuance) -> str:
         """When it was issued, or when it is tried next."""
         return moment(obj.issued_at) if obj.issued_at else self.next_try(obj)

@@ -215,16 +215,6 @@ class Migration(migrations.Migration):
                 verbose_name="past completions",
             ),
         ),
-        migrations.AddIndex(
-            model_name="issuance",
-            index=models.Index(fields=["course", "state"], name="issuance_course_counts"),
-        ),
-        migrations.AddIndex(
-            model_name="issuance",
-            index=models.Index(
-                condition=models.Q(("issued_at__isnull", False)), fields=["-issued_at"], name="issuance_by_issued_at"
-            ),
-        ),
         migrations.AddField(
             model_name="auditedissuance",
             name="entry",

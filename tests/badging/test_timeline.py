@@ -89,12 +89,14 @@ def test_it_is_bounded_and_says_how_much_is_left_out(django_assert_num_queries: 
 
 
 def test_it_keeps_as_what_it_was_sent_whatever_the_course_awards_now() -> None:
-    mapping = make_mapping(make_course(), make_connection(name="First"))
+    mapping = make_mapping(make_course(), make_connection(name="First"), min_score=60)
     unsent, sent = make_issuance(mapping), make_issuance(mapping, state=State.ISSUED, assertion_id="9")
-    Issuance.objects.filter(pk=sent.pk).update(first_attempt_at=NOW)
+    Issuance.objects.filter(pk=sent.pk).update(first_attempt_at=timezone.now())
     mapping.badge_id, mapping.badge_name, mapping.connection = 112, "Another", make_connection(name="Second")
+    mapping.provider_name, mapping.min_score = "Northgate University", None
     mapping.save()
     before, after = sent_as(read(sent)), sent_as(read(unsent))
     assert (before.sent, before.badge, before.badge_id, before.connection) == (True, "Safeguarding", 111, "First")
     assert (after.sent, after.badge, after.badge_id, after.connection) == (False, "Another", 112, "Second")
-    assert before.provider == "Northgate College"
+    assert (before.provider, before.minimum, before.chosen_at is not None) == ("Northgate College", 60, True)
+    assert (after.provider, after.minimum, after.chosen_at) == ("Northgate University", None, None)
