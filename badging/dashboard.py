@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from .days import Day, is_counted, last_days
 from .models import Environment, Issuance
 from .overview import Overview, look
-from .problems import Place, Problem, problems_of, rows, set_up_place
+from .problems import Place, Problem, missing, problems_of, rows
 
 State = Issuance.State
 
@@ -55,8 +55,7 @@ class Dashboard:
 
     at: datetime
     tone: str
-    # Where it is set up further; None once it is.
-    set_up_at: Place | None
+    is_set_up: bool
     # When the site that was read longest ago was read; None while there is none.
     read_at: datetime | None
     issued_today: int
@@ -109,7 +108,7 @@ def dashboard(*, now: datetime) -> Dashboard:
 def build(*, now: datetime) -> Dashboard:
     """Read everything anew. At most 27 queries, however much there is."""
     view = look(now)
-    problems, set_up_at = problems_of(view), set_up_place(view)
+    problems, is_set_up = problems_of(view), not missing(view)
     days = last_days(DAYS, view.environment, now=now)
     waiting, held = view.waiting_to_be_sent(view.environment)
     filters = {"environment": view.environment} if view.has_both else {}
@@ -117,8 +116,8 @@ def build(*, now: datetime) -> Dashboard:
     sent_soon = Number(_("Waiting"), waiting + view.sending[view.environment], place)
     return Dashboard(
         at=now,
-        tone=_tone(problems, set_up_at),
-        set_up_at=set_up_at,
+        tone=_tone(problems, is_set_up=is_set_up),
+        is_set_up=is_set_up,
         read_at=_read_at(view),
         issued_today=days[-1].issued or 0,
         waiting=sent_soon,
@@ -131,9 +130,9 @@ def build(*, now: datetime) -> Dashboard:
     )
 
 
-def _tone(problems: list[Problem], set_up_at: Place | None) -> str:
+def _tone(problems: list[Problem], *, is_set_up: bool) -> str:
     stops = sum(problem.stops for problem in problems)
-    if set_up_at is not None and stops == 1:
+    if not is_set_up and stops == 1:
         # Nothing stands still but for that.
         return Tone.NOT_SET_UP
     if stops:
@@ -150,9 +149,13 @@ def _read_at(view: Overview) -> datetime | None:
 
 def _issued(days: list[Day], filters: dict[str, str]) -> list[Number]:
     """What was issued today, in 7 and in 30 days."""
-    place = rows(Issuance, state__exact=State.ISSUED, **filters)
     spans = [(1, _("Issued today")), (7, _("Issued in 7 days")), (30, _("Issued in 30 days"))]
-    return [Number(label, sum(day.issued or 0 for day in days[-number:]), place) for number, label in spans]
+    return [
+        Number(
+            label, sum(day.issued or 0 for day in days[-number:]), rows(Issuance, when=f"issued_{number}", **filters)
+        )
+        for number, label in spans
+    ]
 
 
 def _stopped(view: Overview, held: int, filters: dict[str, str]) -> list[Number]:

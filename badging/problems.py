@@ -19,7 +19,7 @@ from moodle_sync.site_check import finding_text
 
 from . import schedule
 from .meanings import MEANINGS, NOTHING, WITHOUT_SCORE, Meaning, Outcome
-from .models import ConnectionGrant, CourseBadgeMapping, Issuance, NavigatrConnection, Past, ScheduledTask
+from .models import CourseBadgeMapping, Issuance, Past, ScheduledTask
 from .moments import moment
 from .overview import MOST_COUNTED, Award, Overview, Stopped, issued_since
 from .status import OVERDUE, connection_reason, is_overdue, slow_feed
@@ -43,6 +43,10 @@ class Place(NamedTuple):
     name: str
     args: tuple[int, ...] = ()
     query: tuple[tuple[str, str], ...] = ()
+
+
+# The path that leads a new portal to its first badge.
+SET_UP = Place("admin:set_up")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,32 +110,23 @@ def _schedule(view: Overview) -> Iterator[Problem]:
         yield Problem(trouble.what, trouble.todo, place, stops=vital)
 
 
-def missing(view: Overview) -> list[tuple[str, Place]]:
-    """What a portal needs before it can issue a badge, and where it is added; [] once it is set up."""
+def missing(view: Overview) -> list[str]:
+    """What a portal needs before it can issue a badge; [] once it is set up."""
+    is_closed = bool(view.connections) and not view.opened and not view.awards
     steps = [
-        (not view.connections, _("a connection to Navigatr"), rows(NavigatrConnection)),
-        (not view.sites, _("a Moodle site"), rows(MoodleSite)),
-        (
-            bool(view.connections) and not view.opened and not view.awards,
-            _("a connection that is open to courses"),
-            rows(ConnectionGrant),
-        ),
-        (not view.awards, _("a course that awards a badge"), Place("courses")),
+        (not view.connections, _("a connection to Navigatr")),
+        (not view.sites, _("a Moodle site")),
+        (is_closed, _("a connection that is open to courses")),
+        (not view.awards, _("a course that awards a badge")),
     ]
-    return [(what, place) for is_missing, what, place in steps if is_missing]
-
-
-def set_up_place(view: Overview) -> Place | None:
-    """Where the portal is set up further; None once it is set up."""
-    return next((place for _what, place in missing(view)), None)
+    return [what for is_missing, what in steps if is_missing]
 
 
 def _setting_up(view: Overview) -> Iterator[Problem]:
     """What is still to be set up."""
-    place = set_up_place(view)
-    if place is not None:
-        todo = _("Still missing: %(what)s.") % {"what": ", ".join(what for what, _place in missing(view))}
-        yield Problem(_("Not set up yet: no badge can be issued"), todo, place, stops=True)
+    if steps := missing(view):
+        todo = _("Still missing: %(what)s.") % {"what": ", ".join(steps)}
+        yield Problem(_("Not set up yet: no badge can be issued"), todo, SET_UP, stops=True)
 
 
 def _questions(view: Overview) -> Iterator[Problem]:

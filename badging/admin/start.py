@@ -19,7 +19,8 @@ from django.views.decorators.http import require_GET
 
 from ..dashboard import BY_ITSELF, Dashboard, Tone, dashboard
 from ..days import Day
-from ..problems import Place, Problem
+from ..first_run import may_set_up
+from ..problems import SET_UP, Place, Problem
 from ..reach import is_site_admin
 from .display import seconds
 
@@ -79,7 +80,7 @@ def start_context(user: Any) -> dict[str, Any]:
     shown = dashboard(now=now)
     found = _problems(shown)
     return {
-        "line": _line(shown, now),
+        "line": _line(shown, now, user),
         "problems": _rows(found[:SHOWN], user),
         "more_problems": max(0, len(found) - SHOWN),
         "cards": [Card(number.label, str(number), url_of(number.place)) for number in shown.numbers],
@@ -107,7 +108,7 @@ def problems(request: HttpRequest) -> HttpResponse:
     shown = dashboard(now=now)
     context = {
         "title": _("What needs a person"),
-        "line": _line(shown, now),
+        "line": _line(shown, now, request.user),
         "problems": _rows(_problems(shown), request.user),
     }
     return render(request, "admin/problems.html", admin.site.each_context(request) | context)
@@ -131,19 +132,24 @@ def _advice() -> list[Problem]:
     return [Problem(_("Staff can sign in with a password alone"), todo, Place("account"))]
 
 
-def _line(shown: Dashboard, now: datetime) -> Line:
+def _line(shown: Dashboard, now: datetime, user: Any) -> Line:
     # Without the times: they change every few seconds.
     first = shown.problems[0].what if shown.problems else ""
     said = f"{shown.tone} {len(shown.problems)} {first}"
-    set_up_url = url_of(shown.set_up_at) if shown.set_up_at else ""
+    set_up_url = "" if shown.is_set_up or not may_set_up(user) else url_of(SET_UP)
     return Line(LOOKS[shown.tone], " · ".join(shown.words(now)), said, set_up_url)
 
 
 def _rows(found: list[Problem], user: Any) -> list[Row]:
-    """Solutions on pages of course managers are shown only to who may use them for every course."""
-    solves = is_site_admin(user)
+    """Links to where something is set up, or a badge chosen, are for those who may do so."""
+    solves, sets_up = is_site_admin(user), may_set_up(user)
     return [
-        Row(problem, url_of(problem.place), url_of(problem.fix) if problem.fix and solves else "") for problem in found
+        Row(
+            problem,
+            "" if problem.place == SET_UP and not sets_up else url_of(problem.place),
+            url_of(problem.fix) if problem.fix and solves else "",
+        )
+        for problem in found
     ]
 
 

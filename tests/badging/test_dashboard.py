@@ -11,6 +11,7 @@ from django.db import connection
 from badging.dashboard import Dashboard, Tone, ago, build, dashboard
 from badging.meanings import Outcome
 from badging.models import CourseBadgeMapping, DayCount, Heartbeat, ScheduledTask
+from badging.problems import SET_UP
 from moodle_sync.models import Course, MoodleSite, MoodleSiteState
 from tests.builders import (
     NOW,
@@ -71,7 +72,8 @@ def test_the_line_is_calm_when_all_is_well() -> None:
 def test_an_empty_portal_is_never_calm() -> None:
     page = build(now=NOW)
     assert (page.tone, line(page)) == (Tone.NOT_SET_UP, "Not set up yet")
-    assert page.set_up_at == page.problems[0].place
+    assert not page.is_set_up
+    assert page.problems[0].place == SET_UP
     ScheduledTask._default_manager.filter(task="badging.tasks.poll_due").update(enabled=False)
     assert build(now=NOW).tone == Tone.BAD
 

@@ -90,7 +90,9 @@ def test_the_line_and_the_numbers_lead_to_their_lists(site_admin: Client) -> Non
     page = look(site_admin)
     assert re.search(r"Moodle read \d s ago · 1 issued today · 0 waiting", page)
     assert WELL in page
-    for state in ("issued", "queued", "failed", "held", "not_met"):
+    assert f'href="{listed("badging_issuance", when="issued_7")}"' in page
+    assert rows_shown(site_admin.get(listed("badging_issuance", when="issued_1")))
+    for state in ("queued", "failed", "held", "not_met"):
         assert f'href="{listed("badging_issuance", state__exact=state)}"' in page
     assert "these are test badges" in page
 
@@ -107,10 +109,14 @@ def test_the_charts_have_their_data_apart_and_a_table_beside_them(site_admin: Cl
     assert page.count('<th scope="row">') == 60
 
 
-def test_nothing_is_well_on_an_empty_portal(site_admin: Client) -> None:
+def test_nothing_is_well_on_an_empty_portal(site_admin: Client, officer: Client) -> None:
     page = look(site_admin)
-    assert f'Not set up yet. <a href="{listed("badging_navigatrconnection")}">Set it up</a>' in page
+    assert f'Not set up yet. <a href="{reverse("admin:set_up")}">Set it up</a>' in page
     assert WELL not in page
+    # Who may not set up is not led there.
+    page = officer.get(reverse("admin:index")).content.decode()
+    assert "Not set up yet" in page
+    assert reverse("admin:set_up") not in page
 
 
 def test_nothing_is_well_with_completion_tracking_off(site_admin: Client) -> None:
@@ -190,9 +196,11 @@ def test_trouble_is_found_behind_many_sites_that_are_well_and_the_queries_stay_f
     for number in range(25):
         make_site(name=f"Fine {number:02}", feed="A")
     make_site(name="Zed", feed="A", failures=1, error="Something is wrong.")
+    make_issuance(set_up(), state="issued", assertion_id="1", issued_at=timezone.now())
     assert "Zed: cannot be read" in look(site_admin)
-    # Five: the session, the user, the two of permissions, and what was read a few seconds ago.
-    with django_assert_num_queries(5):
+    # Six: the session, the user, the two of permissions, what was read a few seconds ago, and whether the portal has
+    # issued a badge: until then the page leads through the set-up as well.
+    with django_assert_num_queries(6):
         page = site_admin.get(reverse("admin:index")).content.decode()
     assert "Zed: cannot be read" in page
 
