@@ -44,7 +44,7 @@ def test_a_changed_mapping_tells_who_changed_what_and_can_be_read_as_it_was(ann:
     sentences = told([latest])
     assert "ann changed *minimum score in percent* from 60 to 70." in sentences
     assert f"ann changed *badge* from Safeguarding ({BADGE}) to Other ({OTHER_BADGE})." in sentences
-    assert str(first.sentences[0]).startswith("The portal added this course badge mapping.")
+    assert str(first.sentences[0]).startswith("The portal added this course badge mapping, with connection: ")
     as_it_was = [mapping_as_of(mapping, at) for at in (NOW - timedelta(1), NOW, LATER)]
     assert [row and (row.badge_id, row.badge_name, row.min_score, row.changed_by) for row in as_it_was] == [
         None,
