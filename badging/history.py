@@ -99,7 +99,7 @@ def _sentences(version: Any, before: Any, words: "_Words") -> list[SafeString]:
     what = str(words.model._meta.verbose_name)
     if version.history_type == "+":
         beginning = ", ".join(f"{words.label(name)}: {words.of(version, name)}" for name in words.told)
-        return [format_html(_("{who} added this {what}. {beginning}."), who=who, what=what, beginning=beginning)]
+        return [format_html(_("{who} added this {what}, with {beginning}."), who=who, what=what, beginning=beginning)]
     if version.history_type == "-":
         return [format_html(_("{who} removed this {what}."), who=who, what=what)]
     if before is None:
@@ -121,7 +121,9 @@ class _Words:
     """Says the values of a model's columns in words. Asks for the connections once."""
 
     def __init__(self, model: type[models.Model]) -> None:
-        self.model, self.told = model, VERSIONS[model].settings
+        self.model = model
+        # The course of a mapping never changes, and the page names it.
+        self.told = [name for name in VERSIONS[model].settings if name != "course"]
         self.connections = {row.pk: str(row) for row in NavigatrConnection.objects.only("name", "environment")}
 
     def label(self, name: str) -> str:

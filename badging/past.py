@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from django.db import transaction
 from django.db.models import Count, F, Q, QuerySet
 
+from moodle_sync import history
 from moodle_sync.models import MoodleSite
 
 from . import audit
@@ -103,6 +104,7 @@ def look_for_past(mapping: CourseBadgeMapping, *, actor: Any, now: datetime) -> 
     if current is None or current.include_past:
         return False
     current.past_wanted_at = now
+    history.by(current, actor, at=now)
     current.save(update_fields=["past_wanted_at"])
     set_past_release(current, Past.LOOKED_AT)
     audit.record(AuditEntry.Action.PAST_LOOKED_FOR, mapping.course, actor=actor, connection=current.connection.name)

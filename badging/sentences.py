@@ -17,7 +17,7 @@ Details = Mapping[str, Any]
 SENTENCES: dict[str, Any] = {
     Action.CONNECTION_SAVED: gettext_lazy("%(who)s saved the connection %(what)s."),
     Action.CONNECTION_TESTED: gettext_lazy("%(who)s tested the connection %(what)s."),
-    Action.CONNECTION_PAUSED: gettext_lazy("The connection %(what)s was paused: Navigatr refused its token."),
+    Action.CONNECTION_PAUSED: gettext_lazy("%(who)s paused the connection %(what)s."),
     Action.CONNECTION_RESUMED: gettext_lazy("The connection %(what)s went on, after %(who)s tested it."),
     Action.CONNECTION_REMOVED: gettext_lazy("%(who)s removed the connection %(what)s."),
     Action.CONNECTION_OPENED: gettext_lazy("%(who)s opened the connection %(what)s."),

@@ -163,6 +163,7 @@ _Mixin: Any = object
 class Renamed(_Mixin):
     """Pages that call their rows by other names than Django's models do."""
 
+    opts: Any
     # One and several of them.
     names: tuple[Any, Any]
     opts: Any
@@ -338,7 +339,7 @@ class UserAdmin(Renamed, PortalAdmin):
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         """Invite: once the user is stored, send or show the link."""
         try:
-            response = super().add_view(request, form_url, INVITATION | (extra_context or {}))
+            response: HttpResponse = super().add_view(request, form_url, INVITATION | (extra_context or {}))
         except IntegrityError:
             # The same invitation at the same moment: both chose the same user name.
             self.message_user(request, _("Somebody has this e-mail address."), messages.ERROR)

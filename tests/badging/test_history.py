@@ -44,7 +44,7 @@ def test_a_changed_mapping_tells_who_changed_what_and_can_be_read_as_it_was(ann:
     sentences = told([latest])
     assert "ann changed *minimum score in percent* from 60 to 70." in sentences
     assert f"ann changed *badge* from Safeguarding ({BADGE}) to Other ({OTHER_BADGE})." in sentences
-    assert str(first.sentences[0]).startswith("The portal added this course badge mapping.")
+    assert str(first.sentences[0]).startswith("The portal added this course badge mapping, with connection: ")
     as_it_was = [mapping_as_of(mapping, at) for at in (NOW - timedelta(1), NOW, LATER)]
     assert [row and (row.badge_id, row.badge_name, row.min_score, row.changed_by) for row in as_it_was] == [
         None,
@@ -89,15 +89,15 @@ def test_a_connection_tells_its_changes_and_never_its_token(ann: User) -> None:
     connections.save_tested(connection, PASSED, actor=ann, now=LATER)
     connections.retest(NavigatrConnection.objects.get(), actor=ann, now=LATER)
     mapping = make_mapping(connection=connection)
-    connections.pause(NavigatrConnection.objects.get(), asked_at=LATER + timedelta(days=9999))
-    connections.remove(connection, actor=ann)
+    connections.pause(NavigatrConnection.objects.get(), asked_at=LATER + timedelta(days=9999), now=LATER)
+    connections.remove(connection, actor=ann, now=LATER)
     connection.pat = "pat-two-3333"
     connections.save_tested(connection, PASSED, actor=ann, now=LATER, enable_mappings=False)
     assert told(history_of(connection))[:-1] == [
         "ann changed *state* from Removed: no token to Active.",
         "ann entered another *token*.",
-        "ann changed *state* from Paused: token refused to Removed: no token.",
-        "The portal changed *state* from Active to Paused: token refused.",
+        "ann changed *state* from Paused to Removed: no token.",
+        "The portal changed *state* from Active to Paused.",
         "ann entered another *token*.",
     ]
     assert told(history_of(mapping))[0] == "ann changed *active* from yes to no."
@@ -109,7 +109,7 @@ def test_a_resumed_connection_is_told(ann: User) -> None:
     connection = make_connection(pat="pat-wrong", state="paused")
     NavigatrConnection.objects.filter(pk=connection.pk).update(state="active")
     history.note(connection, ann, at=LATER)
-    assert told(history_of(connection))[0] == "ann changed *state* from Paused: token refused to Active."
+    assert told(history_of(connection))[0] == "ann changed *state* from Paused to Active."
 
 
 def test_the_user_of_the_request_is_who_changed_it(ann: User, client: Client) -> None:

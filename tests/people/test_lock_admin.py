@@ -10,7 +10,7 @@ from django.urls import reverse
 from badging.models import AuditEntry
 from badging.setup import DATA_PROTECTION_OFFICERS, SITE_ADMINS
 from people.models import SignInLock
-from tests.badging.admin.browsing import run, signed_in
+from tests.badging.admin.browsing import rows_shown, run, signed_in
 
 from .test_guessing import PASSWORD, attempt, guess
 
@@ -39,6 +39,17 @@ def test_a_site_admin_sees_the_lock_and_releases_it_after_a_question(mina: User)
     entry = AuditEntry.objects.get(action="sign_in_released")
     assert entry.subject == "mina"
     assert entry.actor is not None
+
+
+def test_those_who_must_wait_now_are_a_filter(mina: User) -> None:
+    guess(5)
+    admin, waits = signed_in(SITE_ADMINS), SignInLock.objects.filter(locked_until__isnull=False)
+    others = SignInLock.objects.filter(locked_until=None)
+    assert waits.exists()
+    assert others.exists()
+    for value, rows in (("yes", waits), ("no", others)):
+        page = admin.get(reverse(f"admin:{LIST}_changelist", query={"waiting": value}))
+        assert sorted(rows_shown(page)) == sorted(rows.values_list("pk", flat=True)), value
 
 
 def test_a_release_ends_the_wait_however_often_somebody_has_tried_meanwhile(mina: User) -> None:

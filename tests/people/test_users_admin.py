@@ -57,6 +57,17 @@ def test_the_list_makes_as_many_queries_for_fifty_users_as_for_one(site_admin: C
     assert queries() == alone == 8
 
 
+def test_people_are_filtered_by_what_they_are(site_admin: Client, sara: User, root: User) -> None:
+    nobody, manager, officer = make_user("nia"), make_user("mina"), make_user("omar", DATA_PROTECTION_OFFICERS)
+    CourseManager.objects.create(user=manager, course=make_course())
+    role = str(Group.objects.get(name=DATA_PROTECTION_OFFICERS).pk)
+    for value, found in (("manager", manager), ("superuser", root), ("none", nobody), (role, officer)):
+        assert rows_shown(site_admin.get(listed(USERS, role=value))) == [found.pk], value
+    page = site_admin.get(listed(USERS)).content.decode()
+    assert [words for words in ("Select user", "Add user", "By groups") if words in page] == []
+    assert "Invite a person" in page
+
+
 def test_roles_and_courses_are_changed(site_admin: Client) -> None:
     user, kept, lost, new = make_user("mina"), make_course(), make_course(), make_course()
     for course in (kept, lost):
