@@ -255,7 +255,7 @@ def test_a_badge_is_mapped_by_keyboard_alone(page: Page, course: Course, staging
     press_to(page, "Search by name")
     page.keyboard.type("safeguarding ess")
     page.keyboard.press("Enter")
-    expect(page.get_by_text("1 badge that can be issued")).to_be_visible()
+    expect(page.get_by_text("1 published badge")).to_be_visible()
     press_to(page, "Safeguarding Essentials")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Review")).to_be_visible()
