@@ -20,6 +20,8 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from psycopg.sql import SQL, Identifier
+
 from . import stage
 
 LIMIT_MS = 200
@@ -32,9 +34,10 @@ SCANNED_ROWS = 5000
 BIG = ("badging_issuance", "badging_issuanceattempt", "moodle_sync_completion", "moodle_sync_learner")
 COURSES = 101
 
-# Each learner has completed five courses. Half of the learners have completed course 1; the others are spread evenly.
+# Each learner has completed some courses ({block} courses for each of them). Half of the learners have completed course
+# 1; the others are spread evenly.
 # Of 1,000 issuances 930 are issued and 20 queued, half of these from a back-fill. The second connection has one of the
-# 101 courses.
+# courses.
 FILL = """
 SET session_replication_role = replica;
 INSERT INTO moodle_sync_course (site_id, moodle_id, shortname, fullname, report_name, visible, past_read_at,
@@ -57,7 +60,7 @@ INSERT INTO moodle_sync_completion (course_id, learner_id, completed_at, time_so
     SELECT c.id, l.id, now() - ({count} - n) * interval '1 minute' / 4, 'report', n % 101, false, now(), now(),
         now() + interval '1 day', false
     FROM (SELECT n, n % {learners} + 1 AS learner,
-            CASE WHEN n < {learners} AND n % 2 = 0 THEN 1 ELSE 2 + n / {learners} * 20 + n % 20 END AS course
+            CASE WHEN n < {learners} AND n % 2 = 0 THEN 1 ELSE 2 + n / {learners} * {block} + n % {block} END AS course
           FROM generate_series(0, {count} - 1) n) pairs
     JOIN moodle_sync_learner l ON l.moodle_id = learner JOIN moodle_sync_course c ON c.moodle_id = course
     ORDER BY n;
@@ -135,7 +138,7 @@ def main() -> None:
         import django
 
         django.setup()
-        _fill(options.issuances)
+        fill(options.issuances)
         measured = []
         operations = [(_engine(), ENGINE_LIMIT_MS), (_with_a_backlog(), BACKLOG_LIMIT_MS)]
         for named, limit in operations if options.engine else [(_pages(), LIMIT_MS), *operations]:
@@ -147,8 +150,11 @@ def main() -> None:
     sys.exit(0 if all(row.ok for row in measured) else 1)
 
 
-def _fill(count: int) -> None:
-    """Create connections, a site, users and all the rows, and analyse the tables as autovacuum does."""
+def fill(count: int, *, learners: int = 0, courses: int = COURSES) -> None:
+    """Create connections, a site, users and all the rows, and analyse the tables as autovacuum does.
+
+    Without a number of learners each has five issuances.
+    """
     from django.contrib.auth import get_user_model
     from django.db import connection
     from django.utils import timezone
@@ -166,11 +172,11 @@ def _fill(count: int) -> None:
     # As if another worker polled it, so that a poll ends before it calls Moodle.
     MoodleSiteState.objects.filter(site=site).update(read_whole_at=now, polling_until=now + timedelta(days=1))
     with connection.cursor() as cursor:
-        cursor.execute(
-            FILL.format(
-                site=site.pk, courses=COURSES, learners=count // 5, count=count, first=first.pk, second=second.pk
-            )
-        )
+        _set_defaults(cursor)
+        learners = learners or count // 5
+        block = (courses - 1) // (count // learners)
+        numbers = {"courses": courses, "learners": learners, "count": count, "block": block}
+        cursor.execute(FILL.format(site=site.pk, first=first.pk, second=second.pk, **numbers))
         cursor.execute("UPDATE badging_issuance SET environment = 'production' WHERE connection_id = %s", [second.pk])
         cursor.execute("VACUUM ANALYZE")
     users = get_user_model().objects
@@ -179,6 +185,22 @@ def _fill(count: int) -> None:
     for course in Course.objects.order_by("moodle_id")[:50]:
         CourseManager.objects.create(user=manager, course=course)
     print(f"{count} issuances filled in after {time.monotonic() - started:.0f} s", flush=True)
+
+
+def _set_defaults(cursor: Any) -> None:
+    """Let the database fill in the defaults of columns that FILL does not name."""
+    from django.db import connection
+
+    from badging.models import CourseBadgeMapping, Issuance, IssuanceAttempt
+    from moodle_sync.models import Completion, Course, Learner
+
+    for model in (Course, CourseBadgeMapping, Learner, Completion, Issuance, IssuanceAttempt):
+        for column in model._meta.local_concrete_fields:
+            default = column.get_db_prep_save(column.get_default(), connection)
+            if not (column.primary_key or column.null or default is None):
+                statement = SQL("ALTER TABLE {} ALTER {} SET DEFAULT {}")
+                names = Identifier(model._meta.db_table), Identifier(str(column.column))
+                cursor.execute(statement.format(*names, default))
 
 
 def _pages() -> Iterator[tuple[str, Callable[[], Any]]]:
@@ -254,7 +276,7 @@ def _admin_pages() -> Iterator[tuple[str, Callable[[], Any]]]:
 
     from badging import dashboard
 
-    client = _client("admin")
+    client = client_of("admin")
     yield "admin, first page", partial(_get, client, reverse("admin:index"))
     yield "admin, first page, read anew", partial(dashboard.build, now=timezone.now())
     for query in ("state__exact=failed&course=1", "state__exact=held&connection__id__exact=2"):
@@ -288,7 +310,7 @@ def _manager_pages() -> Iterator[tuple[str, Callable[[], Any]]]:
     from badging.models import Issuance
     from moodle_sync.models import Course
 
-    client = _client("manager")
+    client = client_of("manager")
     big = Course.objects.get(moodle_id=1)
     middle = Issuance.objects.filter(course=big).order_by("pk")[100].pk
     pages = ["/courses/", "/courses/?q=course+1", "/courses/?badge=yes", "/courses/?badge=no"]
@@ -299,7 +321,8 @@ def _manager_pages() -> Iterator[tuple[str, Callable[[], Any]]]:
         yield page, partial(_get, client, page)
 
 
-def _client(username: str) -> Any:
+def client_of(username: str) -> Any:
+    """A browser of a user who is signed in."""
     from django.contrib.auth import get_user_model
     from django.test import Client
 

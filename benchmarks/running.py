@@ -23,9 +23,29 @@ def portal(variables: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     stage.run([sys.executable, "manage.py", "setup_portal"], variables)
     port = services.free_port()
     command = [sys.executable, "manage.py", "portal", "--port", str(port)]
-    with subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, text=True) as process:
+    with started(command, port, variables) as process:
+        yield process
+
+
+@contextmanager
+def web(variables: dict[str, str]) -> Iterator[tuple[int, int]]:
+    """Run the portal's web server alone until the end of the block; yield its port and process id."""
+    port = services.free_port()
+    command = [sys.executable, "-m", "launcher.web", "config.wsgi:application", "--bind", "127.0.0.1"]
+    # Pages that this user may not see are logged with a traceback.
+    quiet = subprocess.DEVNULL
+    with started([*command, "--port", str(port)], port, variables, log=quiet) as process:
+        yield port, process.pid
+
+
+@contextmanager
+def started(
+    command: list[str], port: int, variables: dict[str, str], *, log: int | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """Run a program until the end of the block; yield its process once it answers at that port."""
+    with subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=log, text=True) as process:
         try:
-            services.wait_until(lambda: _answers(port), seconds=60, what="the portal's first page")
+            services.wait_until(lambda: _answers(port), seconds=300, what="the first page")
             yield process
         finally:
             process.terminate()

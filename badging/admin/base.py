@@ -104,8 +104,9 @@ class PortalAdmin(_ModelAdmin):
     show_full_result_count = False
     # The counts beside each filter would read the whole table once for each choice.
     show_facets = admin.ShowFacets.NEVER
-    list_per_page = 50
-    list_max_show_all = 50
+    # Each row costs milliseconds of computing, nearly all of it in the templates (benchmarks/admin.py).
+    list_per_page = 25
+    list_max_show_all = 25
     change_form_template = "admin/portal_change_form.html"
     # What links to this list filter by, besides `list_filter`. `config.admin_lists` refuses everything else.
     link_filters: Sequence[str] = ()

@@ -81,8 +81,9 @@ def _search_fields() -> list[Asked]:
 
 def _actions() -> list[Asked]:
     """Every action of every model, those that nobody is offered included: a POST can name any."""
+    registry: dict[Any, Any] = admin.site._registry
     return [
         Asked(f"admin/{model._meta.app_label}/{model._meta.model_name}/", f"POST:{name}")
-        for model, model_admin in admin.site._registry.items()
+        for model, model_admin in registry.items()
         for _run, name, _label in model_admin._get_base_actions()
     ]
