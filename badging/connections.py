@@ -138,7 +138,8 @@ def save_tested(
     environment.
     """
     before = _before(connection)
-    _set_state(connection, State.ACTIVE, now, before)
+    connection.state = State.ACTIVE
+    _note_since_when(connection, now, before)
     connection.resumed_at, connection.account, connection.last_outcome = now, tested.account, ""
     _save_with_token(connection, tested, actor=actor, now=now)
     if before is None or before.state == State.ACTIVE:
@@ -158,8 +159,9 @@ def save_paused(connection: NavigatrConnection, tested: ConnectionTest, *, actor
 
     Raises EnvironmentIsFixed as `save_tested` does.
     """
-    _set_state(connection, State.PAUSED, now, _before(connection))
-    connection.last_outcome = tested.outcome
+    before = _before(connection)
+    connection.state, connection.last_outcome = State.PAUSED, tested.outcome
+    _note_since_when(connection, now, before)
     _save_with_token(connection, tested, actor=actor, now=now)
     audit.record(AuditEntry.Action.CONNECTION_PAUSED, connection, actor=actor)
 
@@ -172,13 +174,10 @@ def _before(connection: NavigatrConnection) -> NavigatrConnection | None:
     return before
 
 
-def _set_state(
-    connection: NavigatrConnection, state: NavigatrConnection.State, now: datetime, before: NavigatrConnection | None
-) -> None:
-    """Set the state, and since when it stands (not saved)."""
-    if before is None or before.state != state:
+def _note_since_when(connection: NavigatrConnection, now: datetime, before: NavigatrConnection | None) -> None:
+    """Note since when the connection is in its state (not saved)."""
+    if before is None or before.state != connection.state:
         connection.state_since = now
-    connection.state = state
 
 
 def _save_with_token(connection: NavigatrConnection, tested: ConnectionTest, *, actor: Any, now: datetime) -> None:

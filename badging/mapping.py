@@ -24,6 +24,7 @@ from .models import (
     UNSENT,
     AuditEntry,
     CourseBadgeMapping,
+    Environment,
     Issuance,
     IssuanceAttempt,
     IssuanceQuerySet,
@@ -60,6 +61,12 @@ def version_of(mapping: CourseBadgeMapping | None) -> str:
     score = "" if mapping.min_score is None else mapping.min_score
     past_wanted = int(mapping.include_past)
     return f"{mapping.connection_id}-{mapping.provider_id}-{mapping.badge_id}-{score}-{past_wanted}"
+
+
+def goes_live(mapping: CourseBadgeMapping | None, connection: NavigatrConnection) -> bool:
+    """Whether choosing this connection moves a course from staging to production, where badges are real."""
+    before = mapping.connection.environment if mapping else None
+    return (before, connection.environment) == (Environment.STAGING, Environment.PRODUCTION)
 
 
 def find_badge(

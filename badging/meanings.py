@@ -276,8 +276,8 @@ MEANINGS: dict[str, Meaning] = {
         _("Read the server's log, report the fault, then use “Send again”."),
     ),
     Outcome.CONNECTION_PAUSED: Meaning(
-        _("The Navigatr connection is paused: its page says why."),
-        _("Reconnect it with a new token; what waits then goes on by itself."),
+        _("The Navigatr connection is paused, so nothing is sent with it."),
+        _("Its page says why. Reconnect it, with a new token if need be; what waits then goes on by itself."),
     ),
     Outcome.CONNECTION_REMOVED: Meaning(
         _("The Navigatr connection was removed."),

@@ -166,7 +166,6 @@ class Renamed(_Mixin):
     opts: Any
     # One and several of them.
     names: tuple[Any, Any]
-    opts: Any
 
     def __init__(self, model: Any, admin_site: Any) -> None:
         super().__init__(model, admin_site)

@@ -209,11 +209,11 @@ class PortalAdmin(_ModelAdmin):
         }
         return TemplateResponse(request, "admin/portal_confirm.html", context)
 
-    def response_post_save_add(self, request: HttpRequest, obj: Any) -> HttpResponse:
+    def response_post_save_add(self, request: HttpRequest, obj: Any) -> HttpResponseRedirect:
         """Back to the set-up path, if that led to the form; else to the list."""
         return self.to_set_up(request) or super().response_post_save_add(request, obj)
 
-    def response_post_save_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
+    def response_post_save_change(self, request: HttpRequest, obj: Any) -> HttpResponseRedirect:
         """The same for a row that was changed."""
         return self.to_set_up(request) or super().response_post_save_change(request, obj)
 

@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from moodle_sync.models import Completion, Course
 
 from ..course_learners import completed_without_issuance
+from ..mapping import goes_live
 from ..meanings import Meaning, Outcome
 from ..models import (
     PAST_HELD,
@@ -67,12 +68,14 @@ def outgoing(
 ) -> Outgoing:
     """How many badges are sent once this badge is saved for the course."""
     past = None
-    if mapping is None or not mapping.include_past:
+    is_live = goes_live(mapping, connection)
+    if mapping is None or not mapping.include_past or is_live:
         past = counted(completed_without_issuance(course, connection.environment))
     reason: str = Outcome.MAPPING_DISABLED if mapping and not mapping.active else connection.hold_reason or ""
     if not reason and connection.not_before and connection.not_before > now:
         reason = connection.last_outcome
-    return Outgoing(counted(_going_on(course, mapping, badge_id)), past, for_managers(reason))
+    going_on = Issuance.objects.none() if is_live else _going_on(course, mapping, badge_id)
+    return Outgoing(counted(going_on), past, for_managers(reason))
 
 
 def _going_on(course: Course, mapping: CourseBadgeMapping | None, badge_id: int) -> IssuanceQuerySet:

@@ -73,21 +73,24 @@ class MappingForm(forms.Form):
         data: Any = None,
         *,
         mapping: CourseBadgeMapping | None,
+        goes_live: bool = False,
         most_past: int | None,
         typed: Mapping[str, str] | None = None,
     ) -> None:
         """`mapping`: the course's present one. Past completions that it includes stay included.
 
+        `goes_live`: it moves from staging to production, so that only completions from now on count unless chosen.
+
         `most_past`: how many of them this person may include, or None for any number. `typed`: what they have typed
         before.
         """
-        past = bool(mapping and mapping.include_past)
+        past = bool(mapping and mapping.include_past and not goes_live)
         initial: dict[str, Any] = {"min_score": mapping.min_score if mapping else None, "who": NOW, **(typed or {})}
         if past:
             initial["who"] = PAST
         super().__init__(data, initial=initial | {"seen": version_of(mapping)})
         only_new: Any = _("Only from now on")
-        if mapping and not past:
+        if mapping and not past and not goes_live:
             since = moment(mapping.since)
             only_new = _("Only completions since %(since)s, as before") % {"since": since}
         self.fields["who"] = forms.ChoiceField(

@@ -31,7 +31,7 @@ from vault.keys import WrongKey
 
 from .. import catalogue, connections
 from ..catalogue import Catalogue
-from ..mapping import ChangedMeanwhile, NotMapped, save_mapping, version_of
+from ..mapping import ChangedMeanwhile, NotMapped, goes_live, save_mapping, version_of
 from ..models import CourseBadgeMapping, NavigatrConnection
 from ..reach import Reach, is_site_admin, reach_of
 from ..waiting import RETRY_AFTER, Busy
@@ -221,7 +221,7 @@ def review_badge(request: HttpRequest, course: Course) -> HttpResponse:
     if not saves:
         return _review(request, choice, mapping, form)
     try:
-        return _save(request, choice, form.cleaned_data)
+        return _save(request, choice, mapping, form.cleaned_data)
     except ChangedMeanwhile:
         # Somebody else's choice stays until this person has seen it. What they typed stays as well.
         mapping = mapping_of(course)
@@ -244,7 +244,8 @@ def _form(
     request: HttpRequest, data: Any, connection: NavigatrConnection, mapping: CourseBadgeMapping | None
 ) -> MappingForm:
     most_past = None if is_site_admin(request.user) else connection.past_limit
-    return MappingForm(data, mapping=mapping, most_past=most_past, typed=_typed(request))
+    is_live = goes_live(mapping, connection)
+    return MappingForm(data, mapping=mapping, goes_live=is_live, most_past=most_past, typed=_typed(request))
 
 
 def _review(
@@ -263,6 +264,7 @@ def _review(
         "effects": effects_of_change(course) if mapping else None,
         "outgoing": outgoing(course, mapping, connection, choice.badge.id, timezone.now()),
         "no_scores": has_no_scores(course),
+        "goes_live": goes_live(mapping, connection),
         "other_environment": mapping and mapping.connection.environment != connection.environment,
         "badges_url": _url(
             "choose-badge", course, connection=connection.pk, provider=choice.provider.id, **_typed(request)
@@ -271,15 +273,20 @@ def _review(
     return render(request, "courses/review.html", context)
 
 
-def _save(request: HttpRequest, choice: Choice, settings: dict[str, Any]) -> HttpResponse:
+def _save(
+    request: HttpRequest, choice: Choice, mapping: CourseBadgeMapping | None, settings: dict[str, Any]
+) -> HttpResponse:
     """Save the mapping, and have the course's site polled at once. Raises ChangedMeanwhile."""
+    include_past = settings["who"] == PAST
     save_mapping(
         course=choice.course,
         connection=choice.connection,
         provider=choice.provider,
         badge=choice.badge,
         min_score=settings["min_score"],
-        include_past=settings["who"] == PAST,
+        include_past=include_past,
+        # What was completed during the trial in staging is no reason for a real badge.
+        from_now=goes_live(mapping, choice.connection) and not include_past,
         seen=settings["seen"],
         actor=request.user,
         now=timezone.now(),

@@ -12,7 +12,7 @@ from moodle_sync.models import Course, MoodleSite
 from moodle_sync.site_check import moodle_client_for, store_courses
 
 from ... import mapping
-from ...models import CourseBadgeMapping, Issuance
+from ...models import CourseBadgeMapping, Issuance, NavigatrConnection
 from ..base import PortalCommand, connection_named, percent, poll_when_free, shortened, site_named
 
 # Prefixes that say which of both is meant.
@@ -61,6 +61,7 @@ class Command(PortalCommand):
                 badge=badge,
                 min_score=_min_score(course, options),
                 include_past=options["include_past"],
+                from_now=self._goes_live(course, connection) and not options["include_past"],
                 now=timezone.now(),
             )
         except mapping.NotMapped as error:
@@ -71,6 +72,11 @@ class Command(PortalCommand):
             queued = self._read_past(site, course)
             lines.append(_("%d earlier completion(s) are queued.") % queued)
         self.say(options, {"mapping": saved.pk, "queued": queued}, *lines)
+
+    def _goes_live(self, course: Course, connection: NavigatrConnection) -> bool:
+        """Whether the course was tried in staging until now."""
+        known = CourseBadgeMapping.objects.select_related("connection").filter(course=course).first()
+        return mapping.goes_live(known, connection)
 
     def _read_past(self, site: MoodleSite, course: Course) -> int:
         """Poll the site now; returns how many issuances of the course this queued."""

@@ -267,7 +267,7 @@ def test_an_implausible_date_is_shown_with_date_and_site(web: Client, course: Co
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"state": NavigatrConnection.State.PAUSED}, "paused because its token was refused"),
+        ({"state": NavigatrConnection.State.PAUSED}, "The Navigatr connection is paused"),
         ({"state": NavigatrConnection.State.REMOVED}, "connection was removed"),
     ],
 )

@@ -324,6 +324,28 @@ def test_a_change_of_environment_is_said_clearly(
     assert "The environment changes from Production to Staging." in text(web.get(review_url(course, staging)))
 
 
+@pytest.mark.parametrize("included", [False, True])
+def test_going_live_mails_nobody_for_the_trial_unless_that_is_chosen(
+    web: Client, course: Course, staging: NavigatrConnection, sandbox: Sandbox, included: bool
+) -> None:
+    live = make_connection(name="Live", environment=Environment.PRODUCTION, pat=sandbox.production_pat)
+    wanted = {"past_wanted_at": NOW} if included else {}
+    mapping = make_mapping(course, staging, badge_id=DEMO_BADGE_ID, since=NOW - timedelta(days=30), **wanted)
+    states = (State.ISSUED, State.QUEUED, State.FAILED)
+    rows = [make_issuance(mapping, make_completion(course), state=state) for state in states]
+    address = review_url(course, live, provider=7011, badge=7111)
+    page = text(web.get(address))
+    assert "Badges that go out now: 0." in page
+    assert "Only from now on" in page
+    web.post(address, {"who": "now"})
+    mapping.refresh_from_db()
+    assert (mapping.connection, mapping.include_past) == (live, False)
+    assert mapping.since > NOW
+    for row in rows:
+        row.refresh_from_db()
+    assert [row.state for row in rows] == [State.ISSUED, State.CANCELLED, State.CANCELLED]
+
+
 def test_past_completions_once_included_stay_included(web: Client, course: Course, staging: NavigatrConnection) -> None:
     mapping = make_mapping(course, staging, badge_id=DEMO_BADGE_ID, past_wanted_at=NOW)
     assert "Past completions are included already" in text(web.get(review_url(course, staging)))
