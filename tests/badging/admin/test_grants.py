@@ -157,7 +157,7 @@ def test_officers_see_and_change_nothing_and_others_do_not_see(
 
 
 def with_past(course: Course, connection: NavigatrConnection, count: int, release: Past) -> CourseBadgeMapping:
-    mapping = make_mapping(course, connection, past_release=release, past_wanted_at=NOW, by_admin=True)
+    mapping = make_mapping(course, connection, past_release=release, past_wanted_at=timezone.now(), by_admin=True)
     for _number in range(count):
         make_issuance(mapping, make_completion(course), past=True)
     return mapping
@@ -197,15 +197,9 @@ def test_the_release_of_many_counts_all_of_them_in_one_query(
     twice.save(force_insert=True)
     with CaptureQueriesContext(database) as seen:
         asked = run(site_admin, MAPPING, "release_past", *(row.pk for row in mappings)).content.decode()
-    assert (
-        len(
-            [
-                row
-                for row in seen
-                if "COUNT(" in row["sql"] and "numbers" not in row["sql"] and "badging_issuance" in row["sql"]
-            ]
-        )
-        == 1
+    # Besides the counts of the list's own columns, which are capped.
+    counting = [row["sql"] for row in seen if "COUNT(" in row["sql"] and ") counted)" not in row["sql"]]
+    assert len([sql for sql in counting if "badging_issuance" in sql]) == 1
     )
     # None, one, two, and twice the same learner.
     assert "5 past completion(s) that wait are sent." in asked

@@ -332,7 +332,10 @@ def test_going_live_mails_nobody_for_the_trial_unless_that_is_chosen(
     wanted = {"past_wanted_at": NOW} if included else {}
     mapping = make_mapping(course, staging, badge_id=DEMO_BADGE_ID, since=NOW - timedelta(days=30), **wanted)
     states = (State.ISSUED, State.QUEUED, State.FAILED)
-    rows = [make_issuance(mapping, make_completion(course), state=state) for state in states]
+    rows = [
+        make_issuance(mapping, make_completion(course), state=state, assertion_id="911" if state == "issued" else "")
+        for state in states
+    ]
     address = review_url(course, live, provider=7011, badge=7111)
     page = text(web.get(address))
     assert "Badges that go out now: 0." in page
