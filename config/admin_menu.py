@@ -12,13 +12,19 @@ from django.utils.translation import gettext_lazy as _
 class Entry(NamedTuple):
     """A link: its text, the name of its address, an icon of Material Symbols, and the permission it needs.
 
-    Without a permission it is for all staff.
+    Without a permission it is for everybody who sees the menu.
     """
 
     title: Promise
     name: str
     icon: str = ""
     permission: str = ""
+
+
+def _list(title: Promise, model: str, icon: str) -> Entry:
+    """A link to the list of a model, such as "badging.issuance", for who may view it."""
+    app, name = model.split(".")
+    return Entry(title, f"admin:{app}_{name}_changelist", icon, f"{app}.view_{name}")
 
 
 # Each group: its title, and its entries. A test finds models of the admin that are missing here.
@@ -35,76 +41,56 @@ MENU: list[tuple[Promise | str, list[Entry]]] = [
         _("Badges"),
         [
             Entry(_("Courses and badges"), "courses", "school"),
-            Entry(
-                _("Mappings"), "admin:badging_coursebadgemapping_changelist", "link", "badging.view_coursebadgemapping"
-            ),
-            Entry(_("Issuances"), "admin:badging_issuance_changelist", "workspace_premium", "badging.view_issuance"),
+            _list(_("Mappings"), "badging.coursebadgemapping", "link"),
+            _list(_("Issuances"), "badging.issuance", "workspace_premium"),
+            Entry(_("Where is a badge?"), "admin:learner_badge", "travel_explore", "moodle_sync.view_learner"),
+            Entry(_("Follow a badge"), "admin:verification", "route", "badging.view_issuance"),
             Entry(
                 _("Background actions"), "admin:badging_bulkrun_changelist", "playlist_play", "badging.view_issuance"
             ),
-            Entry(_("Attempts"), "admin:badging_issuanceattempt_changelist", "send", "badging.view_issuanceattempt"),
-            Entry(
-                _("Completions"), "admin:moodle_sync_completion_changelist", "done_all", "moodle_sync.view_completion"
-            ),
-            Entry(_("Where is a badge?"), "admin:learner_badge", "travel_explore", "moodle_sync.view_learner"),
-            Entry(_("Learners"), "admin:moodle_sync_learner_changelist", "person_search", "moodle_sync.view_learner"),
-            Entry(_("Follow a badge"), "admin:verification", "route", "badging.view_issuance"),
         ],
     ),
     (
-        _("Navigatr and Moodle"),
+        _("Connections"),
         [
-            Entry(
-                _("Navigatr connections"),
-                "admin:badging_navigatrconnection_changelist",
-                "cable",
-                "badging.view_navigatrconnection",
-            ),
-            Entry(
-                _("Opened to"), "admin:badging_connectiongrant_changelist", "lock_open", "badging.view_connectiongrant"
-            ),
-            Entry(_("Moodle sites"), "admin:moodle_sync_moodlesite_changelist", "dns", "moodle_sync.view_moodlesite"),
-            Entry(_("Courses"), "admin:moodle_sync_course_changelist", "menu_book", "moodle_sync.view_course"),
+            _list(_("Navigatr connections"), "badging.navigatrconnection", "cable"),
+            _list(_("Opened to"), "badging.connectiongrant", "lock_open"),
+            _list(_("Moodle sites"), "moodle_sync.moodlesite", "dns"),
         ],
     ),
     (
         _("People"),
         [
             Entry(_("People"), "admin:auth_user_changelist", "group", "people.manage_users"),
-            Entry(
-                _("Course managers"),
-                "admin:badging_coursemanager_changelist",
-                "supervisor_account",
-                "badging.view_coursemanager",
-            ),
-            Entry(_("Sign-in locks"), "admin:people_signinlock_changelist", "lock_clock", "people.view_signinlock"),
-            Entry(_("Roles"), "admin:auth_group_changelist", "groups", "auth.view_group"),
+            _list(_("Course managers"), "badging.coursemanager", "supervisor_account"),
+            _list(_("Sign-in locks"), "people.signinlock", "lock_clock"),
+            _list(_("Roles"), "auth.group", "groups"),
         ],
     ),
     (
         _("Records"),
         [
-            Entry(_("Audit"), "admin:badging_auditentry_changelist", "history", "badging.view_auditentry"),
+            _list(_("Audit"), "badging.auditentry", "history"),
             Entry(_("Privacy"), "admin:privacy", "shield_person", "moodle_sync.export_learner"),
-            Entry(
-                _("Scheduled tasks"),
-                "admin:badging_scheduledtask_changelist",
-                "schedule",
-                "badging.view_scheduledtask",
-            ),
+            _list(_("Learners"), "moodle_sync.learner", "person_search"),
+            _list(_("Completions"), "moodle_sync.completion", "done_all"),
+            _list(_("Courses in Moodle"), "moodle_sync.course", "menu_book"),
+            _list(_("Attempts"), "badging.issuanceattempt", "send"),
+            _list(_("Scheduled tasks"), "badging.scheduledtask", "schedule"),
         ],
     ),
 ]
 
-# What stands at the top of all pages, for staff.
+# What stands at the top of all pages, those of course managers included.
 HEADER = [
     Entry(_("Courses and badges"), "courses"),
-    Entry(_("Learners"), "admin:moodle_sync_learner_changelist", permission="moodle_sync.view_learner"),
+    Entry(_("Learners"), "admin:learner_badge", permission="moodle_sync.view_learner"),
     Entry(_("What needs a person"), "admin:problems", permission="badging.view_issuance"),
     Entry(
         _("Connections"), "admin:badging_navigatrconnection_changelist", permission="badging.view_navigatrconnection"
     ),
     Entry(_("Privacy"), "admin:privacy", permission="moodle_sync.export_learner"),
+    Entry(_("Help"), "help"),
 ]
 
 
@@ -128,7 +114,7 @@ def header(user: Any, path: str) -> list[dict[str, Any]]:
 
 
 def _allowed(user: Any, entries: Iterable[Entry]) -> list[Entry]:
-    return [entry for entry in entries if not entry.permission or user.has_perm(entry.permission)]
+    return [entry for entry in entries if not entry.permission or (user.is_staff and user.has_perm(entry.permission))]
 
 
 def _item(request: HttpRequest, entry: Entry) -> dict[str, Any]:
