@@ -97,7 +97,7 @@ def why_missing(completion: Completion, mapping: CourseBadgeMapping | None) -> M
     if mapping is None:
         return Meaning(_("The course awards no badge."), _("Choose one, and include those who have completed it."))
     completed = completion.last_completed_at
-    if completed is not None and completed >= mapping.since:
+    if completed is not None and completed >= mapping.counts_from:
         return Meaning(
             _("The course was completed on %(when)s.") % {"when": moment(completed)},
             _("Nothing to do: the badge is queued when the portal next reads Moodle."),

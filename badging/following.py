@@ -270,7 +270,7 @@ def _seen_at(completion: Completion) -> datetime | None:
 def _is_too_early(completion: Completion, mapping: CourseBadgeMapping) -> bool:
     """Whether the course was completed before the mapping, which does not include that."""
     at = completion.last_completed_at
-    return not mapping.include_past and (at is None or at < mapping.since.replace(second=0, microsecond=0))
+    return not mapping.include_past and (at is None or at < mapping.counts_from)
 
 
 def _not_queued(completion: Completion, mapping: CourseBadgeMapping | None, now: datetime) -> Stage:

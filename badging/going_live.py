@@ -118,9 +118,8 @@ def owed_at_once(mapping: CourseBadgeMapping) -> QuerySet[Completion]:
         course=mapping.course_id, undone_at=None, learner__erased_at=None, learner__deleted=False
     ).exclude(Exists(live) | Exists(by_hand))
     if not mapping.include_past:
-        # To the minute, as polls compare it: Moodle's report has no seconds.
-        since = mapping.since.replace(second=0, microsecond=0)
-        found = found.alias(last_at=Coalesce("completed_again_at", "completed_at")).filter(last_at__gte=since)
+        last_at = Coalesce("completed_again_at", "completed_at")
+        found = found.alias(last_at=last_at).filter(last_at__gte=mapping.counts_from)
     if mapping.min_score is not None:
         found = found.filter(score__gte=mapping.min_score)
     return found.order_by("pk")

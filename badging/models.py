@@ -17,6 +17,7 @@ from django_celery_beat.models import PeriodicTask
 from moodle_sync.addresses import recipient_address
 from moodle_sync.history import Versions
 from moodle_sync.models import Completion, Course, Learner, MoodleSite
+from moodle_sync.reading import to_the_minute
 from vault import digests
 from vault.fields import DigestField, EncryptedTextField
 
@@ -369,6 +370,11 @@ class CourseBadgeMapping(models.Model):
 
     def __str__(self) -> str:
         return f"{self.course} → {self.badge_name or self.badge_id}"
+
+    @property
+    def counts_from(self) -> datetime:
+        """From when on completions count: the minute of `since`, because Moodle's report has no seconds."""
+        return to_the_minute(self.since)
 
     @property
     def include_past(self) -> bool:

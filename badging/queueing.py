@@ -108,7 +108,7 @@ def queue_completions(completions: Sequence[Completion], *, now: datetime) -> in
 
 def _is_past(completion: Completion, mapping: CourseBadgeMapping) -> bool:
     """Whether the course was completed before it was mapped, as far as is known."""
-    return completion.last_completed_at is None or completion.last_completed_at < mapping.since
+    return completion.last_completed_at is None or completion.last_completed_at < mapping.counts_from
 
 
 def _hold_past(courses: Collection[int], mappings: dict[int, CourseBadgeMapping]) -> None:

@@ -104,7 +104,7 @@ def _not_queued(completion: Completion) -> Whereabouts:
             str(MEANINGS[Outcome.COMPLETION_UNDONE].todo),
         )
         return Whereabouts(course, Where.NOT_COMPLETED, str(tell), str(todo), **known)
-    if mapping.include_past or (at and at >= mapping.since):
+    if mapping.include_past or (at and at >= mapping.counts_from):
         tell = _("You completed this course. Your badge is sent within the next minutes.")
         return Whereabouts(course, Where.WAITING, tell, str(NOTHING), **known)
     tell = _("You completed this course before it awarded a badge, so none was sent to you.")

@@ -30,6 +30,11 @@ ABOUT_THE_LEARNER = (MoodleNotTracked, MoodleLearnerGone, MoodleSomethingGone)
 ABOUT_THE_COURSE = (MoodleGone, MoodleNotAllowed, MoodleNoCriteria)
 
 
+def to_the_minute(at: datetime) -> datetime:
+    """The beginning of the minute of a time. Moodle's report has no seconds, so times are compared by minutes."""
+    return at.replace(second=0, microsecond=0)
+
+
 @dataclass(frozen=True, slots=True)
 class WantedCourse:
     """A course to read.
@@ -46,7 +51,7 @@ class WantedCourse:
         """Whether a completion of this time counts. Minutes are compared, since Moodle's report has no seconds."""
         if self.since is None:
             return True
-        return completed_at is not None and completed_at >= self.since.replace(second=0, microsecond=0)
+        return completed_at is not None and completed_at >= to_the_minute(self.since)
 
     @property
     def past_is_due(self) -> bool:

@@ -295,7 +295,7 @@ def _left_behind(rows: Sequence[Issuance], as_read: dict[int, SentAs]) -> set[in
         completed_at, since = row.completion.last_completed_at, row.mapping.since
         # A person who sends it again lets its tries begin anew.
         tried_before = row.first_attempt_at is not None and row.first_attempt_at < since
-        if tried_before and (completed_at is None or completed_at < since):
+        if tried_before and (completed_at is None or completed_at < row.mapping.counts_from):
             as_read[row.pk].put_back(row)
             behind.add(row.pk)
     return behind
