@@ -110,8 +110,12 @@ class Overview:
 
     @cached_property
     def environment(self) -> str:
-        """The one that numbers are of: production, unless only staging is connected."""
-        used = [row for row in self.connections.values() if row.state != NavigatrConnection.State.REMOVED]
+        """The one that numbers are of: production, unless only staging is connected.
+
+        A connection whose token was never accepted has no account, and does not count.
+        """
+        kept = [row for row in self.connections.values() if row.state != NavigatrConnection.State.REMOVED]
+        used = [row for row in kept if row.account] or kept
         found = {row.environment for row in used or self.connections.values()}
         return Environment.STAGING if found == {Environment.STAGING} else Environment.PRODUCTION
 

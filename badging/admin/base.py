@@ -110,6 +110,8 @@ class PortalAdmin(_ModelAdmin):
     change_form_template = "admin/portal_change_form.html"
     # What links to this list filter by, besides `list_filter`. `config.admin_lists` refuses everything else.
     link_filters: Sequence[str] = ()
+    # Whether a row has a page that tells its history.
+    tells_history = False
     # Actions that are buttons on the page of a row too.
     button_actions: Sequence[str] = ()
 
@@ -151,7 +153,11 @@ class PortalAdmin(_ModelAdmin):
     ) -> HttpResponse:
         """The page of a row, with its buttons."""
         if obj is not None:
-            context |= {"portal_buttons": self.buttons(request, obj), "portal_list_url": self._url("changelist")}
+            context |= {
+                "portal_buttons": self.buttons(request, obj),
+                "portal_list_url": self._url("changelist"),
+                "show_history": self.tells_history,
+            }
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def response_action(

@@ -115,8 +115,9 @@ class ConnectionAdmin(ToldHistory, TokenAdmin):
             (gettext_lazy("Advanced"), {"fields": ADVANCED, "classes": ["collapse"]}),
         ]
         if obj:
+            opens = request.user.has_perm("badging.add_connectiongrant")
             fieldsets += [
-                (gettext_lazy("Open to"), {"fields": ("grants", "opening")}),
+                (gettext_lazy("Open to"), {"fields": ("grants", "opening") if opens else ("targets",)}),
                 (gettext_lazy("Use"), {"fields": ("mappings", "issuances", "deleting")}),
                 (gettext_lazy("Status"), {"fields": status}),
             ]
@@ -153,6 +154,14 @@ class ConnectionAdmin(ToldHistory, TokenAdmin):
         headers = (gettext_lazy("open to"), gettext_lazy("providers"), gettext_lazy("take back"))
         return rows_table(ConnectionGrant, headers, lines, connection__id__exact=obj.pk)
 
+    @admin.display(description=gettext_lazy("open to"))
+    def targets(self, obj: NavigatrConnection) -> str:
+        """To whom it is open, for who may only look."""
+        rows = obj.grants.select_related("site", "user").order_by("pk")[:MOST_SHOWN]
+        lines = [(link_to(row, row.target), row.provider_label) for row in rows]
+        headers = (gettext_lazy("open to"), gettext_lazy("providers"))
+        return rows_table(ConnectionGrant, headers, lines, connection__id__exact=obj.pk)
+
     @admin.display(description=gettext_lazy("opening"))
     def opening(self, obj: NavigatrConnection) -> str:
         """A link to open it to somebody."""
@@ -181,7 +190,9 @@ class ConnectionAdmin(ToldHistory, TokenAdmin):
         """For which providers the account may issue, as the last test found."""
         names = [f"{name or '?'} ({number})" for number, name in obj.providers[:MOST_SHOWN]]
         more = ["…"] if len(obj.providers) > MOST_SHOWN else []
-        return ", ".join(names + more) or _("None. The account is no provider administrator in Navigatr.")
+        return ", ".join(names + more) or (
+            _("None. The account is no provider administrator in Navigatr.") if obj.account else _("Not known yet.")
+        )
 
     @admin.display(description=gettext_lazy("what to do"))
     def what_to_do(self, obj: NavigatrConnection) -> str:

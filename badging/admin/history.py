@@ -19,6 +19,8 @@ else:
 class ToldHistory(_PortalAdmin):
     """Shows the kept versions where Django shows the entries of its own log."""
 
+    tells_history = True
+
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:

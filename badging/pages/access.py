@@ -1,8 +1,14 @@
 """Who may see which course. Every view under `/courses/` asks here."""
 
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
 from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import QuerySet
-from django.http import Http404
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.views.decorators.http import require_http_methods
 
 from moodle_sync.models import Course
 
@@ -31,3 +37,16 @@ def course_or_404(user: Person, pk: int) -> Course:
     if course is None:
         raise Http404
     return course
+
+
+def posted_from_course(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Only POST runs the view. GET leads to the course's page: who had to sign in again is sent on by GET."""
+
+    @require_http_methods(["GET", "HEAD", "POST"])
+    @wraps(view)
+    def answer(request: HttpRequest, pk: int, *args: Any, **kwargs: Any) -> HttpResponse:
+        if request.method != "POST":
+            return redirect("course", course_or_404(request.user, pk).pk)
+        return view(request, pk, *args, **kwargs)
+
+    return answer

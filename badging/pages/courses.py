@@ -14,7 +14,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from moodle_sync.models import Course
 from moodle_sync.plain_letters import has_words
@@ -144,7 +144,7 @@ def _learners(
 
 
 @login_required
-@require_POST
+@access.posted_from_course
 def find_learner(request: HttpRequest, pk: int) -> HttpResponse:
     """Search for a learner of the course. The name stays out of the address: it holds the number of the search."""
     course = access.course_or_404(request.user, pk)

@@ -6,7 +6,6 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_POST
 
 from .. import tasks
 from ..looking import why_not_now
@@ -14,7 +13,7 @@ from . import access
 
 
 @login_required
-@require_POST
+@access.posted_from_course
 def look_now(request: HttpRequest, pk: int) -> HttpResponse:
     """Have the course's Moodle site read now, unless it was just now, or cannot be."""
     course = access.course_or_404(request.user, pk)

@@ -180,3 +180,10 @@ def test_the_news_of_a_page_are_its_learners_and_nothing_else(web: Client, cours
     assert "Zoë" not in only
     number = web.post(reverse("find-learner", args=[course.pk]), {"q": "zoe"})["Location"]
     assert "Zoë Lee" in text(web.get(number.replace("?", "news/?")))
+
+
+@pytest.mark.parametrize("name", ["find-learner", "look-now"])
+def test_who_signed_in_again_instead_of_posting_comes_to_the_course(web: Client, course: Course, name: str) -> None:
+    """The sign-in page sends on by GET to what was posted when the session had ended."""
+    answer = web.get(reverse(name, args=[course.pk]))
+    assert (answer.status_code, answer.headers["Location"]) == (302, reverse("course", args=[course.pk]))
