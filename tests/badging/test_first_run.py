@@ -60,7 +60,7 @@ def test_what_is_wrong_is_said_with_what_to_do() -> None:
     assert (step(Key.NAVIGATR).progress, step(Key.NAVIGATR).about) == (WRONG, connection)
     assert "no provider administrator" in step(Key.NAVIGATR).text
     NavigatrConnection.objects.update(providers=[[11, "Northgate"]], state=NavigatrConnection.State.PAUSED)
-    assert "Reconnect it with a new token" in step(Key.NAVIGATR).text
+    assert "Reconnect it, with a new token" in step(Key.NAVIGATR).text
     NavigatrConnection.objects.update(state=NavigatrConnection.State.ACTIVE)
 
     site = site_in_order(doubt="Is it still the same?")

@@ -7,15 +7,16 @@ from tests.launcher import running
 PERSON = "Zoe-Quillfeather-Oyelaran"
 CODE = """
 from django.db import connection
-from moodle_sync.models import MoodleSite
-rows = [MoodleSite(name=f"{number}", url=f"https://{number}.example/" + "%s" * 20) for number in range(50)]
-MoodleSite.objects.bulk_create(rows)
+from moodle_sync.models import Course, MoodleSite
+site = MoodleSite.objects.create(name="Hub", url="https://hub.example")
+rows = [Course(site=site, moodle_id=number, fullname="%s" * 8) for number in range(50)]
+Course.objects.bulk_create(rows)
 connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 """
 DELETE = """
 from django.db import connection
-from moodle_sync.models import MoodleSite
-MoodleSite.objects.all().delete()
+from moodle_sync.models import Course
+Course.objects.all().delete()
 connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 """
 

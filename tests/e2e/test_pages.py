@@ -352,9 +352,10 @@ def test_a_person_is_searched_for_in_the_admin_without_a_trace_in_addresses(
     if folder := os.environ.get("PORTAL_SCREENSHOTS"):
         page.screenshot(path=Path(folder) / "admin-search.png")
     # A filter, a row and the way back keep the search.
-    page.locator("#changelist-filter").get_by_role("link", name="Learning Hub").click()
+    page.locator(".portal-filter summary").filter(has_text="site").click()
+    page.get_by_role("link", name="Learning Hub").click()
     page.get_by_role("link", name="Zoë Okafor").click()
-    page.locator(".breadcrumbs").get_by_role("link", name="Learners").click()
+    page.get_by_role("navigation", name="Breadcrumbs").get_by_role("link", name="Learners").click()
     page.go_back()
     page.go_back()
     expect(page.locator("#result_list tbody tr")).to_have_count(1)
@@ -479,7 +480,7 @@ def test_a_site_admin_invites_somebody_who_chooses_a_password_and_signs_in(
     sara.groups.add(Group.objects.get(name=SITE_ADMINS))
     sign_in(page, live_server.url, sara)
     page.goto("/admin/auth/user/add/")
-    page.get_by_label("Email address").fill("ada.very-long-name@example.org")
+    page.get_by_label("E-mail address").fill("ada.very-long-name@example.org")
     page.get_by_label("First name").fill("Ada")
     page.get_by_label("Site admins").check()
     page.get_by_label("Course manager of").locator("xpath=..").get_by_role("searchbox").fill("First")

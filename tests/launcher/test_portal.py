@@ -58,7 +58,7 @@ def test_beat_and_worker_give_signs_of_life(data: Path) -> None:
         wait_until(lambda: seen("beat", "worker"), seconds=90, what="a sign of life of both")
         told = json.loads(running.manage(data, "status", "--json").stdout)
         assert [told[program]["problem"] for program in ("beat", "worker")] == ["", ""]
-        assert [row["problem"] for row in told["schedule"]] == [""] * 3
+        assert [row["problem"] for row in told["schedule"]] == [""] * 4
         portal.stop()
 
 
