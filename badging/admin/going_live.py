@@ -124,7 +124,8 @@ def _with_offers(
         confirmed, too_many = _all_confirmed(request, choices.moves)
         if not too_many:
             total, held = sum(row.mailed for row in confirmed), sum(row.held for row in confirmed)
-            return _show(request, staging, context | {"confirmed": confirmed, "total": total, "held": held})
+            counts = {"total": total, "held": held, "now": total - held}
+            return _show(request, staging, context | counts | {"confirmed": confirmed})
     wrong = step in ("review", "go") and not choices.changed and not too_many
     more: dict[str, Any] = {
         "lines": [_line(request, row, offers) for row in rows],

@@ -167,7 +167,10 @@ def test_who_is_held_is_told_and_too_many_are_refused(
     assert f"{first.course.full_label}: with its past completions more than 4 badges" in refused
     assert "use “Find past completions”" in refused
     asked = site_admin.post(page(staging), data | {"step": "review"})
-    assert "1 of them is held for now" in asked.content.decode()
+    told = asked.content.decode()
+    assert "Up to 4 real badges are mailed now." in told
+    assert "1 is held for now" in told
+    assert "Yes, go live and mail 5 real badges" in told
     make_completion(first.course, completed_at=timezone.now())
     late = site_admin.post(page(staging), confirmed(asked), follow=True)
     assert "meanwhile 1 more badge would be mailed" in said(late)
