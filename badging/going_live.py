@@ -7,29 +7,40 @@ mailed at once. Staging's test badges never count as issued: there is one issuan
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from moodle_sync.models import Completion
 from navigatr_client import Badge, Provider
 
-from . import audit
+from . import audit, transitions
 from .catalogue import Catalogue
-from .mapping import NotMapped, save_mapping
+from .mapping import NotMapped, locked_to_change, save_mapping, version_of
 from .meanings import Outcome
-from .models import AuditEntry, CourseBadgeMapping, Environment, Issuance, NavigatrConnection
-from .queueing import queue_completions
+from .models import (
+    NOTHING_OPEN,
+    UNSENT,
+    AuditEntry,
+    CourseBadgeMapping,
+    Environment,
+    Issuance,
+    NavigatrConnection,
+    Past,
+)
+from .queueing import CANCELLED_FOR_NOW, held_by_moodle, queue_completions, set_past_release
 
 # How many badges one page of Navigatr's answer has, and how many of these pages are read for one page of ours.
 PAGE_SIZE = 100
 MOST_PAGES = 10
-# How many completions are queued at once.
+# How many past completions are queued in one request, and how many of them at once.
+MOST_QUEUED = 2000
 QUEUED_AT_ONCE = 500
 
 
@@ -57,19 +68,35 @@ class Offers(NamedTuple):
 
 
 class Move(NamedTuple):
-    """What one mapping becomes. With `with_past` those who have completed the course already get a real badge too."""
+    """What one mapping, as a person saw it, becomes.
+
+    With `with_past` those who have completed the course already get a real badge too: no more than `agreed`, the number
+    that the person has seen.
+    """
 
     mapping: CourseBadgeMapping
     offer: Offer
     with_past: bool
+    agreed: int = 0
 
 
 class Moved(NamedTuple):
-    """What became of one mapping: how many badges were queued, or why it stays on staging."""
+    """What became of one mapping: how many badges were queued, how many of them are held, or why it stays."""
 
     mapping: CourseBadgeMapping
     queued: int = 0
+    held: int = 0
     problem: str = ""
+
+
+class Owed(NamedTuple):
+    """The completions that get a real badge at once, no more than may be queued."""
+
+    completions: list[Completion]
+    # Of these, how many wait all the same: the mapping is disabled, or Moodle speaks against it.
+    held: int
+    # There are more than may be queued.
+    is_cut: bool
 
 
 def normalised(name: str) -> str:
@@ -109,20 +136,39 @@ def mappings_of(connection: NavigatrConnection) -> QuerySet[CourseBadgeMapping]:
 def owed_at_once(mapping: CourseBadgeMapping) -> QuerySet[Completion]:
     """The completions that get a real badge at once if the mapping goes live with those who have completed already.
 
-    These are the ones that counted for staging. Whoever has an issuance in production gets no second one.
+    These are the ones that counted for staging.
     """
-    rows = Issuance.objects.filter(course=mapping.course_id, learner=OuterRef("learner")).order_by()
-    live = rows.filter(environment=Environment.PRODUCTION)
+    since = None if mapping.include_past else mapping.counts_from
+    return owed_in(mapping.course_id, since=since, min_score=mapping.min_score)
+
+
+def owed_in(course: int, *, since: datetime | None, min_score: int | None) -> QuerySet[Completion]:
+    """The completions of a course on staging that get a real badge at once if they count from `since` (None: all).
+
+    Whoever has an issuance in production gets no second one; one that was left there, and goes on with the mapping,
+    counts.
+    """
+    rows = Issuance.objects.filter(course=course, learner=OuterRef("learner")).order_by()
+    goes_on = Q(state__in=UNSENT) | Q(state=Issuance.State.CANCELLED, reason__in=CANCELLED_FOR_NOW)
+    live = rows.filter(environment=Environment.PRODUCTION).exclude(NOTHING_OPEN & goes_on)
     by_hand = rows.filter(state=Issuance.State.CANCELLED, reason=Outcome.BY_HAND)
     found = Completion.objects.filter(
-        course=mapping.course_id, undone_at=None, learner__erased_at=None, learner__deleted=False
+        course=course, undone_at=None, learner__erased_at=None, learner__deleted=False
     ).exclude(Exists(live) | Exists(by_hand))
-    if not mapping.include_past:
+    if since is not None:
         last_at = Coalesce("completed_again_at", "completed_at")
-        found = found.alias(last_at=last_at).filter(last_at__gte=mapping.counts_from)
-    if mapping.min_score is not None:
-        found = found.filter(score__gte=mapping.min_score)
+        found = found.alias(last_at=last_at).filter(last_at__gte=since)
+    if min_score is not None:
+        found = found.filter(score__gte=min_score)
     return found.order_by("pk")
+
+
+def look_at_owed(mapping: CourseBadgeMapping, *, most: int) -> Owed:
+    """Who gets a real badge at once, with their learners; no more than `most`."""
+    rows = list(owed_at_once(mapping).select_related("learner")[: most + 1])
+    completions, course = rows[:most], mapping.course
+    held = [row for row in completions if not mapping.active or held_by_moodle(row, row.learner, course) is not None]
+    return Owed(completions, len(held), is_cut=len(rows) > most)
 
 
 def go_live(
@@ -130,9 +176,13 @@ def go_live(
 ) -> list[Moved]:
     """Move these mappings, each in a transaction of its own; returns what became of each.
 
-    One that was changed meanwhile, or cannot be saved, stays as it is and says why. Doing it again moves the rest.
+    One that was changed meanwhile, or cannot be saved, stays as it is and says why; so does one that would mail more
+    people than was agreed to, or than MOST_QUEUED in all. Doing it again moves the rest.
     """
-    results = [_move(move, staging, production, actor, now) for move in moves]
+    results: list[Moved] = []
+    for move in moves:
+        most = MOST_QUEUED - sum(result.queued for result in results)
+        results.append(_move(move, production, actor, most, now))
     moved = [result for result in results if not result.problem]
     if moved:
         audit.record(
@@ -146,50 +196,84 @@ def go_live(
     return results
 
 
-def _move(move: Move, staging: NavigatrConnection, production: NavigatrConnection, actor: Any, now: datetime) -> Moved:
-    """Move one mapping. The choice was for the badge that it had on the page."""
+def _move(move: Move, production: NavigatrConnection, actor: Any, most: int, now: datetime) -> Moved:
+    """Move one mapping. The choice was for the mapping that the page showed."""
     try:
         with transaction.atomic():
-            return Moved(move.mapping, _moved(move, staging, production, actor, now))
+            return _moved(move, production, actor, most, now)
     except NotMapped as error:
         return Moved(move.mapping, problem=str(error))
 
 
-def _moved(move: Move, staging: NavigatrConnection, production: NavigatrConnection, actor: Any, now: datetime) -> int:
-    """Move one mapping, in a transaction; returns how many real badges are queued. Raises NotMapped."""
+def _moved(move: Move, production: NavigatrConnection, actor: Any, most: int, now: datetime) -> Moved:
+    """Move one mapping, in a transaction. Raises NotMapped."""
     connection = NavigatrConnection.objects.filter(pk=production.pk, state=NavigatrConnection.State.ACTIVE).first()
     if connection is None or connection.environment != Environment.PRODUCTION:
         raise NotMapped(_("“%(name)s” is no active connection to production any more.") % {"name": production.name})
-    current = (
-        CourseBadgeMapping.objects.select_for_update(no_key=True).filter(pk=move.mapping.pk).order_by("pk").first()
-    )
-    if current is None or not _is_same(current, move.mapping) or current.connection_id != staging.pk:
-        raise NotMapped(_("Somebody has changed this mapping meanwhile. Look at it again."))
-    owed = owed_at_once(current).values_list("pk", flat=True)
-    chosen = list(owed) if move.with_past else []
-    save_mapping(
+    seen = version_of(move.mapping)
+    current = locked_to_change(move.mapping.course, seen)
+    chosen = _agreed(move, current, most) if move.with_past and current else []
+    if move.with_past:
+        _leave_behind(move.mapping, chosen)
+    saved = save_mapping(
         course=move.mapping.course,
         connection=connection,
         provider=move.offer.provider,
         badge=move.offer.badge,
-        min_score=current.min_score,
+        min_score=move.mapping.min_score,
         from_now=not move.with_past,
+        seen=seen,
         actor=actor,
         now=now,
     )
-    for part in _parts(chosen):
+    if not move.with_past:
+        return Moved(move.mapping)
+    # Whoever it is was seen and agreed to: nobody needs to look at them first.
+    set_past_release(saved, Past.FREE)
+    for start in range(0, len(chosen), QUEUED_AT_ONCE):
+        part = [row.pk for row in chosen[start : start + QUEUED_AT_ONCE]]
         rows = Completion.objects.filter(pk__in=part).select_related("learner", "course__site")
         queue_completions(list(rows), now=now)
-    return len(chosen)
+    return Moved(move.mapping, len(chosen), held=len(chosen) - _sendable(saved))
 
 
-def _is_same(one: CourseBadgeMapping, other: CourseBadgeMapping) -> bool:
-    """Whether both award the same badge with the same connection."""
-    return all(getattr(one, name) == getattr(other, name) for name in ("connection_id", "provider_id", "badge_id"))
+def _agreed(move: Move, current: CourseBadgeMapping, most: int) -> list[Completion]:
+    """The completions that get a real badge at once. Raises NotMapped where they are more than was agreed to."""
+    owed = look_at_owed(current, most=most)
+    if owed.is_cut:
+        raise NotMapped(too_many())
+    more = len(owed.completions) - move.agreed
+    if more > 0:
+        text = ngettext(
+            "meanwhile %(count)d more badge would be mailed. Look at it again.",
+            "meanwhile %(count)d more badges would be mailed. Look at it again.",
+            more,
+        )
+        raise NotMapped(text % {"count": more})
+    return owed.completions
 
 
-def _parts(keys: Sequence[int]) -> Iterator[Sequence[int]]:
-    return (keys[start : start + QUEUED_AT_ONCE] for start in range(0, len(keys), QUEUED_AT_ONCE))
+def _leave_behind(mapping: CourseBadgeMapping, chosen: Sequence[Completion]) -> None:
+    """Cancel what was not sent to staging for others than these: nobody agreed to mail them."""
+    going_on = {row.pk for row in chosen}
+    unsent = Issuance.objects.filter(course=mapping.course_id).unsent().order_by("pk")
+    others = [pk for pk, completion in unsent.values_list("pk", "completion") if completion not in going_on]
+    transitions.change(others, transitions.Event.CANCEL, where=NOTHING_OPEN, reason=Outcome.WENT_LIVE)
+
+
+def _sendable(mapping: CourseBadgeMapping) -> int:
+    """How many real badges of the course are queued, and held by nothing."""
+    rows = Issuance.objects.filter(NOTHING_OPEN, course=mapping.course_id, environment=Environment.PRODUCTION)
+    return rows.standing_as(Issuance.State.QUEUED).count()
+
+
+def too_many() -> str:
+    """Why past completions are not queued here, and what to do instead."""
+    text = _(
+        "with its past completions more than %(most)d badges would be queued at once. Move it “from now on”, without "
+        "the tick; then use “Find past completions” on its mapping's page, which works in the background."
+    )
+    return text % {"most": MOST_QUEUED}
 
 
 def by_provider(offers: Sequence[Offer]) -> list[tuple[str, list[Offer]]]:

@@ -60,7 +60,8 @@ def version_of(mapping: CourseBadgeMapping | None) -> str:
         return "none"
     score = "" if mapping.min_score is None else mapping.min_score
     past_wanted = int(mapping.include_past)
-    return f"{mapping.connection_id}-{mapping.provider_id}-{mapping.badge_id}-{score}-{past_wanted}"
+    since = mapping.since.timestamp()
+    return f"{mapping.connection_id}-{mapping.provider_id}-{mapping.badge_id}-{score}-{past_wanted}-{since}"
 
 
 def goes_live(mapping: CourseBadgeMapping | None, connection: NavigatrConnection) -> bool:
@@ -150,7 +151,7 @@ def save_mapping(
     only completions from now on count, and what was not sent is cancelled: a course goes live after a trial in staging.
     """
     may_use = _check_choice(course, connection, provider, actor)
-    mapping = _locked_to_change(course, seen) or CourseBadgeMapping(course=course, since=now, created_by=actor)
+    mapping = locked_to_change(course, seen) or CourseBadgeMapping(course=course, since=now, created_by=actor)
     action = Action.MAPPING_SAVED if mapping.pk is None else Action.MAPPING_CHANGED
     before = (mapping.connection_id, mapping.provider_id, mapping.badge_id)
     all_past_before = mapping.include_past and mapping.past_release == Past.FREE
@@ -228,10 +229,10 @@ def _note_award(mapping: CourseBadgeMapping, rows: IssuanceQuerySet) -> None:
     )  # fmt: skip
 
 
-def _locked_to_change(course: Course, seen: str) -> CourseBadgeMapping | None:
+def locked_to_change(course: Course, seen: str) -> CourseBadgeMapping | None:
     """The course's mapping, locked; where it has none, the course is, so that only one is made.
 
-    Raises ChangedMeanwhile.
+    Raises ChangedMeanwhile where it is not `seen` any more: see `save_mapping`.
     """
     mapping = lock_mappings([course.pk]).get(course.pk)
     if mapping is None:

@@ -28,6 +28,9 @@ State = Issuance.State
 # How often a profile that seems unchanged is tried again.
 TRIED_AGAIN_EVERY = timedelta(days=1)
 
+# News of the completion take these back into the queue.
+CANCELLED_FOR_NOW = [Outcome.MAPPING_REMOVED, Outcome.ELSEWHERE, Outcome.WENT_LIVE]
+
 # A better profile in Moodle lets these go on.
 MENDED_BY_PROFILE = [
     Outcome.PROFILE_INCOMPLETE,
@@ -161,11 +164,7 @@ def _goes_on(row: Issuance, completion: Completion) -> bool:
     """Whether this news of the completion takes the issuance back into the queue."""
     if row.state == State.NOT_MET:
         return row.score_tried != completion.score or _has_another_reason(row, completion)
-    return row.state == State.CANCELLED and row.reason in (
-        Outcome.MAPPING_REMOVED,
-        Outcome.ELSEWHERE,
-        Outcome.WENT_LIVE,
-    )
+    return row.state == State.CANCELLED and row.reason in CANCELLED_FOR_NOW
 
 
 def _has_another_reason(row: Issuance, completion: Completion) -> bool:

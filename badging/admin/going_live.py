@@ -21,9 +21,10 @@ from django.utils.translation import ngettext
 from navigatr_client import NavigatrError
 from vault.keys import WrongKey
 
-from .. import catalogue, connections, going_live, reach, tasks
+from .. import catalogue, connections, going_live, past, reach, tasks
 from ..catalogue import Catalogue
 from ..going_live import Move, Offer, Offers
+from ..mapping import version_of
 from ..models import CourseBadgeMapping, Environment, NavigatrConnection
 from ..waiting import Busy
 from .display import counted, page_url
@@ -47,12 +48,17 @@ class Line(NamedTuple):
 
 
 class Confirmed(NamedTuple):
-    """One course that is about to go live: how many get a real badge at once, and the names of the first of them."""
+    """One course that is about to go live: how many get a real badge at once, and the names of the first of them.
+
+    Of these `held` wait all the same. `is_read`: the course is being read, so that more may be found.
+    """
 
     move: Move
-    mailed: int
-    names: list[str]
     seen: str
+    mailed: int = 0
+    held: int = 0
+    names: Sequence[str] = ()
+    is_read: bool = False
 
     @property
     def more(self) -> int:
@@ -113,17 +119,21 @@ def _with_offers(
     if step == "go" and choices.moves:
         return _go(request, staging, production, choices)
     context = {"production": production, "is_cut": offers.is_cut}
+    too_many: list[CourseBadgeMapping] = []
     if step == "review" and choices.moves and not choices.changed:
-        confirmed = [_confirmed(request, move) for move in choices.moves]
-        total = sum(row.mailed for row in confirmed)
-        return _show(request, staging, context | {"confirmed": confirmed, "total": total})
-    wrong = step in ("review", "go") and not choices.changed
+        confirmed, too_many = _all_confirmed(request, choices.moves)
+        if not too_many:
+            total, held = sum(row.mailed for row in confirmed), sum(row.held for row in confirmed)
+            counts = {"total": total, "held": held, "now": total - held}
+            return _show(request, staging, context | counts | {"confirmed": confirmed})
+    wrong = step in ("review", "go") and not choices.changed and not too_many
     more: dict[str, Any] = {
         "lines": [_line(request, row, offers) for row in rows],
         "next": page + 1 if has_next else None,
         "previous": page - 1 if page else None,
         "nothing_chosen": wrong,
         "changed": choices.changed,
+        "too_many": [f"{row.course.full_label}: {going_live.too_many()}" for row in too_many],
     }
     return _show(request, staging, context | more)
 
@@ -140,8 +150,12 @@ def _show(request: HttpRequest, staging: NavigatrConnection, more: dict[str, Any
 
 
 def _page(request: HttpRequest) -> int:
-    number = request.GET.get("page", "")
-    return int(number) if number.isascii() and number.isdecimal() and len(number) < 6 else 0
+    return _number(request.GET.get("page", ""))
+
+
+def _number(text: str) -> int:
+    """A number that an address or a form of ours may have; 0 for anything else."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 6 else 0
 
 
 def _choices(request: HttpRequest, rows: Sequence[CourseBadgeMapping], offers: Offers) -> Choices:
@@ -152,16 +166,12 @@ def _choices(request: HttpRequest, rows: Sequence[CourseBadgeMapping], offers: O
         offer = by_key.get(request.POST.get(f"badge-{row.pk}", ""))
         if offer is None:
             continue
-        if request.POST.get(f"seen-{row.pk}") != _seen(row):
+        if request.POST.get(f"seen-{row.pk}") != version_of(row):
             changed.append(row)
             continue
-        moves.append(Move(row, offer, with_past=f"past-{row.pk}" in request.POST))
+        agreed = _number(request.POST.get(f"agreed-{row.pk}", ""))
+        moves.append(Move(row, offer, with_past=f"past-{row.pk}" in request.POST, agreed=agreed))
     return Choices(moves, changed)
-
-
-def _seen(mapping: CourseBadgeMapping) -> str:
-    """What the page showed of the mapping."""
-    return f"{mapping.provider_id}-{mapping.badge_id}-{mapping.min_score or 0}"
 
 
 def _line(request: HttpRequest, mapping: CourseBadgeMapping, offers: Offers) -> Line:
@@ -177,18 +187,37 @@ def _line(request: HttpRequest, mapping: CourseBadgeMapping, offers: Offers) -> 
         chosen,
         with_past=f"past-{mapping.pk}" in request.POST,
         already=counted(going_live.owed_at_once(mapping)),
-        seen=_seen(mapping),
+        seen=version_of(mapping),
     )
 
 
-def _confirmed(request: HttpRequest, move: Move) -> Confirmed:
-    """One line of what will happen."""
+def _all_confirmed(request: HttpRequest, moves: Sequence[Move]) -> tuple[list[Confirmed], list[CourseBadgeMapping]]:
+    """What will happen, and the courses with which too many badges would be queued in one request."""
+    confirmed, too_many = [], []
+    left = going_live.MOST_QUEUED
+    for move in moves:
+        row = _confirmed(request, move, most=left)
+        if row is None:
+            too_many.append(move.mapping)
+        else:
+            confirmed.append(row)
+            left -= row.mailed
+    return confirmed, too_many
+
+
+def _confirmed(request: HttpRequest, move: Move, *, most: int) -> Confirmed | None:
+    """One line of what will happen; None where it would mail more than `most`."""
+    mapping, seen = move.mapping, version_of(move.mapping)
     if not move.with_past:
-        return Confirmed(move, 0, [], _seen(move.mapping))
-    owed = going_live.owed_at_once(move.mapping)
+        return Confirmed(move, seen)
+    owed = going_live.look_at_owed(mapping, most=most)
+    if owed.is_cut:
+        return None
+    if not owed.completions:
+        return Confirmed(move._replace(with_past=False), seen)
     may_name = request.user.has_perm("moodle_sync.view_learner")
-    named = owed.select_related("learner")[:MOST_NAMED] if may_name else []
-    return Confirmed(move, owed.count(), [str(row.learner) for row in named], _seen(move.mapping))
+    names = [str(row.learner) for row in owed.completions[:MOST_NAMED]] if may_name else []
+    return Confirmed(move, seen, len(owed.completions), owed.held, names, is_read=past.is_being_read(mapping))
 
 
 def _go(
@@ -213,11 +242,23 @@ def _go(
             len(moved),
         )
         messages.success(request, text % {"count": len(moved), "name": production.name})
-    if queued := sum(result.queued for result in moved):
-        text = ngettext("%(count)d real badge is mailed now.", "%(count)d real badges are mailed now.", queued)
-        messages.success(request, text % {"count": queued})
-        if not tasks.nudge():
-            messages.warning(request, _("The worker cannot be reached now: they are sent when the worker is back."))
+    _say_what_is_mailed(request, sum(result.queued for result in moved), sum(result.held for result in moved))
     if staging.mappings.exists():
         return redirect(reverse("admin:going_live", args=[staging.pk], query={"to": production.pk}))
     return redirect(page_url(staging))
+
+
+def _say_what_is_mailed(request: HttpRequest, queued: int, held: int) -> None:
+    """How many real badges are mailed now, and how many of those that were queued are held."""
+    if held:
+        text = ngettext(
+            "%(count)d real badge is held for now: its page says why. It is mailed when that has passed.",
+            "%(count)d real badges are held for now: their pages say why. They are mailed when that has passed.",
+            held,
+        )
+        messages.warning(request, text % {"count": held})
+    if mailed := queued - held:
+        text = ngettext("%(count)d real badge is mailed now.", "%(count)d real badges are mailed now.", mailed)
+        messages.success(request, text % {"count": mailed})
+        if not tasks.nudge():
+            messages.warning(request, _("The worker cannot be reached now: they are sent when the worker is back."))

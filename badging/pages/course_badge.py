@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from moodle_sync.models import Completion, Course
 
 from ..course_learners import completed_without_issuance
+from ..going_live import owed_in
 from ..mapping import goes_live
 from ..meanings import Meaning, Outcome
 from ..models import (
@@ -64,12 +65,23 @@ class Outgoing(NamedTuple):
 
 
 def outgoing(
-    course: Course, mapping: CourseBadgeMapping | None, connection: NavigatrConnection, badge_id: int, now: datetime
+    course: Course,
+    mapping: CourseBadgeMapping | None,
+    connection: NavigatrConnection,
+    badge_id: int,
+    *,
+    min_score: int | None,
+    now: datetime,
 ) -> Outgoing:
-    """How many badges are sent once this badge is saved for the course."""
+    """How many badges are sent once this badge is saved for the course.
+
+    Where the course leaves staging, only those who reach `min_score` are counted: see `badging.going_live`.
+    """
     past = None
     is_live = goes_live(mapping, connection)
-    if mapping is None or not mapping.include_past or is_live:
+    if is_live:
+        past = counted(owed_in(course.pk, since=None, min_score=min_score))
+    elif mapping is None or not mapping.include_past:
         past = counted(completed_without_issuance(course, connection.environment))
     reason: str = Outcome.MAPPING_DISABLED if mapping and not mapping.active else connection.hold_reason or ""
     if not reason and connection.not_before and connection.not_before > now:

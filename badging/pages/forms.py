@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django import forms
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
@@ -100,6 +101,14 @@ class MappingForm(forms.Form):
             help_text=" ".join(map(str, _on_past(past, most_past))),
             widget=forms.RadioSelect,
         )
+
+    def shown_score(self) -> int | None:
+        """The minimum score that the form shows; None where it shows none, or what is no score."""
+        try:
+            score: int | None = self.fields["min_score"].clean(self["min_score"].value())
+        except ValidationError:
+            return None
+        return score
 
 
 def _on_past(is_included: bool, most_past: int | None) -> "Iterator[str | Promise]":

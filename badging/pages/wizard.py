@@ -262,7 +262,9 @@ def _review(
         "form": form,
         "changed": changed,
         "effects": effects_of_change(course) if mapping else None,
-        "outgoing": outgoing(course, mapping, connection, choice.badge.id, timezone.now()),
+        "outgoing": outgoing(
+            course, mapping, connection, choice.badge.id, min_score=form.shown_score(), now=timezone.now()
+        ),
         "no_scores": has_no_scores(course),
         "goes_live": goes_live(mapping, connection),
         "other_environment": mapping and mapping.connection.environment != connection.environment,

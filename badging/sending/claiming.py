@@ -23,6 +23,7 @@ from ..meanings import HELD_BY_MAPPING, Outcome
 from ..models import (
     LOOKED_UP_FIRST,
     CourseBadgeMapping,
+    Environment,
     Issuance,
     IssuanceAttempt,
     IssuanceQuerySet,
@@ -284,18 +285,19 @@ def _goes_on_elsewhere(rows: Sequence[Issuance], as_read: dict[int, SentAs]) -> 
 
 
 def _left_behind(rows: Sequence[Issuance], as_read: dict[int, SentAs]) -> set[int]:
-    """The numbers of those that were on their way to staging when their course went live from then on.
+    """The numbers of those that were on their way to staging when their course went live, and do not count any more.
 
-    The course's completions count from that time, so nothing real is sent for them, unless a person does so.
+    They were completed before the course's completions count, so nothing real is sent unless a person does so.
     """
     behind = set()
     for row in rows:
-        if row.environment == as_read[row.pk].environment or row.mapping is None or row.mapping.include_past:
+        went_live = (as_read[row.pk].environment, row.environment) == (Environment.STAGING, Environment.PRODUCTION)
+        if not went_live or row.mapping is None or row.mapping.include_past:
             continue
-        completed_at, since = row.completion.last_completed_at, row.mapping.since
+        completed_at = row.completion.last_completed_at
         # A person who sends it again lets its tries begin anew.
-        tried_before = row.first_attempt_at is not None and row.first_attempt_at < since
-        if tried_before and (completed_at is None or completed_at < row.mapping.counts_from):
+        was_tried = row.first_attempt_at is not None
+        if was_tried and (completed_at is None or completed_at < row.mapping.counts_from):
             as_read[row.pk].put_back(row)
             behind.add(row.pk)
     return behind

@@ -11,7 +11,8 @@ from badging import mapping as mappings
 from badging.catalogue import Catalogue
 from badging.going_live import Move, Moved, Offer
 from badging.meanings import Outcome
-from badging.models import AuditEntry, CourseBadgeMapping, Issuance, NavigatrConnection
+from badging.models import AuditEntry, CourseBadgeMapping, Issuance, NavigatrConnection, Past
+from moodle_sync.models import Completion
 from sandbox import Sandbox
 from tests.builders import BADGE, connect, make_completion, map_course, owe
 from tests.worker import bring_forward, send, take
@@ -57,7 +58,9 @@ def offer_for(mapping: CourseBadgeMapping, production: NavigatrConnection) -> Of
 
 
 def go(mapping: CourseBadgeMapping, production: NavigatrConnection, actor: User, *, with_past: bool = False) -> Moved:
-    move = Move(mapping, offer_for(mapping, production), with_past)
+    """Move the mapping; as many real badges as are owed were agreed to."""
+    agreed = going_live.owed_at_once(mapping).count()
+    move = Move(mapping, offer_for(mapping, production), with_past, agreed)
     staging = mapping.connection
     (result,) = going_live.go_live([move], staging=staging, production=production, actor=actor, now=timezone.now())
     return result
@@ -113,6 +116,112 @@ def test_who_is_ticked_gets_the_real_badge_once_whatever_staging_says(
     # A second time nothing is left to move, and nobody is owed anything.
     trial.refresh_from_db()
     assert not going_live.owed_at_once(trial).exists()
+
+
+def test_only_who_was_counted_is_mailed(
+    sandbox: Sandbox, trial: CourseBadgeMapping, production: NavigatrConnection, admin: User
+) -> None:
+    before = {"completed_at": timezone.now() - 3 * HOUR}
+    asked = completed(trial)
+    sandbox.faults.plan(asked.learner.email, "500_before")
+    worker = take(asked)
+    counted, failed = completed(trial), completed(trial)
+    Completion.objects.filter(pk__in=[asked.completion_id, failed.completion_id]).update(**before)
+    Issuance.objects.filter(pk=failed.pk).update(state=State.FAILED, reason=Outcome.GAVE_UP, past=True)
+    assert set(going_live.owed_at_once(trial)) == {counted.completion}
+    assert go(trial, production, admin, with_past=True) == Moved(trial, queued=1)
+    worker.ask().write()
+    NavigatrConnection.objects.update(not_before=None)
+    for _try in range(2):
+        bring_forward(asked)
+        send(asked)
+    send(counted)
+    for row in (failed, asked):
+        row.refresh_from_db()
+        assert (row.state, row.reason, row.environment) == (State.CANCELLED, Outcome.WENT_LIVE, "staging")
+    mailed = [assertion.recipient_email for assertion in sandbox.production.assertions.values()]
+    assert mailed == [counted.learner.email]
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_owed"),
+    [
+        ({"state": State.CANCELLED, "reason": Outcome.MAPPING_REMOVED}, True),
+        ({"state": State.FAILED, "reason": Outcome.GAVE_UP}, True),
+        ({"state": State.FAILED, "reason": Outcome.GAVE_UP, "unanswered": "unknown"}, False),
+        ({"state": State.CANCELLED, "reason": Outcome.ALREADY_HOLDS}, False),
+        ({"state": State.ISSUED, "assertion_id": "7"}, False),
+    ],
+)
+def test_what_was_left_in_production_counts_if_it_goes_on(
+    fields: dict[str, str],
+    is_owed: bool,
+    trial: CourseBadgeMapping,
+    production: NavigatrConnection,
+    admin: User,
+) -> None:
+    left = completed(trial)
+    Issuance.objects.filter(pk=left.pk).update(environment="production", connection=production, **fields)
+    assert go(trial, production, admin, with_past=True) == Moved(trial, queued=int(is_owed))
+    left.refresh_from_db()
+    assert (left.state == State.QUEUED and not left.unanswered) == is_owed
+    assert Issuance.objects.count() == 1
+
+
+def test_more_than_was_agreed_to_is_not_mailed(
+    trial: CourseBadgeMapping, production: NavigatrConnection, admin: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    completed(trial)
+    completed(trial)
+    offer, staging = offer_for(trial, production), trial.connection
+    now = timezone.now()
+
+    def problem(agreed: int) -> str:
+        move = Move(trial, offer, with_past=True, agreed=agreed)
+        (result,) = going_live.go_live([move], staging=staging, production=production, actor=admin, now=now)
+        return result.problem
+
+    assert "meanwhile 1 more badge would be mailed" in problem(1)
+    for change in ({"past_wanted_at": now}, {"since": now}, {"min_score": 0}):
+        CourseBadgeMapping.objects.filter(pk=trial.pk).update(**change)
+        assert "Somebody has changed" in problem(2)
+        trial.save()
+    monkeypatch.setattr(going_live, "MOST_QUEUED", 1)
+    assert "Find past completions" in problem(2)
+    assert set(Issuance.objects.values_list("environment", "state")) == {("staging", "queued")}
+    monkeypatch.setattr(going_live, "MOST_QUEUED", 2)
+    assert not problem(2)
+
+
+def test_who_was_agreed_to_need_not_be_looked_at_first(
+    trial: CourseBadgeMapping, production: NavigatrConnection, admin: User
+) -> None:
+    trial.past_release, trial.past_wanted_at = Past.LOOKED_AT, timezone.now()
+    trial.save()
+    waits, suspended = completed(trial), completed(trial)
+    Issuance.objects.update(past=True)
+    trial.course.site.send_suspended = False
+    trial.course.site.save()
+    suspended.learner.suspended = True
+    suspended.learner.save()
+    Issuance.objects.filter(pk=suspended.pk).update(
+        state=State.HELD, reason=Outcome.LEARNER_SUSPENDED, next_attempt_at=None
+    )
+    assert going_live.look_at_owed(trial, most=9).held == 1
+    assert go(trial, production, admin, with_past=True) == Moved(trial, queued=2, held=1)
+    send(waits)
+    assert (waits.state, waits.environment) == (State.ISSUED, "production")
+    assert CourseBadgeMapping.objects.get().past_release == Past.FREE
+
+
+def test_under_a_disabled_mapping_all_are_held(
+    trial: CourseBadgeMapping, production: NavigatrConnection, admin: User
+) -> None:
+    trial.active = False
+    trial.save()
+    completed(trial)
+    assert going_live.look_at_owed(trial, most=9).held == 1
+    assert go(trial, production, admin, with_past=True) == Moved(trial, queued=1, held=1)
 
 
 def test_a_minimum_score_counts_for_who_is_owed_a_real_badge(trial: CourseBadgeMapping) -> None:

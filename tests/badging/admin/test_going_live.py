@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from badging.admin import going_live
 from badging.models import AuditEntry, CourseBadgeMapping, Issuance, NavigatrConnection
-from moodle_sync.models import Completion
+from moodle_sync.models import Completion, MoodleSite
 from sandbox import Sandbox
 from tests.builders import (
     BADGE,
@@ -69,6 +69,12 @@ def chosen(response: Any, *, past: bool = False) -> dict[str, str]:
     return data
 
 
+def confirmed(response: Any) -> dict[str, str]:
+    """What the form below "what will happen" sends."""
+    fields = re.findall(r'<input type="hidden" name="([a-z]+-\d+)" value="([^"]*)"', response.content.decode())
+    return dict(fields) | {"step": "go"}
+
+
 def test_the_table_has_the_badges_of_the_same_name_and_how_many_completed_already(
     site_admin: Client, staging: NavigatrConnection, production: NavigatrConnection, sandbox: Sandbox
 ) -> None:
@@ -95,7 +101,13 @@ def test_nothing_is_mailed_unless_it_is_ticked_seen_and_confirmed(
     assert "Ana Lee 3" in text
     assert not Issuance.objects.exists()
     assert set(CourseBadgeMapping.objects.values_list("connection", flat=True)) == {staging.pk}
-    done = site_admin.post(page(staging), data | {"step": "go"}, follow=True)
+    # What was not seen is refused.
+    first = CourseBadgeMapping.objects.order_by("pk")[0].pk
+    unseen = {key: value for key, value in data.items() if key.endswith(f"-{first}")} | {"step": "go"}
+    refused = said(site_admin.post(page(staging), unseen, follow=True))
+    assert "stays on staging: meanwhile 5 more badges would be mailed." in refused
+    assert not Issuance.objects.exists()
+    done = site_admin.post(page(staging), confirmed(asked), follow=True)
     assert done.redirect_chain[-1][0] == page_of("badging_navigatrconnection", staging.pk)
     assert "2 courses award real badges of Live now." in said(done)
     assert "5 real badges are mailed now." in said(done)
@@ -138,6 +150,34 @@ def test_what_somebody_changed_meanwhile_is_shown_again_and_stays(
     assert "Course 0 (" in said(done)
     assert "stays on staging: somebody has changed it meanwhile." in said(done)
     assert CourseBadgeMapping.objects.get(connection=staging).course.fullname == "Course 0"
+
+
+def test_who_is_held_is_told_and_too_many_are_refused(
+    site_admin: Client, staging: NavigatrConnection, production: NavigatrConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = CourseBadgeMapping.objects.order_by("pk")[0]
+    suspended = first.course.completions.order_by("pk")[0].learner
+    suspended.suspended = True
+    suspended.save()
+    MoodleSite.objects.update(send_suspended=False)
+    data = chosen(site_admin.get(page(staging)), past=True)
+    with monkeypatch.context() as few:
+        few.setattr("badging.going_live.MOST_QUEUED", 4)
+        refused = " ".join(site_admin.post(page(staging), data | {"step": "review"}).content.decode().split())
+    assert f"{first.course.full_label}: with its past completions more than 4 badges" in refused
+    assert "use “Find past completions”" in refused
+    asked = site_admin.post(page(staging), data | {"step": "review"})
+    told = asked.content.decode()
+    assert "Up to 4 real badges are mailed now." in told
+    assert "1 is held for now" in told
+    assert "Yes, go live and mail 5 real badges" in told
+    make_completion(first.course, completed_at=timezone.now())
+    late = site_admin.post(page(staging), confirmed(asked), follow=True)
+    assert "meanwhile 1 more badge would be mailed" in said(late)
+    asked = site_admin.post(page(staging), data | {"step": "review"})
+    done = site_admin.post(page(staging), confirmed(asked), follow=True)
+    assert "1 real badge is held for now" in said(done)
+    assert "5 real badges are mailed now." in said(done)
 
 
 @pytest.mark.parametrize("fault", ["401", "403", "429", "503", "html_before", "drop_before"])

@@ -349,6 +349,23 @@ def test_going_live_mails_nobody_for_the_trial_unless_that_is_chosen(
     assert [row.state for row in rows] == [State.ISSUED, State.CANCELLED, State.CANCELLED]
 
 
+def test_going_live_counts_whom_it_would_mail(
+    web: Client, course: Course, staging: NavigatrConnection, sandbox: Sandbox
+) -> None:
+    live = make_connection(name="Live", environment=Environment.PRODUCTION, pat=sandbox.production_pat)
+    mapping = make_mapping(course, staging, badge_id=DEMO_BADGE_ID, min_score=50)
+    poor = make_completion(course, score=40)
+    make_issuance(mapping, poor, state=State.NOT_MET)
+    make_issuance(mapping, make_completion(course, score=80), state=State.CANCELLED, reason="by_hand")
+    make_completion(course, score=90, completed_at=NOW - timedelta(days=30))
+    address = review_url(course, live, provider=7011, badge=7111)
+    page = text(web.get(address))
+    assert "Badges that go out now: 0." in page
+    assert "in addition: 1 that the portal knows of so far." in page
+    assert "Only those who have 50 % are counted" in page
+    assert "in addition: 2 that" in text(web.get(f"{address}&min_score="))
+
+
 def test_past_completions_once_included_stay_included(web: Client, course: Course, staging: NavigatrConnection) -> None:
     mapping = make_mapping(course, staging, badge_id=DEMO_BADGE_ID, past_wanted_at=NOW)
     assert "Past completions are included already" in text(web.get(review_url(course, staging)))
