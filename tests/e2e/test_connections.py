@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import Group, User
 from django.urls import reverse
 from django.utils import timezone
@@ -20,15 +19,13 @@ from sandbox import DEMO_BADGE_ID, Sandbox
 from tests.builders import connect, make_completion, make_course, make_learner, make_site, map_course
 
 from . import test_pages
-from .test_pages import WCAG, keep_picture, sign_in
+from .looks import look_at
+from .test_pages import sign_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 # The fixtures of the other pages.
 browser, complaints, page = test_pages.browser, test_pages.complaints, test_pages.page
-
-# What unfold itself leaves open on the page of a row.
-UNFOLDS_OWN = {"landmark-one-main", "region"}
 
 
 @pytest.fixture
@@ -38,23 +35,6 @@ def admin(page: Page, live_server: Any) -> Page:
     user.groups.add(Group.objects.get(name=SITE_ADMINS))
     sign_in(page, live_server.url, user)
     return page
-
-
-def look_at(page: Page, name: str) -> None:
-    """The page in a window and on a phone, light and dark: nothing that axe finds, and no scrolling to the side."""
-    for size, width in (("wide", 1440), ("phone", 390)):
-        page.set_viewport_size({"width": width, "height": 900})
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-            # The page follows the system only when it is loaded.
-            page.evaluate("dark => document.documentElement.classList.toggle('dark', dark)", scheme == "dark")
-            found = Axe().run(page, options={"runOnly": {"type": "tag", "values": WCAG}})
-            own = [row for row in found.response["violations"] if row["id"] not in UNFOLDS_OWN]
-            assert not own, f"{name}, {size}, {scheme}: {found.generate_report()}"
-            keep_picture(page, f"{name}-{size}-{scheme}")
-        wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
-        assert not wide, f"{name} scrolls sideways on a {size}"
-    page.set_viewport_size({"width": 1440, "height": 900})
 
 
 def test_a_connection_is_tested_saved_removed_and_reconnected(admin: Page, sandbox: Sandbox) -> None:

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import User
 from django.urls import reverse
 from playwright.sync_api import Page, expect
@@ -15,31 +14,13 @@ from moodle_sync.models import Course
 from tests.builders import make_completion, make_issuance, make_learner, make_mapping
 
 from . import test_pages
-from .test_pages import keep_picture, sign_in
+from .looks import look_at
+from .test_pages import sign_in
 
 # Fixtures.
 browser, complaints, course, page = test_pages.browser, test_pages.complaints, test_pages.course, test_pages.page
 
-WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-
-
-def look_at(page: Page, name: str) -> None:
-    """The page in both widths and both colour schemes: nothing of our own making that axe finds, no sideways scroll."""
-    for width in (1440, 390):
-        page.set_viewport_size({"width": width, "height": 900})
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-            # Unfold looks at the colours of the system when a page is loaded.
-            page.evaluate("dark => document.documentElement.classList.toggle('dark', dark)", scheme == "dark")
-            # Unfold's pages have best practices of their own: no landmark for the whole content.
-            found = Axe().run(page, options={"runOnly": {"type": "tag", "values": WCAG}})
-            keep_picture(page, f"people-{name}-{width}-{scheme}")
-            told = f"{name}, {width}, {scheme}: {found.generate_report()}"
-            assert found.violations_count == 0, told
-        wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
-        assert not wide, f"{name} scrolls sideways at {width}"
-    page.set_viewport_size({"width": 1440, "height": 900})
 
 
 def test_a_site_admin_invites_looks_for_a_badge_and_reads_what_was_done(
