@@ -342,14 +342,14 @@ def test_an_unclear_answer_of_staging_that_a_person_sends_again_becomes_a_real_b
 def test_a_course_that_goes_back_to_staging_leaves_nothing_behind(
     sandbox: Sandbox, trial: CourseBadgeMapping, production: NavigatrConnection, admin: User
 ) -> None:
-    staging, badge_id = trial.connection, trial.badge_id
+    before = {"connection": trial.connection, "provider_id": trial.provider_id, "badge_id": trial.badge_id}
     go(trial, production, admin)
     row = completed(CourseBadgeMapping.objects.get())
     sandbox.faults.on("500_before", side=NAVIGATR_PRODUCTION)
     take(row).ask().write()
     sandbox.faults.clear()
     NavigatrConnection.objects.update(not_before=None)
-    CourseBadgeMapping.objects.update(connection=staging, badge_id=badge_id, since=timezone.now())
+    CourseBadgeMapping.objects.update(since=timezone.now(), **before)
     for _try in range(2):
         bring_forward(row)
         send(row)
