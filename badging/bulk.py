@@ -1,17 +1,19 @@
 """Background actions: one action on many issuances, in batches, with progress, and a stop at any time.
 
 A worker takes a run with a lease, and commits each batch together with how far the run is. If the worker dies, the
-lease runs out and another one goes on after the last batch that was committed, so that nothing is done twice. Each
-batch calls the same functions as an action on a few rows (`by_hand`).
+lease runs out and another one goes on after the last batch that was committed, so that nothing is done twice. After
+MOST_FAILURES such workers in a row the run has failed, and a person is told. Each batch calls the same functions as an
+action on a few rows (`by_hand`).
 """
 
 import uuid
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Count, Max
+from django.db.models import Count
 from django.utils.translation import gettext as _
 
 from moodle_sync.models import Course
@@ -28,6 +30,8 @@ BATCH = 200
 LEASE = timedelta(minutes=2)
 # Up to so many chosen issuances an action is done at once, while the person waits.
 AT_ONCE = 100
+# After so many workers in a row that did not come to the end of a batch the run is given up.
+MOST_FAILURES = 3
 # How many chosen issuances a run names by their ids.
 MOST_CHOSEN = 500
 
@@ -64,10 +68,12 @@ def start_chosen(*, kind: BulkRun.Kind, chosen: Sequence[int], actor: Any, now: 
 @transaction.atomic
 def start_failed(*, kind: BulkRun.Kind, course: Course, reason: str = "", actor: Any, now: datetime) -> BulkRun:
     """Have an action done to all that has failed in the course until now, for one reason or any. Raises NothingToDo."""
-    found = failed_of(course, reason).order_by().aggregate(total=Count("pk"), last=Max("pk"))
-    if not found["total"]:
+    # Named by their ids: what fails from now on is not what the person saw and confirmed.
+    pks = list(failed_of(course, reason).order_by("pk").values_list("pk", flat=True))
+    if not pks:
         raise NothingToDo
-    return _start(BulkRun(kind=kind, course=course, reason=reason, **found), actor, now)
+    run = BulkRun(kind=kind, course=course, reason=reason, chosen=pks, total=len(pks), last=pks[-1])
+    return _start(run, actor, now)
 
 
 def _start(run: BulkRun, actor: Any, now: datetime) -> BulkRun:
@@ -92,13 +98,26 @@ def stop(run: BulkRun, *, actor: Any, now: datetime) -> bool:
 # Working
 
 
+@transaction.atomic
 def take(run_id: int, *, now: datetime) -> uuid.UUID | None:
-    """Take a run for one worker, with a lease; None if it has ended, or another worker has it."""
-    claim = uuid.uuid4()
+    """Take a run for one worker, with a lease; None if it has ended, or another worker has it.
+
+    One that its worker did not give back was broken off by a fault: after MOST_FAILURES of them in a row it ends.
+    """
     free = BulkRun.objects.to_be_worked_on(now).filter(pk=run_id)
-    taken = free.update(state=State.RUNNING, claim=claim, leased_until=now + LEASE)
-    BulkRun.objects.filter(pk=run_id, claim=claim, started_at=None).update(started_at=now)
-    return claim if taken else None
+    run = free.select_for_update(no_key=True, of=["self"]).select_related("course").order_by("pk").first()
+    if run is None:
+        return None
+    run.failures += run.state == State.RUNNING
+    if run.failures >= MOST_FAILURES:
+        run.state = State.FAILED
+        _end(run, now)
+        _record(Action.BULK_FAILED, run, None)
+        return None
+    run.state, run.claim, run.leased_until = State.RUNNING, uuid.uuid4(), now + LEASE
+    run.started_at = run.started_at or now
+    run.save(update_fields=["state", "claim", "leased_until", "started_at", "failures"])
+    return run.claim
 
 
 @transaction.atomic
@@ -107,17 +126,18 @@ def do_batch(run_id: int, claim: uuid.UUID, *, now: datetime) -> bool:
     run = BulkRun.objects.select_for_update(no_key=True, of=["self"]).select_related("actor").get(pk=run_id)
     if run.state != State.RUNNING or run.claim != claim:
         return False
-    pks = list(_rest_of(run).values_list("pk", flat=True)[:BATCH])
+    pks = _rest_of(run)[:BATCH]
     if not pks:
-        # Some may have been changed by others meanwhile: they count no more.
-        run.state, run.total = State.DONE, run.done
+        run.state = State.DONE
         _end(run, now)
         _record(Action.BULK_ENDED, run, run.actor)
         return False
-    run.changed += _act(run, Issuance.objects.filter(pk__in=pks), now)
+    # What others have changed meanwhile is left alone.
+    rows = failed_of(run.course, run.reason) if run.course else Issuance.objects.all()
+    run.changed += _act(run, rows.filter(pk__in=pks), now)
     run.done += len(pks)
-    run.after, run.leased_until = pks[-1], now + LEASE
-    run.save(update_fields=["changed", "done", "after", "leased_until"])
+    run.after, run.leased_until, run.failures = pks[-1], now + LEASE, 0
+    run.save(update_fields=["changed", "done", "after", "leased_until", "failures"])
     return True
 
 
@@ -138,10 +158,10 @@ def work(run_id: int, *, should_stop: Callable[[], bool], clock: Callable[[], da
             return
 
 
-def _rest_of(run: BulkRun) -> IssuanceQuerySet:
-    """What is still to be done, in order."""
-    rows = failed_of(run.course, run.reason) if run.course else Issuance.objects.filter(pk__in=run.chosen)
-    return rows.filter(pk__gt=run.after, pk__lte=run.last).order_by("pk")
+def _rest_of(run: BulkRun) -> list[int]:
+    """The ids of what is still to be done, in order."""
+    pks: list[int] = run.chosen
+    return pks[bisect_right(pks, run.after) :]
 
 
 def _act(run: BulkRun, rows: IssuanceQuerySet, now: datetime) -> int:

@@ -1,5 +1,6 @@
 """What people do to issuances by hand: send again, look up again, and cancel."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -54,8 +55,12 @@ def can_cancel() -> Q:
 
 
 def can_look_up() -> Q:
-    """Which issuances `look_up_again` has looked up: those of which no answer says whether they are in Navigatr."""
-    return Q(state__in=[*UNSENT, State.CANCELLED], learner__erased_at=None) & ~NOTHING_OPEN
+    """Which issuances `look_up_again` has looked up: those of which no answer says whether they are in Navigatr.
+
+    Not what a person has cancelled: what is not found is sent.
+    """
+    by_hand = Q(state=State.CANCELLED, reason=Outcome.BY_HAND)
+    return Q(state__in=[*UNSENT, State.CANCELLED], learner__erased_at=None) & ~NOTHING_OPEN & ~by_hand
 
 
 @transaction.atomic
@@ -73,18 +78,17 @@ def send_again(rows: IssuanceQuerySet, *, actor: Any = None, now: datetime) -> i
     chosen = Issuance.objects.filter(can_send_again(), pk__in=pks)
     _take_their_word(chosen)
     update_by_pk(pks, Q(reason=Outcome.IMPLAUSIBLE_DATE), date_accepted=True)
-    count = requeue(chosen, now=now)
-    _record(Action.SENT_AGAIN, pks, count, actor)
-    return count
+    locked = _locked(pks, can_send_again())
+    requeue(Issuance.objects.filter(pk__in=locked), now=now)
+    return _record(Action.SENT_AGAIN, locked, actor)
 
 
 @transaction.atomic
 def cancel(rows: IssuanceQuerySet, *, actor: Any = None) -> int:
     """Cancel what waits or has failed, and cannot have been sent or looked up; returns how many."""
-    pks = pks_of(rows.filter(can_cancel()))
-    count = transitions.change(pks, transitions.Event.CANCEL, where=can_cancel(), reason=Outcome.BY_HAND)
-    _record(Action.CANCELLED, pks, count, actor)
-    return count
+    locked = _locked(pks_of(rows.filter(can_cancel())), can_cancel())
+    transitions.change(locked, transitions.Event.CANCEL, where=can_cancel(), reason=Outcome.BY_HAND)
+    return _record(Action.CANCELLED, locked, actor)
 
 
 @transaction.atomic
@@ -93,10 +97,18 @@ def look_up_again(rows: IssuanceQuerySet, *, actor: Any = None, now: datetime) -
 
     What is found is issued, what is not there is sent as usual. Where Navigatr lets nobody look, nothing is sent.
     """
-    pks = pks_of(rows.filter(can_look_up()))
-    count = transitions.look_up(pks, now=now)
-    _record(Action.LOOKED_UP, pks, count, actor)
-    return count
+    locked = _locked(pks_of(rows.filter(can_look_up())), can_look_up())
+    transitions.look_up(locked, now=now)
+    return _record(Action.LOOKED_UP, locked, actor)
+
+
+def _locked(pks: Sequence[int], where: Q) -> list[int]:
+    """Which of these fit now, locked until the end of the transaction: what is done to them is done to all of them.
+
+    A worker may have taken some of them since they were chosen.
+    """
+    rows = Issuance.objects.filter(where, pk__in=pks).order_by("pk").only("pk")
+    return [row.pk for row in rows.select_for_update(no_key=True, of=["self"])]
 
 
 def _take_their_word(rows: IssuanceQuerySet) -> None:
@@ -110,9 +122,10 @@ def _take_their_word(rows: IssuanceQuerySet) -> None:
     update_by_pk(unsent, COULD_NOT_LOOK, unanswered=Unanswered.NOTHING)
 
 
-def _record(action: AuditEntry.Action, pks: list[int], count: int, actor: Any) -> None:
-    """Keep what was done to which issuances. Nothing is kept where nothing was changed."""
-    if count:
-        subject = _("%(count)d issuance(s)") % {"count": count}
-        entry = audit.record(action, subject, actor=actor, count=count, issuances=pks[:MOST_NAMED])
+def _record(action: AuditEntry.Action, pks: list[int], actor: Any) -> int:
+    """Keep what was done to which issuances, and return to how many. Nothing is kept where nothing was changed."""
+    if pks:
+        subject = _("%(count)d issuance(s)") % {"count": len(pks)}
+        entry = audit.record(action, subject, actor=actor, count=len(pks), issuances=pks[:MOST_NAMED])
         audit.name_issuances(entry, pks)
+    return len(pks)

@@ -22,6 +22,7 @@ from .meanings import MEANINGS
 from .models import ConnectionGrant, CourseBadgeMapping, Issuance, NavigatrConnection
 from .moments import moment
 from .status import connection_reason, slow_feed, why_stopped
+from .troubles import wrong_with_mapping
 
 # What is needed to take all five steps.
 PERMISSIONS = (
@@ -224,19 +225,6 @@ NO_COURSES = gettext_lazy("Courses are listed whenever the site is checked: pres
 
 def _concerns_courses(check: str) -> bool:
     return check == "courses" or check.startswith("function-core_course")
-
-
-def wrong_with_mapping(mapping: CourseBadgeMapping) -> str:
-    """Why nobody gets a badge under it now, and what to do, or ""."""
-    course = mapping.course
-    if course.gone_at:
-        return _("The course was deleted in Moodle. Choose a badge for the course that took its place.")
-    if course.completion_enabled is False:
-        return _("Completion tracking is switched off in this course, so nobody can complete it. Switch it on in the "
-                 "course's settings in Moodle, and set the completion criteria.")  # fmt: skip
-    if mapping.badge_problem:
-        return mapping.badge_problem
-    return " ".join(map(str, MEANINGS[mapping.hold_reason])) if mapping.hold_reason else ""
 
 
 def _verification(course: Course | None, *, ready: bool) -> Step:

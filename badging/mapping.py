@@ -18,7 +18,7 @@ from navigatr_client import Badge, NavigatrClient, NavigatrError, Provider
 from outbound_http import web_address
 
 from . import audit, connections, past, reach, transitions
-from .meanings import MEANINGS, Outcome
+from .meanings import Outcome
 from .models import (
     NOTHING_OPEN,
     UNSENT,
@@ -32,7 +32,6 @@ from .models import (
     Past,
     update_by_pk,
 )
-from .moments import moment
 from .queueing import bring_forward, cancel_unmapped, lock_mappings, pks_of, requeue
 
 State = Issuance.State
@@ -180,7 +179,7 @@ def _begin_anew(mapping: CourseBadgeMapping, now: datetime) -> dict[str, Any]:
 
     What is on its way, or may have been sent, is decided when that is known: see `claiming.decide`.
     """
-    mapping.since, mapping.past_wanted_at = now, None
+    mapping.since, mapping.past_wanted_at, mapping.past_release = now, None, Past.WITHIN
     unsent = pks_of(Issuance.objects.filter(course=mapping.course_id).unsent())
     change = transitions.Event.CANCEL
     cancelled = transitions.change(unsent, change, where=NOTHING_OPEN, reason=Outcome.WENT_LIVE)
@@ -397,29 +396,6 @@ def note_badge(mapping: CourseBadgeMapping, *, now: datetime) -> int:
             queued=count,
         )
     return count
-
-
-def health_of(mapping: CourseBadgeMapping) -> list[str]:
-    """What keeps badges of this mapping from being sent, a sentence each; none where it is in order.
-
-    As last seen: the badge is looked at once a day, and whenever somebody chooses it.
-    """
-    reason = mapping.hold_reason
-    found = [
-        (mapping.course.gone_at, _("The course was deleted in Moodle.")),
-        (mapping.badge_problem, _problem_since(mapping)),
-        (reason, MEANINGS[reason].what if reason else ""),
-        (mapping.past_release in (Past.OVER, Past.LOOKED_AT), _("Past completions wait for a site admin.")),
-    ]
-    return [str(sentence) for is_so, sentence in found if is_so]
-
-
-def _problem_since(mapping: CourseBadgeMapping) -> str:
-    """What is wrong with the badge, and since when that is known."""
-    if mapping.badge_problem_since is None:
-        return mapping.badge_problem
-    values = {"problem": mapping.badge_problem, "time": moment(mapping.badge_problem_since)}
-    return _("%(problem)s Found on %(time)s.") % values
 
 
 def wanted_courses(site: MoodleSite) -> list[WantedCourse]:

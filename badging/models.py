@@ -921,6 +921,7 @@ class AuditEntry(AppendOnlyModel):
         PAST_RELEASED = "past_released", _("Past completions released")
         PAST_LOOKED_FOR = "past_looked_for", _("Past completions looked for")
         PAST_STOPPED = "past_stopped", _("Past completions stopped")
+        PAST_DECLINED = "past_declined", _("Past completions not sent")
         BADGE_BACK = "badge_back", _("Badge can be issued again")
         SENT_AGAIN = "sent_again", _("Sent again by hand")
         CANCELLED = "cancelled", _("Cancelled by hand")
@@ -928,6 +929,7 @@ class AuditEntry(AppendOnlyModel):
         BULK_STARTED = "bulk_started", _("Background action started")
         BULK_STOPPED = "bulk_stopped", _("Background action stopped")
         BULK_ENDED = "bulk_ended", _("Background action ended")
+        BULK_FAILED = "bulk_failed", _("Background action given up")
         SCHEDULE_CHANGED = "schedule_changed", _("Schedule changed")
         LEARNER_EXPORTED = "learner_exported", _("Learner's data exported")
         LEARNER_ERASED = "learner_erased", _("Learner's data erased")
@@ -1026,13 +1028,14 @@ class BulkRun(models.Model):
         RUNNING = "running", _("Running")
         STOPPED = "stopped", _("Stopped")
         DONE = "done", _("Done")
+        FAILED = "failed", _("Given up after faults")
 
     kind = models.CharField(_("action"), max_length=10, choices=Kind)
     course = models.ForeignKey(
         Course, on_delete=models.PROTECT, null=True, related_name="+", verbose_name=_("all that failed of the course")
     )
     reason = models.CharField(_("only those that failed because"), max_length=20, choices=Outcome, blank=True)
-    # The ids of the chosen issuances, where no course says which ones.
+    # The ids of the issuances as they were when it was asked for, in order; none once it has ended.
     chosen = models.JSONField(default=list)
     actor = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+", verbose_name=_("started by")
@@ -1040,7 +1043,9 @@ class BulkRun(models.Model):
     total = models.PositiveIntegerField(_("issuances"))
     done = models.PositiveIntegerField(_("done"), default=0)
     changed = models.PositiveIntegerField(_("changed"), default=0)
-    # The batches go up by id: all up to `after` are done, and none after `last` belongs to the run.
+    # How many workers in a row took it and did not come to the end of a batch.
+    failures = models.PositiveSmallIntegerField(_("faults"), default=0)
+    # The batches go up by id: all up to `after` are done.
     after = models.PositiveBigIntegerField(default=0)
     last = models.PositiveBigIntegerField()
     state = models.CharField(_("state"), max_length=10, choices=State, default=State.WAITING)
@@ -1068,7 +1073,9 @@ class BulkRun(models.Model):
             ),
         ]
         indexes = [
-            models.Index(fields=["state"], condition=Q(state__in=["waiting", "running"]), name="bulk_runs_open"),
+            models.Index(
+                fields=["state"], condition=Q(state__in=["waiting", "running", "failed"]), name="bulk_runs_told"
+            ),
         ]
 
     def __str__(self) -> str:

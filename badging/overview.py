@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from django.db.models import Case, Count, Exists, Min, OuterRef, QuerySet, Value, When
+from django.db.models import Case, Count, Exists, F, Min, OuterRef, QuerySet, Value, When
 
 from moodle_sync.models import Course, MoodleSite
 
@@ -18,6 +18,7 @@ from .meanings import Outcome
 from .models import (
     NOTHING_OPEN,
     PAST_HELD,
+    BulkRun,
     ConnectionGrant,
     CourseBadgeMapping,
     Environment,
@@ -31,6 +32,7 @@ State = Issuance.State
 # How many rows of each kind are read. There should be far fewer connections and sites.
 MOST_CONNECTIONS = MOST_SITES = 500
 MOST_MAPPINGS = 20_000
+MOST_RUNS = 100
 # How many of the newest issuances of a state are counted by course and reason.
 MOST_COUNTED = 1000
 # How long something may be due until it is overdue.
@@ -70,6 +72,18 @@ class Waits(NamedTuple):
     first_due_at: datetime
 
 
+class Run(NamedTuple):
+    """A background action that has not ended, or was given up."""
+
+    pk: int
+    state: str
+    left: int
+    failures: int
+    created_at: datetime
+    leased_until: datetime | None
+    ended_at: datetime | None
+
+
 class Stopped(NamedTuple):
     """An issuance that has stopped in a state."""
 
@@ -94,6 +108,7 @@ class Overview:
     sending: Counter[str]
     stopped: dict[str, Sequence[Stopped]]
     attempted_at: datetime | None
+    runs: Sequence[Run]
 
     @cached_property
     def waiting(self) -> Counter[int]:
@@ -183,7 +198,7 @@ class Overview:
 
 
 def look(now: datetime) -> Overview:
-    """Read it. Eleven queries."""
+    """Read it. Twelve queries."""
     sending = Issuance.objects.filter(state=State.SENDING).order_by().values_list("environment", flat=True)
     return Overview(
         now=now,
@@ -196,6 +211,7 @@ def look(now: datetime) -> Overview:
         sending=Counter(sending[:MOST_COUNTED]),
         stopped={state: _newest(state) for state in (State.FAILED, State.HELD, State.NOT_MET)},
         attempted_at=IssuanceAttempt.objects.order_by("-at").values_list("at", flat=True).first(),
+        runs=[Run(*row) for row in _runs()],
     )
 
 
@@ -203,8 +219,19 @@ def _mappings() -> Iterable[tuple[object, ...]]:
     return CourseBadgeMapping.objects.with_reach().order_by("pk").values_list(*_OF_AWARD)[:MOST_MAPPINGS]
 
 
+def _runs() -> Iterable[tuple[Any, ...]]:
+    """The newest background actions that have not ended, or were given up. The index `bulk_runs_told` has them."""
+    told = [BulkRun.State.WAITING, BulkRun.State.RUNNING, BulkRun.State.FAILED]
+    rows = BulkRun.objects.filter(state__in=told).annotate(left=F("total") - F("done")).order_by("-pk")
+    return rows.values_list(*Run._fields)[:MOST_RUNS]
+
+
 def _waits(late: datetime) -> list[Waits]:
-    """What waits, by course. The index `due_first` alone answers it."""
+    """What waits, by course. The index `due_first` alone answers it.
+
+    It reads the whole queue: its numbers are shown, and a course whose badges are late may be anywhere in it. The start
+    page asks at most once in some seconds, whoever looks at it (`dashboard`).
+    """
     queued = Issuance.objects.filter(NOTHING_OPEN, state=State.QUEUED).order_by().values_list("course", "past")
     is_late = Case(When(next_attempt_at__lte=late, then=Value(1)))
     counts = queued.annotate(number=Count("*"), late=Count(is_late), first_due_at=Min("next_attempt_at"))

@@ -1,13 +1,14 @@
 """Past completions: how many a course manager may include, and a site admin's release of more.
 
 A mapping that a site admin chose has no limit, unless they want to look first who it is: then past completions wait
-until they are released, and a release can be stopped again. Under one that a course manager chose, past completions
-wait while they are counted: until the whole course was read once. If more learners than the connection's limit had
-completed it, they wait for a site admin. Every learner with a past completion counts, whatever became of the badge, so
-that there are never more sent than the limit. That they wait is a fact of the mapping, and stands in no issuance.
+until they are released or declined, and a release can be stopped again. Under one that a course manager chose, past
+completions wait while they are counted: until the whole course was read once. If more learners than the connection's
+limit had completed it, they wait for a site admin. Every learner with a past completion counts, whatever became of the
+badge, so that there are never more sent than the limit. That they wait is a fact of the mapping, and stands in no
+issuance.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -18,7 +19,9 @@ from django.db.models import Count, F, Q, QuerySet
 from moodle_sync import history
 from moodle_sync.models import MoodleSite
 
-from . import audit
+from . import audit, transitions
+from .counting import COUNTED_UP_TO
+from .meanings import Outcome
 from .models import (
     NOTHING_OPEN,
     PAST_HELD,
@@ -29,7 +32,10 @@ from .models import (
     NavigatrConnection,
     Past,
 )
-from .queueing import bring_forward, lock_mappings, past_of, set_past_release, within_limit
+from .queueing import bring_forward, lock_mappings, past_of, pks_of, set_past_release, within_limit
+
+# How many past completions of a course are counted to tell how far they are.
+MOST_FOLLOWED = 10_000
 
 
 def limit_at_save(mapping: CourseBadgeMapping, *, free: bool, asked: bool) -> None:
@@ -115,15 +121,38 @@ def look_for_past(mapping: CourseBadgeMapping, *, actor: Any, now: datetime) -> 
 def stop_past(mapping: CourseBadgeMapping, *, actor: Any) -> int:
     """Hold the past completions that were not sent yet, until they are released again; returns how many are held.
 
-    What is on its way to Navigatr in this moment still arrives.
+    What is on its way to Navigatr in this moment still arrives. Where none are included and none wait, nothing is held.
     """
     current = lock_mappings([mapping.course_id]).get(mapping.course_id)
     if current is None or current.past_release in PAST_HELD:
         return 0
-    set_past_release(current, Past.LOOKED_AT)
     waiting = numbers_past([current])[mapping.course_id].waiting
+    if not waiting and not current.include_past:
+        return 0
+    set_past_release(current, Past.LOOKED_AT)
     audit.record(AuditEntry.Action.PAST_STOPPED, mapping.course, actor=actor, waiting=waiting)
     return waiting
+
+
+@transaction.atomic
+def decline_past(mapping: CourseBadgeMapping, *, actor: Any, now: datetime) -> int:
+    """Do not send the past completions that are held, and look for no more; returns how many are cancelled.
+
+    From then on the mapping limits past completions as any other one does. What is on its way to Navigatr in this
+    moment still arrives.
+    """
+    current = lock_mappings([mapping.course_id]).get(mapping.course_id)
+    if current is None or current.past_release not in PAST_HELD:
+        return 0
+    unsent = pks_of(Issuance.objects.filter(course=mapping.course_id, past=True).unsent())
+    cancelled = transitions.change(unsent, transitions.Event.CANCEL, where=NOTHING_OPEN, reason=Outcome.BY_HAND)
+    current.past_wanted_at = None
+    history.by(current, actor, at=now)
+    current.save(update_fields=["past_wanted_at"])
+    set_past_release(current, Past.FREE if current.by_admin else Past.WITHIN)
+    action = AuditEntry.Action.PAST_DECLINED
+    audit.record(action, mapping.course, actor=actor, cancelled=cancelled, connection=current.connection.name)
+    return cancelled
 
 
 class PastProgress(NamedTuple):
@@ -134,6 +163,8 @@ class PastProgress(NamedTuple):
     waiting: int
     # Failed, not met, or held by Moodle.
     stopped: int
+    # Whether there are more learners than were counted.
+    is_cut: bool = False
 
     @property
     def settled(self) -> int:
@@ -142,13 +173,17 @@ class PastProgress(NamedTuple):
 
 
 def progress_of(mapping: CourseBadgeMapping) -> PastProgress:
-    """How far the past completions of the mapping's course are, in the environment that it awards badges in."""
+    """How far the past completions of the mapping's course are, in the environment that it awards badges in.
+
+    Only the first MOST_FOLLOWED are counted: a page asks every few seconds.
+    """
     rows = past_of([mapping.course_id]).filter(environment=mapping.connection.environment)
-    states = dict(rows.values_list("state").annotate(number=Count("pk")))
-    waiting = states.get(Issuance.State.QUEUED, 0) + states.get(Issuance.State.SENDING, 0)
-    issued = states.get(Issuance.State.ISSUED, 0)
-    learners = sum(states.values())
-    return PastProgress(learners, issued, waiting, learners - issued - waiting)
+    found = list(rows.order_by("learner").values_list("state", flat=True)[: MOST_FOLLOWED + 1])
+    states = Counter(found[:MOST_FOLLOWED])
+    waiting = states[Issuance.State.QUEUED] + states[Issuance.State.SENDING]
+    issued = states[Issuance.State.ISSUED]
+    learners = states.total()
+    return PastProgress(learners, issued, waiting, learners - issued - waiting, len(found) > MOST_FOLLOWED)
 
 
 def is_being_read(mapping: CourseBadgeMapping) -> bool:
@@ -161,6 +196,26 @@ def would_get(mapping: CourseBadgeMapping) -> IssuanceQuerySet:
     """Who waits for the mapping's badge: the issuances that are queued and have not been sent, newest first."""
     rows = Issuance.objects.filter(NOTHING_OPEN, course=mapping.course_id, state=Issuance.State.QUEUED)
     return rows.select_related("learner", "completion").order_by("-pk")
+
+
+class WouldGet(NamedTuple):
+    """How many wait for a mapping's badge, of whom past completions, and of whom with too low a score.
+
+    As far as counted: one more than COUNTED_UP_TO where there are more.
+    """
+
+    number: int
+    past: int
+    too_low: int
+
+
+def count_would_get(mapping: CourseBadgeMapping) -> WouldGet:
+    """How many wait for the mapping's badge, the newest counted first."""
+    newest = would_get(mapping).values_list("past", "completion__score")[: COUNTED_UP_TO + 1]
+    rows = list(newest)
+    least = mapping.min_score
+    low = sum(least is not None and (score is None or score < least) for _past, score in rows)
+    return WouldGet(len(rows), sum(is_past for is_past, _score in rows), low)
 
 
 def too_low(mapping: CourseBadgeMapping) -> Q:

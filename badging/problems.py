@@ -7,6 +7,7 @@ asked there: the schedule's in `badging.schedule`, a site's or connection's in `
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from django.db.models import Model
@@ -17,11 +18,11 @@ from django.utils.translation import gettext_lazy, ngettext
 from moodle_sync.models import Course, MoodleSite
 from moodle_sync.site_check import finding_text
 
-from . import schedule
+from . import schedule, troubles
 from .meanings import MEANINGS, NOTHING, WITHOUT_SCORE, Meaning, Outcome
-from .models import CourseBadgeMapping, Issuance, Past, ScheduledTask
+from .models import BulkRun, CourseBadgeMapping, Issuance, ScheduledTask
 from .moments import moment
-from .overview import MOST_COUNTED, Award, Overview, Stopped, issued_since
+from .overview import MOST_COUNTED, Award, Overview, Run, Stopped, issued_since
 from .status import OVERDUE, connection_reason, is_overdue, slow_feed
 from .successors import Successor, deletion_advice, likely_successors
 
@@ -31,6 +32,10 @@ State = Issuance.State
 MOST_LISTED = 30
 # A task of the schedule without which badges go out all the same.
 _NOT_VITAL = "badging.tasks.count_days"
+# How long a background action may wait for a worker, and how long one that was given up is told.
+RUN_STALLED_AFTER = timedelta(minutes=10)
+GIVEN_UP_TOLD_FOR = timedelta(days=7)
+_RUN = "admin:badging_bulkrun_change"
 # One reason in more courses than this is one line.
 MOST_COURSES = 3
 # Fewer learners than this who do not meet a requirement are no sign that nobody can.
@@ -86,6 +91,7 @@ def problems_of(view: Overview) -> list[Problem]:
         *_overdue(view),
         *_connections(view),
         *_sites(view),
+        *_runs(view),
         *_in_courses(view),
     ]
     return sorted(found, key=lambda problem: (not problem.stops, -problem.people))
@@ -206,6 +212,35 @@ def completion_is_off(site: MoodleSite) -> str:
     return next(map(finding_text, found), "")
 
 
+# Background actions
+
+
+def _runs(view: Overview) -> Iterator[Problem]:
+    """Background actions that were given up lately, or that no worker goes on with."""
+    troubled = [(run, found) for run in view.runs if (found := _with_run(view, run))]
+    for run, (what, todo) in troubled[:MOST_LISTED]:
+        yield Problem(what % {"time": moment(run.created_at)}, todo, Place(_RUN, (run.pk,)), people=run.left)
+
+
+def _with_run(view: Overview, run: Run) -> tuple[str, str] | None:
+    """What is wrong with a background action, and what to do; None where nothing is."""
+    if run.state == BulkRun.State.FAILED:
+        if run.ended_at is None or run.ended_at <= view.now - GIVEN_UP_TOLD_FOR:
+            return None
+        return (
+            _("A background action of %(time)s was given up after faults"),
+            _("What it did stays done. Look at the server's log, and start the action again for the rest."),
+        )
+    # Every batch renews the lease, and a worker that must stop gives the run back.
+    last_seen = run.leased_until or run.created_at
+    if run.failures or last_seen <= view.now - RUN_STALLED_AFTER:
+        return (
+            _("A background action of %(time)s does not go on"),
+            _("It is tried again by itself. Look at the server's log; its page stops it."),
+        )
+    return None
+
+
 # Courses
 
 
@@ -216,24 +251,18 @@ class _Kind(NamedTuple):
     what: "str | Promise"
     todo: "str | Promise"
     others: "str | Promise"
+    # Whether only past completions wait for it.
+    of_past: bool = False
 
 
 _GONE = _Kind(
-    lambda view, award: award.gone_at is not None,
+    lambda view, award: troubles.GONE.applies(award),
     gettext_lazy("%(course)s: deleted in Moodle"),
     "",
     gettext_lazy("%(number)d more courses were deleted in Moodle"),
 )
-_OVER = _Kind(
-    lambda view, award: award.past_release == Past.OVER,
-    gettext_lazy("%(course)s: more than %(limit)d past completions wait for a site admin"),
-    gettext_lazy(
-        "Look at who chose the badge and how many there are, then use “Release past completions” on its page."
-    ),
-    gettext_lazy("%(number)d more courses have past completions that wait for a site admin"),
-)
 _BADGE = _Kind(
-    lambda view, award: bool(award.badge_problem),
+    lambda view, award: troubles.BADGE.applies(award),
     gettext_lazy("%(course)s → %(badge)s: this badge cannot be issued any more"),
     "",
     gettext_lazy("%(number)d more courses award badges that cannot be issued any more"),
@@ -241,13 +270,26 @@ _BADGE = _Kind(
 _KINDS = [
     _GONE,
     _Kind(
-        lambda view, award: award.tracks_completion is False and award.gone_at is None,
+        lambda view, award: troubles.UNTRACKED.applies(award),
         gettext_lazy("%(course)s: nobody can complete it, because completion tracking is switched off"),
-        gettext_lazy("Switch it on in the course's settings in Moodle, and set the completion criteria."),
+        troubles.UNTRACKED.todo,
         gettext_lazy("%(number)d more courses have completion tracking switched off"),
     ),
     _BADGE,
-    _OVER,
+    _Kind(
+        lambda view, award: troubles.OVER.applies(award),
+        gettext_lazy("%(course)s: more than %(limit)d past completions wait for a site admin"),
+        troubles.OVER.todo,
+        gettext_lazy("%(number)d more courses have past completions that wait for a site admin"),
+        of_past=True,
+    ),
+    _Kind(
+        lambda view, award: troubles.LOOKED_AT.applies(award) and view.waiting_past[award.course] > 0,
+        gettext_lazy("%(course)s: past completions are held until a site admin releases them"),
+        troubles.LOOKED_AT.todo,
+        gettext_lazy("%(number)d more courses have past completions that are held until a site admin releases them"),
+        of_past=True,
+    ),
     _Kind(
         lambda view, award: not award.active and view.waiting[award.course] > 0,
         gettext_lazy("Badges wait under the disabled mapping of %(course)s"),
@@ -313,7 +355,7 @@ def _of_kind(
             "connection": mapping.connection,
             "limit": mapping.connection.past_limit,
         }
-        number = (view.waiting_past if kind is _OVER else view.waiting)[award.course]
+        number = (view.waiting_past if kind.of_past else view.waiting)[award.course]
         what, common = kind.what % values, _waiting(number)
         if kind is _GONE:
             yield _deleted(what, course, successors.get(course.pk), common)

@@ -70,6 +70,8 @@ SENTENCES: dict[str, Any] = {
     "looked_up": gettext_lazy("%(who)s had looked up again by hand: %(what)s."),
     "bulk_started": gettext_lazy("%(who)s started a background action: %(what)s."),
     "bulk_stopped": gettext_lazy("%(who)s stopped a background action: %(what)s."),
+    "past_declined": gettext_lazy("%(who)s decided not to send the past completions of the course %(what)s."),
+    "bulk_failed": gettext_lazy("A background action was given up after faults: %(what)s."),
     "bulk_ended": gettext_lazy("A background action of %(who)s ended: %(what)s."),
 }
 

@@ -17,7 +17,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
 from .. import first_run, tasks
-from .display import MOST_COUNTED
+from ..counting import COUNTED_UP_TO
 from .search import is_key
 
 # Only the type checker's Django is generic, and unfold has no types.
@@ -42,7 +42,7 @@ MOST_CHOSEN = 500
 class BoundedPaginator(_Paginator):
     """Counts a few pages past the one shown: counting a whole table reads all of it."""
 
-    reach = MOST_COUNTED
+    reach = COUNTED_UP_TO
     capped = False
 
     @cached_property

@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from outbound_http import web_address
 
 from .. import moments
+from ..counting import capped, count_up_to
 from ..meanings import Outcome
 from ..models import Issuance
 
@@ -22,8 +23,6 @@ Text = str | Promise
 
 # How many related rows a page shows; a link leads to the list of all of them.
 MOST_SHOWN = 50
-# How far `counted` counts.
-MOST_COUNTED = 1000
 
 
 def link(row: Model | None) -> str:
@@ -73,9 +72,8 @@ def yes_no(value: bool) -> str:
 
 
 def counted(rows: QuerySet[Any]) -> str:
-    """The number of rows, counted no further than MOST_COUNTED."""
-    count = rows.order_by().values("pk")[: MOST_COUNTED + 1].count()
-    return f"{MOST_COUNTED:,}+" if count > MOST_COUNTED else f"{count:,}"
+    """The number of rows, counted no further than COUNTED_UP_TO."""
+    return capped(count_up_to(rows))
 
 
 def rows_table(model: type[Model], headers: Sequence[Text], rows: Iterable[Sequence[Any]], **query: Any) -> SafeString:

@@ -35,11 +35,13 @@ class StandingFilter(admin.SimpleListFilter):
         return list(Issuance.State.choices)
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """The issuances in the state."""
-        state = self.value()
-        if state not in Issuance.State.values:
+        """The issuances in the state. A link may name several, as they stand in the database."""
+        states = str(self.value() or "").split(",")
+        if not set(states) <= set(Issuance.State.values):
             return queryset
-        return cast(IssuanceQuerySet, queryset).standing_as(Issuance.State(state))
+        if len(states) > 1:
+            return queryset.filter(state__in=states)
+        return cast(IssuanceQuerySet, queryset).standing_as(Issuance.State(states[0]))
 
 
 class CourseFilter(admin.SimpleListFilter):

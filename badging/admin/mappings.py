@@ -1,13 +1,13 @@
 """Course badge mappings in the admin: enabled, disabled, removed. Badges are chosen on the pages of the course.
 
-Here too a site admin looks who completed a course before it awarded its badge, sends to these, and stops that.
+Here too a site admin looks who completed a course before it awarded its badge, sends to these or not, and stops that.
 """
 
 from typing import Any, cast
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import IntegerField, OuterRef, QuerySet, Subquery
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -16,12 +16,14 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from .. import mapping, past, tasks
+from .. import mapping, past, tasks, troubles
+from ..counting import COUNTED_UP_TO, CountUpTo, capped
 from ..models import NOTHING_OPEN, PAST_HELD, CourseBadgeMapping, Issuance, MappingQuerySet
 from ..pictures import picture_path
 from .base import ReadOnlyAdmin
-from .display import MOST_COUNTED, counted, list_link, outside_link
+from .display import counted, list_link, outside_link
 from .history import ToldHistory
+from .search import is_key
 
 State = Issuance.State
 
@@ -29,24 +31,17 @@ State = Issuance.State
 COUNTS = {
     "issued": (gettext_lazy("issued"), [State.ISSUED]),
     "waiting": (gettext_lazy("waiting"), [State.QUEUED, State.SENDING, State.HELD]),
-    "failed": (gettext_lazy("failed"), [State.FAILED, State.NOT_MET]),
+    "failed": (gettext_lazy("failed or not met"), [State.FAILED, State.NOT_MET]),
 }
 # The actions after which the page of past completions is shown.
-PAST_ACTIONS = ("look_for_past", "release_past", "stop_past")
-
-
-class CountUpTo(Subquery):
-    """How many rows a query that ends somewhere (a slice) has, for each row of another one."""
-
-    template = "(SELECT COUNT(*) FROM (%(subquery)s) counted)"
-    output_field = IntegerField()
+PAST_ACTIONS = ("look_for_past", "release_past", "stop_past", "decline_past")
 
 
 def counts_of_course() -> dict[str, CountUpTo]:
-    """Issuances of a mapping's course by state, each counted no further than MOST_COUNTED, by an index alone."""
+    """Issuances of a mapping's course by state, each counted no further than COUNTED_UP_TO, by an index alone."""
     rows = Issuance.objects.filter(course=OuterRef("course")).order_by()
     return {
-        f"{name}_count": CountUpTo(rows.filter(state__in=states).values("state")[: MOST_COUNTED + 1])
+        f"{name}_count": CountUpTo(rows.filter(state__in=states).values("state")[: COUNTED_UP_TO + 1])
         for name, (_title, states) in COUNTS.items()
     }
 
@@ -63,7 +58,7 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
     list_select_related = ("course__site", "connection")
     search_fields = ("course__fullname", "course__shortname", "badge_name", "provider_name")
     search_help_text = gettext_lazy("Course, badge or provider")
-    actions = ("enable", "disable", "look_for_past", "release_past", "stop_past", "remove")
+    actions = ("enable", "disable", "look_for_past", "release_past", "stop_past", "decline_past", "remove")
     fieldsets = (
         (None, {"fields": ("in_order", "badge_checked_at", "change_here", "who_gets", "failures", "issuances")}),
         (
@@ -92,9 +87,10 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
     )  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CourseBadgeMapping]:
-        """With whether the connection is open to the course, and how many issuances it has."""
+        """With whether the connection is open to the course, what waits, and how many issuances it has."""
         mappings = cast(MappingQuerySet, super().get_queryset(request)).with_reach()
-        return mappings.annotate(**counts_of_course())
+        past_waits = Exists(troubles.past_waiting().filter(course=OuterRef("course")))
+        return mappings.annotate(past_waits=past_waits, **counts_of_course())
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Whoever may change the badge of every course: adding leads to the page where a badge is chosen."""
@@ -111,7 +107,7 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
         """Run the action. What is done to the past completions of one mapping is followed on their page."""
         response = super().response_action(request, *args, **kwargs)
         back, action = request.POST.get("back", ""), request.POST.get("action")
-        if isinstance(response, HttpResponseRedirect) and back and action in PAST_ACTIONS:
+        if isinstance(response, HttpResponseRedirect) and is_key(back) and action in PAST_ACTIONS:
             return redirect("admin:who_gets_badge", int(back))
         return response
 
@@ -124,17 +120,17 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
     @admin.display(description=COUNTS["issued"][0])
     def issued(self, obj: CourseBadgeMapping) -> str:
         """How many are issued."""
-        return _count_link(obj, "issued", "issued")
+        return _count_link(obj, "issued")
 
     @admin.display(description=COUNTS["waiting"][0])
     def waiting(self, obj: CourseBadgeMapping) -> str:
         """How many wait."""
-        return _count_link(obj, "waiting", "")
+        return _count_link(obj, "waiting")
 
     @admin.display(description=COUNTS["failed"][0])
     def failed(self, obj: CourseBadgeMapping) -> str:
         """How many failed, or do not meet the requirement."""
-        return _count_link(obj, "failed", "failed")
+        return _count_link(obj, "failed")
 
     @admin.display(description=gettext_lazy("course in Moodle"))
     def course_in_moodle(self, obj: CourseBadgeMapping) -> str:
@@ -161,10 +157,10 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("in order"))
     def in_order(self, obj: CourseBadgeMapping) -> str:
         """Yes, or what is wrong, in a sentence."""
-        troubles = mapping.health_of(obj)
-        if not troubles:
+        found = troubles.health_of(obj)
+        if not found:
             return format_html('<span class="state good">{}</span>', _("In order"))
-        return format_html('<span class="state bad">{}</span> {}', _("Needs a person"), " ".join(troubles))
+        return format_html('<span class="state bad">{}</span> {}', _("Needs a person"), " ".join(found))
 
     @admin.display(description=gettext_lazy("connection open to it"), boolean=True)
     def is_open(self, obj: CourseBadgeMapping) -> bool:
@@ -205,7 +201,13 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
     def buttons_for(self, obj: CourseBadgeMapping) -> tuple[str, ...]:
         """Disable an active mapping, and enable a disabled one; what can be done to its past completions."""
         look = () if obj.include_past else ("look_for_past",)
-        of_past = ("release_past",) if obj.past_release in PAST_HELD else ("stop_past",) if obj.include_past else ()
+        of_past = (
+            ("release_past", "decline_past")
+            if obj.past_release in PAST_HELD
+            else ("stop_past",)
+            if obj.include_past
+            else ()
+        )
         return ("disable" if obj.active else "enable", *look, *of_past, "remove")
 
     def has_switch_permission(self, request: HttpRequest) -> bool:
@@ -292,6 +294,14 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
         if rows is None:
             return None
         numbers = past.numbers_past(rows)
+        rows = [
+            row
+            for row in rows
+            if row.past_release not in PAST_HELD and (row.include_past or numbers[row.course_id].waiting)
+        ]
+        if not rows:
+            self.message_user(request, _("No past completions are sent there. Nothing was done."), messages.WARNING)
+            return None
         waiting = sum(numbers[row.course_id].waiting for row in rows)
         effects = [
             _("%(count)d past completion(s) that were not sent yet are held until you release them.")
@@ -343,6 +353,36 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
         self.nudge(request)
         return None
 
+    @admin.action(description=gettext_lazy("Do not send past completions"), permissions=["switch"])
+    def decline_past(self, request: HttpRequest, queryset: QuerySet[CourseBadgeMapping]) -> HttpResponse | None:
+        """Ask, then cancel the past completions that are held, and look for no more of them."""
+        held = queryset.filter(past_release__in=PAST_HELD)
+        rows = self.chosen(request, held.select_related("course__site", "connection"))
+        if not rows:
+            self.message_user(request, _("No past completions wait there. Nothing was done."), messages.WARNING)
+            return None
+        unsent = Issuance.objects.filter(course__in=[row.course_id for row in rows], past=True).unsent()
+        effects = [
+            _("%(count)s past completion(s) that were not sent are cancelled. “Send again” undoes this for each.")
+            % {"count": counted(unsent)},
+            _("No more of them are looked for in Moodle."),
+            _("Badges that are on their way to Navigatr, or may have been sent, still arrive."),
+            _("Whoever completes the course from now on gets the badge as before."),
+        ]
+        if page := self.confirmation(
+            request,
+            rows,
+            title=_("Do not send past completions"),
+            effects=effects,
+            label=_("Yes, do not send them"),
+            describe=course_and_badge,
+        ):
+            return page
+        now = timezone.now()
+        count = sum(past.decline_past(row, actor=request.user, now=now) for row in rows)
+        self.message_user(request, _("Not sent: %(count)d past completion(s) were cancelled.") % {"count": count})
+        return None
+
     @admin.action(description=gettext_lazy("Remove"), permissions=["remove"])
     def remove(self, request: HttpRequest, queryset: QuerySet[CourseBadgeMapping]) -> HttpResponse | None:
         """Ask, then remove the mappings and cancel what was not sent."""
@@ -366,12 +406,11 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
         return None
 
 
-def _count_link(obj: CourseBadgeMapping, name: str, state: str) -> str:
-    """A number as `counts_of_course` counted it, with a link to these issuances."""
-    count = getattr(obj, f"{name}_count")
-    text = f"{MOST_COUNTED:,}+" if count > MOST_COUNTED else f"{count:,}"
-    query = {"course": obj.course_id} | ({"state__exact": state} if state else {})
-    return list_link(Issuance, text, **query) if count else text
+def _count_link(obj: CourseBadgeMapping, name: str) -> str:
+    """A number as `counts_of_course` counted it, with a link to the list of just these issuances."""
+    count, states = getattr(obj, f"{name}_count"), COUNTS[name][1]
+    text = capped(count)
+    return list_link(Issuance, text, course=obj.course_id, state__exact=",".join(states)) if count else text
 
 
 def _with_past(row: CourseBadgeMapping, learners: int) -> str:

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from moodle_sync.models import Course, Learner
 
-from .. import first_run, following, searches, tasks
+from .. import following, searches, tasks, troubles
 from ..following import Progress, Stage
 from ..models import CourseBadgeMapping
 from .display import page_url
@@ -119,7 +119,7 @@ def _progress(request: HttpRequest, watched: Watched) -> dict[str, Any]:
         "course": watched.course,
         "mapping": mapping,
         # What stops a badge later on is told before anybody completes the course for nothing.
-        "trouble": first_run.wrong_with_mapping(mapping) if mapping and learner is None else "",
+        "trouble": troubles.wrong_with_mapping(mapping) if mapping and learner is None else "",
         "learner": learner,
         "stages": [(stage, *_link(stage)) for stage in found],
         "delivered": delivered,

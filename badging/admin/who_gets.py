@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from .. import past
+from ..counting import COUNTED_UP_TO, capped
 from ..models import PAST_HELD, CourseBadgeMapping, Issuance
 from .display import list_url, page_url
 from .search import is_key
@@ -28,15 +29,16 @@ def who_gets_badge(request: HttpRequest, mapping_pk: int) -> HttpResponse:
     before = request.GET.get("before", "")
     shown = list((rows.filter(pk__lt=before) if is_key(before) else rows)[: NAMES_PER_PAGE + 1])
     too_low = set(rows.filter(past.too_low(mapping), pk__in=[row.pk for row in shown]).values_list("pk", flat=True))
+    waiting = past.count_would_get(mapping)
     progress = past.progress_of(mapping)
     waits = mapping.past_release in PAST_HELD
     context = {
         **admin.site.each_context(request),
         "title": _("Who gets this badge now: %(course)s") % {"course": mapping.course.full_label},
         "mapping": mapping,
-        "count": rows.order_by().count(),
-        "past_count": rows.filter(past=True).order_by().count(),
-        "too_low_count": rows.filter(past.too_low(mapping)).order_by().count(),
+        "waiting": waiting,
+        "words": {name: capped(count) for name, count in waiting._asdict().items()},
+        "is_cut": waiting.number > COUNTED_UP_TO,
         "names": [(row, row.pk in too_low) for row in shown[:NAMES_PER_PAGE]],
         "older": shown[NAMES_PER_PAGE - 1].pk if len(shown) > NAMES_PER_PAGE else None,
         "before": before,

@@ -3,17 +3,16 @@
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from django.db.models import IntegerField, OuterRef, QuerySet, Subquery
+from django.db.models import OuterRef, QuerySet
 from django.utils.translation import gettext as _
 
 from moodle_sync.models import Course
 
+from .. import counting
+from ..counting import CountUpTo, count_up_to
 from ..models import Issuance
 
 State = Issuance.State
-
-# Counting stops here: a page then says "more than", and the query stays quick.
-COUNTED_UP_TO = 1000
 
 
 class Numbers(NamedTuple):
@@ -29,16 +28,9 @@ class Numbers(NamedTuple):
 NONE = Numbers("", "")
 
 
-class _CappedCount(Subquery):
-    """How many rows the query has, up to its own limit."""
-
-    template = "(SELECT COUNT(*) FROM (%(subquery)s) AS counted)"
-    output_field = IntegerField()
-
-
 def numbers_of(courses: Collection[int]) -> dict[int, Numbers]:
     """How many have failed and are issued in each of these courses: one query, which reads an index only."""
-    counts = {state: _CappedCount(_some_in(state)) for state in (State.FAILED, State.ISSUED)}
+    counts = {state: CountUpTo(_some_in(state)) for state in (State.FAILED, State.ISSUED)}
     rows = Course.objects.filter(pk__in=courses).order_by()
     found = rows.values_list("pk", counts[State.FAILED], counts[State.ISSUED])
     return {pk: Numbers(_up_to(failed), _up_to(issued)) for pk, failed, issued in found}
@@ -46,7 +38,11 @@ def numbers_of(courses: Collection[int]) -> dict[int, Numbers]:
 
 def _some_in(state: State) -> QuerySet[Issuance, Any]:
     """Rows of the outer course in this state. The index `issuance_course_state` has all that is asked."""
-    return Issuance.objects.filter(course=OuterRef("pk"), state=state).order_by().values("state")[: COUNTED_UP_TO + 1]
+    return (
+        Issuance.objects.filter(course=OuterRef("pk"), state=state)
+        .order_by()
+        .values("state")[: counting.COUNTED_UP_TO + 1]
+    )
 
 
 def _up_to(count: int) -> str:
@@ -55,9 +51,10 @@ def _up_to(count: int) -> str:
 
 def counted(rows: "QuerySet[Any]") -> str:
     """How many rows there are, in words where there are very many."""
-    return number(rows.order_by()[: COUNTED_UP_TO + 1].count())
+    return number(count_up_to(rows))
 
 
 def number(count: int) -> str:
     """The count, or that it is more than is counted."""
-    return _("more than %(count)d") % {"count": COUNTED_UP_TO} if count > COUNTED_UP_TO else str(count)
+    most = counting.COUNTED_UP_TO
+    return _("more than %(count)d") % {"count": most} if count > most else str(count)

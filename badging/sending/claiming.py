@@ -22,6 +22,8 @@ from .. import audit, transitions
 from ..meanings import HELD_BY_MAPPING, Outcome
 from ..models import (
     LOOKED_UP_FIRST,
+    AuditedIssuance,
+    AuditEntry,
     CourseBadgeMapping,
     Environment,
     Issuance,
@@ -289,18 +291,35 @@ def _left_behind(rows: Sequence[Issuance], as_read: dict[int, SentAs]) -> set[in
 
     They were completed before the course's completions count, so nothing real is sent unless a person does so.
     """
-    behind = set()
-    for row in rows:
-        went_live = (as_read[row.pk].environment, row.environment) == (Environment.STAGING, Environment.PRODUCTION)
-        if not went_live or row.mapping is None or row.mapping.include_past:
-            continue
-        completed_at = row.completion.last_completed_at
-        # A person who sends it again lets its tries begin anew.
-        was_tried = row.first_attempt_at is not None
-        if was_tried and (completed_at is None or completed_at < row.mapping.counts_from):
-            as_read[row.pk].put_back(row)
-            behind.add(row.pk)
-    return behind
+    behind = {row.pk: row for row in rows if _was_tried_in_staging(row, as_read[row.pk].environment)}
+    for pk in behind.keys() & _sent_again_live(behind.values()):
+        del behind[pk]
+    for pk, row in behind.items():
+        as_read[pk].put_back(row)
+    return set(behind)
+
+
+def _was_tried_in_staging(row: Issuance, environment: str) -> bool:
+    """Whether its sending began in staging, for a completion from before the live course's completions count."""
+    mapping = row.mapping
+    if (environment, row.environment) != (Environment.STAGING, Environment.PRODUCTION):
+        return False
+    if mapping is None or mapping.include_past or row.first_attempt_at is None:
+        return False
+    completed_at = row.completion.last_completed_at
+    return completed_at is None or completed_at < mapping.counts_from
+
+
+def _sent_again_live(rows: Collection[Issuance]) -> set[int]:
+    """The numbers of those that a person has sent again since the course's completions count.
+
+    The audit trail tells: where an answer is missing, the row keeps the time of its first attempt for the look-up.
+    """
+    if not rows:
+        return set()
+    since = {row.pk: row.mapping.since for row in rows if row.mapping}
+    acts = AuditedIssuance.objects.filter(issuance__in=since, entry__action=AuditEntry.Action.SENT_AGAIN).order_by()
+    return {pk for pk, at in acts.values_list("issuance", "entry__at") if at >= since[pk]}
 
 
 def _has_it_already(connection: NavigatrConnection, rows: Sequence[Issuance], now: datetime) -> dict[int, Change]:

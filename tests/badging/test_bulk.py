@@ -161,3 +161,49 @@ def test_the_sweep_finds_what_waits_even_if_its_message_was_lost(
     tasks.send_sweep()
     run.refresh_from_db()
     assert run.state == State.DONE
+
+
+def test_what_fails_after_a_run_was_confirmed_is_not_taken_and_the_total_stays(admin: User) -> None:
+    mapping = make_mapping()
+    failed = [make_issuance(mapping, state="failed", reason=Outcome.FORBIDDEN) for _ in range(2)]
+    between = make_issuance(mapping)
+    failed.append(make_issuance(mapping, state="failed", reason=Outcome.FORBIDDEN))
+    run = bulk.start_failed(kind=BulkRun.Kind.CANCEL, course=mapping.course, actor=admin, now=NOW)
+    assert run.total == 3
+    Issuance.objects.filter(pk=between.pk).update(state="failed", reason=Outcome.FORBIDDEN, next_attempt_at=None)
+    # One goes on by itself meanwhile: it is left alone.
+    Issuance.objects.filter(pk=failed[0].pk).update(state="queued", reason="", next_attempt_at=NOW)
+    work(run)
+    assert (run.state, run.total, run.done, run.changed, run.left_alone) == (State.DONE, 3, 3, 2, 1)
+    states = dict(Issuance.objects.values_list("pk", "state"))
+    assert states[between.pk] == "failed"
+    assert [states[row.pk] for row in failed] == ["queued", "cancelled", "cancelled"]
+    # The trail names those that were changed, and no others.
+    entry = AuditEntry.objects.get(action="cancelled")
+    assert set(entry.issuances.values_list("issuance", flat=True)) == {failed[1].pk, failed[2].pk}
+
+
+def test_a_run_whose_batches_break_off_again_and_again_is_given_up(
+    admin: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start(many_issuances(3).course, admin)
+    now = NOW
+    with monkeypatch.context() as patched:
+        patched.setattr(bulk, "BATCH", "faulty")
+        for _worker in range(bulk.MOST_FAILURES):
+            with pytest.raises(TypeError):
+                bulk.work(run.pk, should_stop=lambda: False, clock=lambda now=now: now)
+            assert bulk.take(run.pk, now=now) is None
+            now += LEASE
+    assert bulk.take(run.pk, now=now) is None
+    run.refresh_from_db()
+    assert (run.state, run.failures, run.ended_at, run.done) == (State.FAILED, bulk.MOST_FAILURES, now, 0)
+    assert not BulkRun.objects.to_be_worked_on(now + LEASE).exists()
+    assert AuditEntry.objects.filter(action="bulk_failed").count() == 1
+
+
+def test_a_batch_that_succeeds_forgets_earlier_faults(admin: User) -> None:
+    run = start(many_issuances(3).course, admin)
+    BulkRun.objects.update(failures=bulk.MOST_FAILURES - 1)
+    work(run)
+    assert (run.state, run.failures) == (State.DONE, 0)

@@ -182,11 +182,11 @@ def test_the_queries_are_as_many_however_much_is_wrong(django_assert_num_queries
     # is being sent, what failed, is held and was not met, the last attempt. Five for problems: the schedule, the signs
     # of life, courses, successors, who got badges. Eight for days: those counted, the first, and for today and
     # yesterday what was issued, what failed, and delays. Three counts.
-    with django_assert_num_queries(27):
+    with django_assert_num_queries(28):
         few = len(build(now=NOW).problems)
     troubles(range(2, 12))
     many_mappings(2000)
-    with django_assert_num_queries(27):
+    with django_assert_num_queries(28):
         many = build(now=NOW).problems
     assert few < len(many) < 200
     assert "1970 more courses have completion tracking switched off" in [problem.what for problem in many]

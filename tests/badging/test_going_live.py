@@ -14,6 +14,7 @@ from badging.meanings import Outcome
 from badging.models import AuditEntry, CourseBadgeMapping, Issuance, NavigatrConnection, Past
 from moodle_sync.models import Completion
 from sandbox import Sandbox
+from sandbox.faults import NAVIGATR_PRODUCTION
 from tests.builders import BADGE, connect, make_completion, map_course, owe
 from tests.worker import bring_forward, send, take
 
@@ -316,3 +317,40 @@ def test_no_more_pages_of_badges_are_read_than_a_page_can_show(
         offers = going_live.offers_of(asking, production)
     assert (offers.is_cut, len(offers.offers)) == (True, 6)
     assert len(sandbox.production.ledger) - before == 1 + 3
+
+
+def test_an_unclear_answer_of_staging_that_a_person_sends_again_becomes_a_real_badge(
+    sandbox: Sandbox, trial: CourseBadgeMapping, production: NavigatrConnection, admin: User
+) -> None:
+    tried = []
+    for _learner in range(2):
+        tried.append(completed(trial))
+        sandbox.faults.plan(tried[-1].learner.email, "500_before")
+        take(tried[-1]).ask().write()
+        NavigatrConnection.objects.update(not_before=None)
+    row, other = tried
+    go(trial, production, admin)
+    by_hand.send_again(Issuance.objects.filter(pk=row.pk), actor=admin, now=timezone.now())
+    for _try in range(2):
+        for each in (row, other):
+            bring_forward(each)
+            send(each)
+    assert (row.state, row.environment) == (State.ISSUED, "production")
+    assert (other.state, other.reason, other.environment) == (State.CANCELLED, Outcome.WENT_LIVE, "staging")
+
+
+def test_a_course_that_goes_back_to_staging_leaves_nothing_behind(
+    sandbox: Sandbox, trial: CourseBadgeMapping, production: NavigatrConnection, admin: User
+) -> None:
+    before = {"connection": trial.connection, "provider_id": trial.provider_id, "badge_id": trial.badge_id}
+    go(trial, production, admin)
+    row = completed(CourseBadgeMapping.objects.get())
+    sandbox.faults.on("500_before", side=NAVIGATR_PRODUCTION)
+    take(row).ask().write()
+    sandbox.faults.clear()
+    NavigatrConnection.objects.update(not_before=None)
+    CourseBadgeMapping.objects.update(since=timezone.now(), **before)
+    for _try in range(2):
+        bring_forward(row)
+        send(row)
+    assert (row.state, row.environment) == (State.ISSUED, "staging")

@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from badging import mapping as mappings
-from badging import past, queueing
+from badging import past, queueing, troubles
 from badging.meanings import Outcome
 from badging.models import AuditEntry, CourseBadgeMapping, CourseManager, Issuance, Past
 from badging.polling.site_poll import poll_and_queue
@@ -283,3 +283,47 @@ def test_whose_score_would_not_do_is_told_before(manager: User) -> None:
     assert past.would_get(mapping).filter(past.too_low(mapping)).count() == 2
     mapping.min_score = None
     assert past.would_get(mapping).filter(past.too_low(mapping)).count() == 0
+
+
+def test_who_is_looked_at_may_also_be_declined_and_stays_so(manager: User) -> None:
+    mapping = make_mapping(since=NOW, by_admin=True, past_release=Past.FREE)
+    assert past.decline_past(mapping, actor=manager, now=NOW) == 0
+    past.look_for_past(mapping, actor=manager, now=NOW)
+    complete(mapping.course, 2)
+    new = make_issuance(mapping)
+    was_read(mapping.course)
+    assert troubles.health_of(CourseBadgeMapping.objects.get()) == ["Past completions wait for a site admin."]
+    assert past.decline_past(mapping, actor=manager, now=NOW) == 2
+    mapping = CourseBadgeMapping.objects.get()
+    assert (mapping.include_past, mapping.past_release) == (False, Past.FREE)
+    assert troubles.health_of(mapping) == []
+    declined = Issuance.objects.filter(past=True)
+    assert set(declined.values_list("state", "reason")) == {(State.CANCELLED, Outcome.BY_HAND)}
+    # News of a completion does not take it back.
+    queueing.queue_completions(list(Completion.objects.select_related("learner", "course__site")), now=NOW)
+    assert set(declined.values_list("state", flat=True)) == {State.CANCELLED}
+    new.refresh_from_db()
+    assert new.state == State.QUEUED
+    assert AuditEntry.objects.get(action="past_declined").details["cancelled"] == 2
+    # A course manager's mapping has its limit as before.
+    CourseBadgeMapping.objects.update(by_admin=False, past_release=Past.OVER, past_wanted_at=NOW)
+    past.decline_past(mapping, actor=manager, now=NOW)
+    assert (release_of(mapping), AuditEntry.objects.filter(action="past_declined").count()) == (Past.WITHIN, 2)
+
+
+def test_nothing_is_stopped_where_no_past_completions_are_sent(manager: User) -> None:
+    mapping = make_mapping(since=NOW, past_release=Past.FREE)
+    make_issuance(mapping)
+    assert past.stop_past(mapping, actor=manager) == 0
+    assert (release_of(mapping), AuditEntry.objects.count()) == (Past.FREE, 0)
+    # What an earlier mapping left behind counts as well.
+    make_issuance(mapping, past=True)
+    assert past.stop_past(mapping, actor=manager) == 1
+    assert release_of(mapping) == Past.LOOKED_AT
+
+
+def test_counting_from_now_on_ends_what_a_site_admin_held(manager: User) -> None:
+    mapping = make_mapping(since=NOW, past_release=Past.LOOKED_AT, past_wanted_at=NOW)
+    complete(mapping.course, 2)
+    choose(mapping, None, OTHER_BADGE, include_past=False, from_now=True)
+    assert (release_of(mapping), waiting(mapping)) == (Past.FREE, 0)

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from badging import problems as problems_module
+from badging import troubles
 from badging.meanings import Outcome
-from badging.models import CourseBadgeMapping, NavigatrConnection, ScheduledTask
+from badging.models import BulkRun, CourseBadgeMapping, NavigatrConnection, ScheduledTask
 from badging.overview import look
-from badging.problems import Problem, problems_of, rows
+from badging.problems import GIVEN_UP_TOLD_FOR, RUN_STALLED_AFTER, Problem, problems_of, rows
 from moodle_sync.models import Course, MoodleSite
 from tests.builders import (
     NOW,
@@ -202,3 +203,35 @@ def test_many_of_one_kind_are_cut_and_the_rest_is_counted(monkeypatch: pytest.Mo
         make_mapping(make_course(site), connection, badge_problem="Draft.")
     assert told()[2:] == ["3 more courses award badges that cannot be issued any more"]
     assert len(told()) == 3
+
+
+def test_past_completions_that_a_site_admin_holds_are_told_while_somebody_waits() -> None:
+    mapping = set_up(past_release="looked_at")
+    assert told() == []
+    stop(mapping, 2, "queued", "", past=True)
+    (problem,) = found()
+    assert problem.what == f"{mapping.course.full_label}: past completions are held until a site admin releases them"
+    assert problem.people == 2
+
+
+def test_what_is_wrong_with_a_mapping_is_the_same_on_all_pages() -> None:
+    mapping = set_up()
+    Course.objects.update(completion_enabled=False)
+    mapping.refresh_from_db()
+    (sentence,) = troubles.health_of(mapping)
+    assert sentence in troubles.wrong_with_mapping(mapping)
+    assert "completion tracking is switched off" in told()[0]
+
+
+def test_background_actions_that_do_not_go_on_or_were_given_up_are_told() -> None:
+    set_up()
+    run = BulkRun.objects.create(kind="cancel", total=5, done=2, last=9, created_at=NOW)
+    assert told() == []
+    BulkRun.objects.update(created_at=NOW - RUN_STALLED_AFTER)
+    (problem,) = found()
+    assert "does not go on" in problem.what
+    assert (problem.place.args, problem.people) == ((run.pk,), 3)
+    BulkRun.objects.update(state="failed", ended_at=NOW)
+    assert "given up after faults" in told()[0]
+    BulkRun.objects.update(ended_at=NOW - GIVEN_UP_TOLD_FOR)
+    assert told() == []

@@ -377,7 +377,7 @@ def test_past_completions_once_included_stay_included(web: Client, course: Cours
 def test_counts_stop_where_nobody_reads_on(
     web: Client, course: Course, staging: NavigatrConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("badging.pages.numbers.COUNTED_UP_TO", 2)
+    monkeypatch.setattr("badging.counting.COUNTED_UP_TO", 2)
     make_rows(make_mapping(course, staging), {State.QUEUED: 4})
     assert "Waiting: more than 2." in text(web.get(review_url(course, staging)))
 

@@ -14,9 +14,12 @@ from moodle_sync.models import Learner
 from sandbox import Sandbox
 from tests.builders import (
     BADGE,
+    NOW,
     OTHER_BADGE,
     connect,
     make_course,
+    make_issuance,
+    make_mapping,
     map_anew,
     map_course,
     owe,
@@ -181,3 +184,12 @@ def test_a_repeat_never_goes_to_another_address(sandbox: Sandbox) -> None:
     send(row)
     assert (row.state, row.reason) == (State.FAILED, Outcome.LOOKUP_REFUSED)
     assert len(sandbox.navigatr.puts) == 1
+
+
+def test_what_a_person_has_cancelled_is_not_looked_up_and_sent_after_all() -> None:
+    row = make_issuance(state="cancelled", reason=Outcome.BY_HAND, unanswered="unknown", next_attempt_at=None)
+    gone = {"state": "cancelled", "reason": Outcome.MAPPING_REMOVED, "next_attempt_at": None}
+    removed = make_issuance(make_mapping(badge_id=OTHER_BADGE), unanswered="unknown", **gone)
+    assert by_hand.look_up_again(Issuance.objects.filter(pk__in=[row.pk, removed.pk]), now=NOW) == 1
+    row.refresh_from_db()
+    assert row.state == "cancelled"
