@@ -53,7 +53,7 @@ pytestmark = pytest.mark.django_db
 LISTS = {
     "badging_issuance": 10,  # sites, connections, mapped courses, mappings
     "badging_issuanceattempt": 6,
-    "badging_auditentry": 6,
+    "badging_auditentry": 7,  # people
     "moodle_sync_learner": 7,  # sites
     "moodle_sync_completion": 7,  # mapped courses
 }
