@@ -198,7 +198,10 @@ def note_test(connection: NavigatrConnection, tested: ConnectionTest, now: datet
 
 
 def retest(connection: NavigatrConnection, *, actor: Any, now: datetime) -> ConnectionTest:
-    """Test a saved connection. A passing test resumes a paused one; a failing one only leaves its note and reason."""
+    """Test a saved connection. A passing test resumes a paused one; a failing one only leaves its note.
+
+    Why a connection is paused stays what it was: the next test may meet an outage, which is no reason of the pause.
+    """
     tested = try_out(connection)
     note_test(connection, tested, now)
     with transaction.atomic():
@@ -214,8 +217,6 @@ def retest(connection: NavigatrConnection, *, actor: Any, now: datetime) -> Conn
             standing.update(failures=0)
             # A pause that Navigatr asked for is kept.
             standing.exclude(last_outcome=Outcome.RATE_LIMITED).update(not_before=None, last_outcome="")
-        else:
-            standing.filter(state=State.PAUSED).update(last_outcome=tested.outcome)
     return tested
 
 

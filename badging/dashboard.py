@@ -14,7 +14,7 @@ from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
 
 from .days import Day, is_counted, last_days
-from .models import Environment, Issuance
+from .models import Issuance
 from .overview import Overview, look
 from .problems import Place, Problem, missing, problems_of, rows
 
@@ -82,11 +82,6 @@ class Dashboard:
             number = len(self.problems)
             words.append(ngettext("%(number)d problem", "%(number)d problems", number) % {"number": number})
         return words
-
-    @property
-    def environment_label(self) -> str:
-        """The environment's name."""
-        return str(Environment(self.environment).label)
 
 
 # What another version of the portal has cached, with other fields, is not read.

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from moodle_sync.models import Course, MoodleSite
 from moodle_sync.site_check import finding_text
 
-from . import schedule
+from . import page_permissions, schedule
 from .following import Reading, next_reading
 from .meanings import MEANINGS
 from .models import ConnectionGrant, CourseBadgeMapping, Issuance, NavigatrConnection
@@ -24,13 +24,6 @@ from .moments import moment
 from .status import connection_reason, slow_feed, why_stopped
 from .troubles import wrong_with_mapping
 
-# What is needed to take all five steps.
-PERMISSIONS = (
-    "badging.add_navigatrconnection",
-    "moodle_sync.add_moodlesite",
-    "badging.change_coursebadgemapping",
-    "badging.view_issuance",
-)
 # How many connections, sites and mappings are looked at: the newest.
 MOST_LOOKED_AT = 20
 
@@ -94,7 +87,7 @@ class Step:
 
 def may_set_up(user: Any) -> bool:
     """Whether the user may take all the steps."""
-    return bool(user.is_active and user.is_staff and user.has_perms(PERMISSIONS))
+    return bool(user.is_active and user.is_staff and user.has_perms(page_permissions.SET_UP))
 
 
 def is_done() -> bool:

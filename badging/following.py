@@ -21,7 +21,7 @@ from . import schedule
 from .meanings import AWAITS_ANSWER, MEANINGS, NOTHING, Meaning, Outcome
 from .models import CourseBadgeMapping, Issuance, IssuanceAttempt
 from .moments import moment
-from .status import OVERDUE, connection_reason, is_overdue, why_stopped
+from .status import OVERDUE, Polling, connection_reason, polling_of, why_stopped
 
 Kind = IssuanceAttempt.Kind
 State = Issuance.State
@@ -162,19 +162,20 @@ def next_reading(site: MoodleSite, now: datetime, troubles: Sequence[schedule.Tr
     `troubles` are those of the schedule, where they are known. Without them, two queries where the site should have
     been read by now.
     """
-    state = site.state
-    if not site.enabled:
+    state, polling = site.state, polling_of(site, now)
+    if polling == Polling.SWITCHED_OFF:
         return Reading(_("The portal does not read this Moodle site: it is not enabled."), _("Enable it."), True)
-    if state.doubt:
+    if polling == Polling.IN_DOUBT:
         return Reading(str(AWAITS_ANSWER.what), str(AWAITS_ANSWER.todo), True)
-    if state.failures and state.error:
+    if polling == Polling.FAILING:
         at = _at(state.next_poll_at, now)
         return Reading(_("Moodle could not be read; it is tried again %(at)s.") % {"at": at}, state.error, True)
-    if state.polling_until and state.polling_until > now:
+    if polling == Polling.RUNNING:
         return Reading(_("Moodle is being read right now."))
-    if troubles is None and (is_overdue(site, now) or state.last_poll_at is None):
+    is_late = polling == Polling.OVERDUE
+    if troubles is None and (is_late or state.last_poll_at is None):
         troubles = schedule.problems(now)
-    if is_overdue(site, now) or (state.last_poll_at is None and troubles):
+    if is_late or (state.last_poll_at is None and troubles):
         todo = str(troubles[0]) if troubles else f"{OVERDUE}."
         return Reading(_("Moodle should have been read by now."), todo, True, state.next_poll_at)
     text = _("Moodle is read next %(at)s.") % {"at": _at(state.next_poll_at, now)}

@@ -55,11 +55,6 @@ class MappingVersion:
     changed_by: str
 
 
-def mapping_as_of(mapping: CourseBadgeMapping, at: datetime) -> MappingVersion | None:
-    """The mapping as it was at that time; None if it was not made yet, or before histories were kept."""
-    return award_as_of(mapping.course_id, at)
-
-
 def award_as_of(course_id: int, at: datetime) -> MappingVersion | None:
     """What the course awarded at that time, by its mapping of then; None where nothing was, or is known of it."""
     versions = versions_of(CourseBadgeMapping).filter(course_id=course_id, history_date__lte=at)
@@ -76,6 +71,12 @@ def award_as_of(course_id: int, at: datetime) -> MappingVersion | None:
         changed_at=row.history_date,
         changed_by=row.actor_name,
     )
+
+
+def last_removal(course_id: int) -> Any:
+    """The version that says who last removed the course's mapping, and when; None where none was removed."""
+    removals = versions_of(CourseBadgeMapping).filter(course_id=course_id, history_type="-")
+    return removals.select_related("history_user").order_by("-history_id").first()
 
 
 def history_of(row: models.Model) -> list[Change]:

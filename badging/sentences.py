@@ -3,14 +3,19 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from django.apps import apps
+from django.contrib.auth import get_permission_codename
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from moodle_sync.models import Feed
 
-from .models import AuditEntry, ConnectionGrant, Environment, NavigatrConnection
+from .meanings import Outcome
+from .models import AuditEntry, BulkRun, ConnectionGrant, Environment, NavigatrConnection
 
 Action = AuditEntry.Action
+# How many permissions are told by their names.
+MOST_NAMED = 3
 Details = Mapping[str, Any]
 
 # What happened. `who` is a user name or "The portal", and `what` the entry's subject.
@@ -64,15 +69,15 @@ SENTENCES: dict[str, Any] = {
     Action.PASSWORD_LINK: gettext_lazy("%(who)s gave %(what)s a link for a new password."),
     Action.PASSWORD_SET: gettext_lazy("%(who)s set the password of %(what)s."),
     Action.SIGNED_OUT_ALL: gettext_lazy("%(who)s signed %(what)s out everywhere."),
-    "went_live": gettext_lazy("%(who)s moved the courses of %(what)s to a production connection."),
-    "past_looked_for": gettext_lazy("%(who)s had past completions of the course %(what)s looked for."),
-    "past_stopped": gettext_lazy("%(who)s stopped the past completions of the course %(what)s."),
-    "looked_up": gettext_lazy("%(who)s had looked up again by hand: %(what)s."),
-    "bulk_started": gettext_lazy("%(who)s started a background action: %(what)s."),
-    "bulk_stopped": gettext_lazy("%(who)s stopped a background action: %(what)s."),
-    "past_declined": gettext_lazy("%(who)s decided not to send the past completions of the course %(what)s."),
-    "bulk_failed": gettext_lazy("A background action was given up after faults: %(what)s."),
-    "bulk_ended": gettext_lazy("A background action of %(who)s ended: %(what)s."),
+    Action.CONNECTION_WENT_LIVE: gettext_lazy("%(who)s moved the courses of %(what)s to a production connection."),
+    Action.PAST_LOOKED_FOR: gettext_lazy("%(who)s had past completions of the course %(what)s looked for."),
+    Action.PAST_STOPPED: gettext_lazy("%(who)s stopped the past completions of the course %(what)s."),
+    Action.LOOKED_UP: gettext_lazy("%(who)s had looked up again by hand: %(what)s."),
+    Action.BULK_STARTED: gettext_lazy("%(who)s started a background action: %(what)s."),
+    Action.BULK_STOPPED: gettext_lazy("%(who)s stopped a background action: %(what)s."),
+    Action.PAST_DECLINED: gettext_lazy("%(who)s decided not to send the past completions of the course %(what)s."),
+    Action.BULK_FAILED: gettext_lazy("A background action was given up after faults: %(what)s."),
+    Action.BULK_ENDED: gettext_lazy("A background action of %(who)s ended: %(what)s."),
 }
 
 # What the other values of an entry are called. One that is not here is told by its own name.
@@ -188,6 +193,46 @@ def _several(details: dict[str, Any]) -> str:
     return _named("issuances", ", ".join(f"#{number}" for number in numbers)) if isinstance(numbers, list) else ""
 
 
+def _bulk(details: dict[str, Any]) -> str:
+    """What was to be done, and to which: by the names that the pages have for them."""
+    kinds, reasons = dict(BulkRun.Kind.choices), dict(Outcome.choices)
+    kind, reason = details.pop("kind", ""), details.pop("reason", "")
+    told = [_named(_("action"), kinds.get(kind, kind))] if kind else []
+    told += [_named("reason", reasons.get(reason, reason))] if reason else []
+    return " ".join(told)
+
+
+def _permissions(details: dict[str, Any]) -> str:
+    """Permissions by their names if they are few; else how many they are."""
+    changed = {part: details.pop(part, None) or [] for part in ("added", "removed")}
+    labels = _permission_labels() if any(changed.values()) else {}
+    told = []
+    for part, codes in changed.items():
+        names = [labels.get(code, code) for code in codes] if len(codes) <= MOST_NAMED else [str(len(codes))]
+        told += [_named(part, ", ".join(names))] if codes else []
+    return " ".join(told)
+
+
+def _permission_labels() -> dict[str, str]:
+    """What all permissions are called, by their codes, such as "badging.view_issuance". Asks no database."""
+    labels: dict[str, str] = {}
+    for model in apps.get_models():
+        meta = model._meta
+        usual = [
+            (
+                get_permission_codename(action, meta),
+                _("Can %(do)s %(what)s") % {"do": action, "what": meta.verbose_name},
+            )
+            for action in meta.default_permissions
+        ]
+        labels |= {f"{meta.app_label}.{codename}": str(name) for codename, name in [*usual, *meta.permissions]}
+    return labels
+
+
+def _roles_or_permissions(details: dict[str, Any]) -> str:
+    return " ".join(filter(None, [_roles(details), _permissions(details)]))
+
+
 _SPECIAL: dict[str, Callable[[dict[str, Any]], str]] = {
     Action.FEED_CHANGED: _feed,
     Action.MAPPING_SAVED: _badge,
@@ -196,9 +241,13 @@ _SPECIAL: dict[str, Callable[[dict[str, Any]], str]] = {
     Action.BADGE_BACK: _badge,
     Action.CONNECTION_OPENED: _grant,
     Action.CONNECTION_CLOSED: _grant,
-    Action.ROLES_CHANGED: _roles,
+    Action.ROLES_CHANGED: _roles_or_permissions,
     Action.SENT_AGAIN: _several,
     Action.CANCELLED: _several,
-    "looked_up": _several,
-    "went_live": _moved,
+    Action.LOOKED_UP: _several,
+    Action.CONNECTION_WENT_LIVE: _moved,
+    Action.BULK_STARTED: _bulk,
+    Action.BULK_STOPPED: _bulk,
+    Action.BULK_ENDED: _bulk,
+    Action.GROUP_CHANGED: _permissions,
 }

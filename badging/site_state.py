@@ -13,7 +13,7 @@ from moodle_sync.models import Course, Feed, MoodleSite, Trouble
 
 from .models import NOTHING_OPEN, CourseBadgeMapping, Issuance
 from .moments import moment
-from .status import OVERDUE, is_overdue, slow_feed
+from .status import OVERDUE, Polling, polling_of, slow_feed
 
 # How far what waits and courses are counted.
 MOST_COUNTED = 1000
@@ -41,18 +41,18 @@ class CourseCounts:
 
 def state_of_site(site: MoodleSite, now: datetime) -> SiteState:
     """How the site is doing. Asks nothing of the database."""
-    state = site.state
-    if not site.enabled:
+    state, polling = site.state, polling_of(site, now)
+    if polling == Polling.SWITCHED_OFF:
         return SiteState(
             "waiting", f"{_unread(site)}: {_('it is switched off.')}", _("Tick “enabled” to read it again.")
         )
-    if state.doubt:
+    if polling == Polling.IN_DOUBT:
         return SiteState("bad", f"{_unread(site)}: {_('it may be another Moodle.')}", state.doubt)
-    if state.polling_until is not None and state.polling_until > now:
+    if polling == Polling.RUNNING:
         return SiteState("good", _("Being read now."))
-    if is_overdue(site, now):
+    if polling == Polling.OVERDUE:
         return SiteState("bad", f"{_unread(site)}: {_('nobody polls.')}", f"{OVERDUE}.")
-    if state.failures or (not state.feed and state.error):
+    if polling == Polling.FAILING or (not state.feed and state.error):
         reason = state.get_trouble_display() if state.trouble else Trouble.OTHER.label
         return SiteState("bad", f"{_unread(site)}: {reason}. {_next(site, now)}", state.error)
     if state.last_poll_at is None:

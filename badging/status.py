@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Any
 
 from django.db.models import Count
@@ -149,6 +150,34 @@ def _refusal(connection: NavigatrConnection) -> str:
     if connection.last_outcome in (Outcome.UNAVAILABLE, Outcome.RATE_LIMITED):
         return _("it was saved while Navigatr did not answer")
     return _("it was saved although Navigatr refused the test")
+
+
+class Polling(Enum):
+    """What is to be said of when a site is polled next. Each page has its own words for it."""
+
+    SWITCHED_OFF = "switched off"
+    # It may be another Moodle: an admin is asked.
+    IN_DOUBT = "in doubt"
+    RUNNING = "running"
+    # Due for a while, and nobody does it.
+    OVERDUE = "overdue"
+    # The last poll failed; it is tried again at `next_poll_at`.
+    FAILING = "failing"
+    # At `next_poll_at`, or at once where that has passed or is not set.
+    PLANNED = "planned"
+
+
+def polling_of(site: MoodleSite, now: datetime) -> Polling:
+    """How it stands with the next poll of the site. Asks nothing of the database but the site's state."""
+    state = site.state
+    answers = (
+        (Polling.SWITCHED_OFF, not site.enabled),
+        (Polling.IN_DOUBT, bool(state.doubt)),
+        (Polling.RUNNING, state.polling_until is not None and state.polling_until > now),
+        (Polling.OVERDUE, is_overdue(site, now)),
+        (Polling.FAILING, state.failures > 0),
+    )
+    return next((polling for polling, applies in answers if applies), Polling.PLANNED)
 
 
 def is_overdue(site: MoodleSite, now: datetime) -> bool:

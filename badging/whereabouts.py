@@ -17,6 +17,7 @@ from moodle_sync.models import Completion, Course, Learner
 from .meanings import AWAITS_ANSWER, MEANINGS, NOTHING, Outcome
 from .models import CourseBadgeMapping, Issuance
 from .moments import moment
+from .status import OVERDUE, Polling, polling_of
 
 # How many courses are told, the newest first.
 MOST_COURSES = 50
@@ -56,7 +57,7 @@ class Whereabouts:
     mapping: CourseBadgeMapping | None = None
 
 
-def whereabouts(learner: Learner) -> list[Whereabouts]:
+def whereabouts(learner: Learner, now: datetime) -> list[Whereabouts]:
     """The learner's courses with what became of their badges: completed ones first, the newest first.
 
     Then the courses of the same Moodle that award a badge and are not completed. MOST_COURSES in all.
@@ -66,11 +67,11 @@ def whereabouts(learner: Learner) -> list[Whereabouts]:
         row.learner = learner
         issuances.setdefault(row.completion_id, []).append(row)
     mappings = CourseBadgeMapping.objects.with_reach().select_related("connection")
-    completions = learner.completions.select_related("course__site").order_by("-pk")
+    completions = learner.completions.select_related("course__site__state").order_by("-pk")
     told: list[Whereabouts] = []
     for completion in completions.prefetch_related(models.Prefetch("course__mapping", mappings))[:MOST_COURSES]:
         of_course = issuances.get(completion.pk, [])
-        told += [_issued(row, completion) for row in of_course] or [_not_queued(completion)]
+        told += [_issued(row, completion) for row in of_course] or [_not_queued(completion, now)]
     left = MOST_COURSES - len(told)
     return told[:MOST_COURSES] + (_not_completed(learner, left) if left > 0 else [])
 
@@ -78,9 +79,7 @@ def whereabouts(learner: Learner) -> list[Whereabouts]:
 def _not_completed(learner: Learner, most: int) -> list[Whereabouts]:
     """The courses with a badge that Moodle has not told the portal to be completed by this learner."""
     done = learner.completions.order_by().values("course")
-    rows = CourseBadgeMapping.objects.filter(course__site=learner.site_id, course__gone_at=None).exclude(
-        course__in=done
-    )
+    rows = CourseBadgeMapping.objects.filter(course__site=learner.site_id, course__gone_at=None)
     tell = _("Moodle has not told the portal that you completed this course.")
     todo = _("Look in Moodle, at the course's completion report, what the learner still has to do.")
     return [
@@ -89,7 +88,7 @@ def _not_completed(learner: Learner, most: int) -> list[Whereabouts]:
     ]
 
 
-def _not_queued(completion: Completion) -> Whereabouts:
+def _not_queued(completion: Completion, now: datetime) -> Whereabouts:
     """A completed course without an issuance."""
     course, at = completion.course, completion.last_completed_at
     mapping = getattr(course, "mapping", None)
@@ -105,11 +104,28 @@ def _not_queued(completion: Completion) -> Whereabouts:
         )
         return Whereabouts(course, Where.NOT_COMPLETED, str(tell), str(todo), **known)
     if mapping.include_past or (at and at >= mapping.counts_from):
+        if (todo_at_site := _why_not_read(course, now)) is not None:
+            tell = f"{_('You completed this course.')} {_BY_PLACE[Where.HELD]}"
+            return Whereabouts(course, Where.HELD, tell, todo_at_site, **known)
         tell = _("You completed this course. Your badge is sent within the next minutes.")
         return Whereabouts(course, Where.WAITING, tell, str(NOTHING), **known)
     tell = _("You completed this course before it awarded a badge, so none was sent to you.")
     todo = _("To include all who completed it earlier, change the course's badge and choose to include them.")
     return Whereabouts(course, Where.BEFORE, tell, todo, **known)
+
+
+def _why_not_read(course: Course, now: datetime) -> str | None:
+    """What staff do where the portal does not get to read the course's Moodle; None where it does."""
+    polling = polling_of(course.site, now)
+    if polling == Polling.SWITCHED_OFF:
+        return _("The portal does not read this Moodle site. A site admin can enable it.")
+    if polling == Polling.IN_DOUBT:
+        return str(AWAITS_ANSWER.todo)
+    if polling == Polling.OVERDUE:
+        return f"{OVERDUE}."
+    if polling == Polling.FAILING:
+        return f"{_('Moodle cannot be read at present.')} {course.site.state.error}".strip()
+    return None
 
 
 def _issued(row: Issuance, completion: Completion) -> Whereabouts:

@@ -8,33 +8,37 @@ from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from badging import page_permissions
+
 
 class Entry(NamedTuple):
-    """A link: its text, the name of its address, an icon of Material Symbols, and the permission it needs.
+    """A link: its text, the name of its address, an icon of Material Symbols, and the permissions that its page asks.
 
-    Without a permission it is for everybody who sees the menu.
+    Without any it is for everybody who sees the menu.
     """
 
     title: Promise
     name: str
     icon: str = ""
-    permission: str = ""
+    permissions: tuple[str, ...] = ()
 
 
 def _list(title: Promise, model: str, icon: str) -> Entry:
     """A link to the list of a model, such as "badging.issuance", for who may view it."""
     app, name = model.split(".")
-    return Entry(title, f"admin:{app}_{name}_changelist", icon, f"{app}.view_{name}")
+    return Entry(title, f"admin:{app}_{name}_changelist", icon, (f"{app}.view_{name}",))
 
 
+# Site admins may see the page as well, but it is not their work.
+_PRIVACY = (*page_permissions.PRIVACY, "moodle_sync.export_learner")
 # Each group: its title, and its entries. A test finds models of the admin that are missing here.
 MENU: list[tuple[Promise | str, list[Entry]]] = [
     (
         "",
         [
             Entry(_("Start"), "admin:index", "home"),
-            Entry(_("What needs a person"), "admin:problems", "notification_important", "badging.view_issuance"),
-            Entry(_("Set-up"), "admin:set_up", "checklist", "badging.add_navigatrconnection"),
+            Entry(_("What needs a person"), "admin:problems", "notification_important", page_permissions.PROBLEMS),
+            Entry(_("Set-up"), "admin:set_up", "checklist", page_permissions.SET_UP),
         ],
     ),
     (
@@ -43,10 +47,10 @@ MENU: list[tuple[Promise | str, list[Entry]]] = [
             Entry(_("Courses and badges"), "courses", "school"),
             _list(_("Mappings"), "badging.coursebadgemapping", "link"),
             _list(_("Issuances"), "badging.issuance", "workspace_premium"),
-            Entry(_("Where is a badge?"), "admin:learner_badge", "travel_explore", "moodle_sync.view_learner"),
-            Entry(_("Follow a badge"), "admin:verification", "route", "badging.view_issuance"),
+            Entry(_("Where is a badge?"), "admin:learner_badge", "travel_explore", page_permissions.LEARNER_BADGE),
+            Entry(_("Follow a badge"), "admin:verification", "route", page_permissions.VERIFICATION),
             Entry(
-                _("Background actions"), "admin:badging_bulkrun_changelist", "playlist_play", "badging.view_issuance"
+                _("Background actions"), "admin:badging_bulkrun_changelist", "playlist_play", ("badging.view_issuance",)
             ),
         ],
     ),
@@ -61,7 +65,7 @@ MENU: list[tuple[Promise | str, list[Entry]]] = [
     (
         _("People"),
         [
-            Entry(_("People"), "admin:auth_user_changelist", "group", "people.manage_users"),
+            Entry(_("People"), "admin:auth_user_changelist", "group", ("people.manage_users",)),
             _list(_("Course managers"), "badging.coursemanager", "supervisor_account"),
             _list(_("Sign-in locks"), "people.signinlock", "lock_clock"),
             _list(_("Roles"), "auth.group", "groups"),
@@ -71,7 +75,7 @@ MENU: list[tuple[Promise | str, list[Entry]]] = [
         _("Records"),
         [
             _list(_("Audit"), "badging.auditentry", "history"),
-            Entry(_("Privacy"), "admin:privacy", "shield_person", "moodle_sync.export_learner"),
+            Entry(_("Privacy"), "admin:privacy", "shield_person", _PRIVACY),
             _list(_("Learners"), "moodle_sync.learner", "person_search"),
             _list(_("Completions"), "moodle_sync.completion", "done_all"),
             _list(_("Courses in Moodle"), "moodle_sync.course", "menu_book"),
@@ -84,12 +88,14 @@ MENU: list[tuple[Promise | str, list[Entry]]] = [
 # What stands at the top of all pages, those of course managers included.
 HEADER = [
     Entry(_("Courses and badges"), "courses"),
-    Entry(_("Learners"), "admin:learner_badge", permission="moodle_sync.view_learner"),
-    Entry(_("What needs a person"), "admin:problems", permission="badging.view_issuance"),
+    Entry(_("Learners"), "admin:learner_badge", permissions=page_permissions.LEARNER_BADGE),
+    Entry(_("What needs a person"), "admin:problems", permissions=page_permissions.PROBLEMS),
     Entry(
-        _("Connections"), "admin:badging_navigatrconnection_changelist", permission="badging.view_navigatrconnection"
+        _("Connections"),
+        "admin:badging_navigatrconnection_changelist",
+        permissions=("badging.view_navigatrconnection",),
     ),
-    Entry(_("Privacy"), "admin:privacy", permission="moodle_sync.export_learner"),
+    Entry(_("Privacy"), "admin:privacy", permissions=_PRIVACY),
     Entry(_("Help"), "help"),
 ]
 
@@ -114,7 +120,9 @@ def header(user: Any, path: str) -> list[dict[str, Any]]:
 
 
 def _allowed(user: Any, entries: Iterable[Entry]) -> list[Entry]:
-    return [entry for entry in entries if not entry.permission or (user.is_staff and user.has_perm(entry.permission))]
+    return [
+        entry for entry in entries if not entry.permissions or (user.is_staff and user.has_perms(entry.permissions))
+    ]
 
 
 def _item(request: HttpRequest, entry: Entry) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from .client.errors import MoodleError, MoodleGone, MoodleTokenRefused, MoodleUn
 from .client.functions import BATCH, COURSES, ENROLLED_USERS
 from .identity import check_courses
 from .models import Course
+from .plain_letters import set_plain_letters
 from .reading import Batch, Poll, for_people
 from .site_check import LONGEST_FULL_NAME, LONGEST_SHORT_NAME, store_courses, sync_courses
 from .storing import fitting
@@ -28,7 +29,8 @@ def follow_renames(poll: Poll, batch: Batch) -> None:
         if course.moodle_id not in found:
             # If the account may not see the course, the report's name is the only one.
             course.fullname = name
-    Course.objects.bulk_update(courses, ["report_name", "fullname"])
+        set_plain_letters(course)
+    Course.objects.bulk_update(courses, ["report_name", "fullname", "search_text"])
 
 
 def check_mapped_courses(poll: Poll) -> None:

@@ -1,7 +1,7 @@
 """Sessions: how long they last, and ending all of a user's at once.
 
-A session ends SESSION_IDLE_MINUTES after the last request; SESSION_COOKIE_AGE says so to Django. Staff's also end with
-the browser. SESSION_ENGINE names this module.
+A session ends SESSION_IDLE_MINUTES after the last request that a person made; SESSION_COOKIE_AGE says so to Django.
+Staff's also end with the browser. SESSION_ENGINE names this module.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,6 +21,8 @@ from badging.models import AuditEntry
 
 # When the session's user was last seen, in seconds since 1970.
 SEEN = "people.seen"
+# With it a script of ours says that it loads a page that nobody asked for (`refresh.js`).
+BY_ITSELF_HEADER = "X-Portal-By-Itself"
 # A request moves the end of its session only if this time has passed: not every page writes to the database.
 REFRESH_SECONDS = 60
 
@@ -56,7 +58,8 @@ class SessionLimits:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer the request; look at the session afterwards, because the view may have signed in or out."""
         response = self.get_response(request)
-        by_itself = BY_ITSELF in request.META
+        # Whoever sends the header without need only has the session end sooner.
+        by_itself = BY_ITSELF in request.META or BY_ITSELF_HEADER in request.headers
         if not by_itself and request.session.get(SESSION_KEY) and request.user.is_authenticated:
             limit(request, request.user)
         return response

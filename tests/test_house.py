@@ -4,6 +4,10 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from django.apps import apps
+
+from moodle_sync.plain_letters import PlainLettersField
+
 ROOT = Path(__file__).parents[1]
 ROOMS = (
     "badging",
@@ -44,6 +48,26 @@ def test_a_function_is_measured_without_its_docstring() -> None:
     [function] = ast.parse(source).body
     assert isinstance(function, ast.FunctionDef)
     assert length(function) == 4
+
+
+def test_a_bulk_update_of_names_writes_their_plain_letters_as_well() -> None:
+    """Django computes no `PlainLettersField` there."""
+    fields = [field for model in apps.get_models() for field in model._meta.fields if type(field) is PlainLettersField]
+    assert fields
+    missing = set()
+    for path, module in modules():
+        for node in ast.walk(module):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            if node.func.attr == "update":
+                named = {keyword.arg for keyword in node.keywords}
+            elif node.func.attr == "bulk_update":
+                named = {part.value for part in ast.walk(node) if isinstance(part, ast.Constant)}
+            else:
+                continue
+            # Erasing blanks the names together with their letters.
+            missing |= {f"{path}:{node.lineno}" for field in fields if named & {*field.of} and field.name not in named}
+    assert missing == set()
 
 
 def test_every_module_has_a_docstring() -> None:

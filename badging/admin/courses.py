@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy
 from moodle_sync.models import Completion, Course
 
 from ..models import CourseManager, Issuance
+from ..reach import is_site_admin
 from ..successors import likely_successor
 from .base import ReadOnlyAdmin
 from .display import MOST_SHOWN, link, link_to, list_link, outside_link, rows_table
@@ -40,10 +41,18 @@ class CourseAdmin(ReadOnlyAdmin):
         "mapping_link", "managers", "completions", "issuances",
     )  # fmt: skip
 
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """The link to the course's page only for who may see it."""
+        shown = super().get_list_display(request)
+        return shown if is_site_admin(request.user) else [name for name in shown if name != "course_page"]
+
     def get_fields(self, request: HttpRequest, obj: Course | None = None) -> Any:
-        """The fields about the deletion only of a deleted course."""
+        """The fields about the deletion only of a deleted course, the link only for who may see the course's page."""
         is_deleted = obj is not None and obj.gone_at is not None
-        return [name for name in self.fields if is_deleted or name not in ("gone_at", "successor")]
+        hidden = set() if is_deleted else {"gone_at", "successor"}
+        if not is_site_admin(request.user):
+            hidden.add("course_page")
+        return [name for name in self.fields if name not in hidden]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Course]:
         """With the managers of all courses in one query."""

@@ -1,5 +1,7 @@
 """The page "Where is this learner's badge?": a learner is searched for, and each of their courses is told."""
 
+from typing import Any
+
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import SEARCH_VAR
 from django.core.exceptions import PermissionDenied
@@ -7,12 +9,14 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
 from moodle_sync.models import Learner
 
-from .. import searches
+from .. import page_permissions, searches
+from ..reach import is_site_admin
 from ..whereabouts import MOST_COURSES, Where, whereabouts
 from .display import page_url
 from .search import is_key, learners_matching
@@ -29,7 +33,7 @@ LOOKS = {
 @require_http_methods(["GET", "HEAD", "POST"])
 def learner_badge(request: HttpRequest) -> HttpResponse:
     """Search by POST; then people to choose from, or the courses of the one who was meant."""
-    if not request.user.has_perms(["moodle_sync.view_learner", "badging.view_issuance"]):
+    if not request.user.has_perms(page_permissions.LEARNER_BADGE):
         raise PermissionDenied
     if request.method == "POST":
         words = request.POST.get(SEARCH_VAR, "").replace("\0", "").strip()[: searches.LONGEST_SEARCH]
@@ -49,7 +53,7 @@ def learner_badge(request: HttpRequest) -> HttpResponse:
         "is_cut": len(found) > MOST_PEOPLE,
         "learner": chosen,
         "learner_url": page_url(chosen) if chosen else "",
-        "courses": _lines(chosen) if chosen else [],
+        "courses": _lines(chosen, request.user) if chosen else [],
         "most_courses": MOST_COURSES,
     }
     return TemplateResponse(request, "admin/learner_badge.html", context)
@@ -65,14 +69,15 @@ def _chosen(request: HttpRequest) -> Learner | None:
     return get_object_or_404(Learner.objects.select_related("site"), pk=key) if is_key(key) else None
 
 
-def _lines(learner: Learner) -> list[dict[str, object]]:
-    """Each course, with links to what is behind it."""
+def _lines(learner: Learner, user: Any) -> list[dict[str, object]]:
+    """Each course, with links to what is behind it that the user may see."""
+    sees_courses = is_site_admin(user)
     return [
         {
             "place": row,
             "look": LOOKS.get(row.where, ""),
             "issuance_url": page_url(row.issuance) if row.issuance else "",
-            "badge_url": reverse("course", args=[row.course.pk]),
+            "badge_url": reverse("course", args=[row.course.pk]) if sees_courses else "",
         }
-        for row in whereabouts(learner)
+        for row in whereabouts(learner, timezone.now())
     ]

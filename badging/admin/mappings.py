@@ -20,6 +20,7 @@ from .. import mapping, past, tasks, troubles
 from ..counting import COUNTED_UP_TO, CountUpTo, capped
 from ..models import NOTHING_OPEN, PAST_HELD, CourseBadgeMapping, Issuance, MappingQuerySet
 from ..pictures import picture_path
+from ..reach import is_site_admin
 from .base import ReadOnlyAdmin
 from .display import counted, list_link, outside_link
 from .history import ToldHistory
@@ -85,6 +86,15 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
         "course_in_moodle", "picture", "badge_link", "minimum_score", "is_open", "past_completions", "created_by",
         "created_at", "chosen_by", "by_admin",
     )  # fmt: skip
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """The link to the course's page only for who may change the badge there."""
+        if is_site_admin(request.user):
+            return super().get_fieldsets(request, obj)
+        return [
+            (title, options | {"fields": [name for name in options["fields"] if name != "change_here"]})
+            for title, options in super().get_fieldsets(request, obj)
+        ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CourseBadgeMapping]:
         """With whether the connection is open to the course, what waits, and how many issuances it has."""

@@ -14,6 +14,7 @@ from django.views.decorators.http import require_safe
 
 from moodle_sync.models import Completion, Learner
 
+from .. import page_permissions
 from ..models import AuditEntry, CourseBadgeMapping, Issuance, IssuanceAttempt
 from ..sentences import sentence
 from .display import list_url
@@ -38,7 +39,7 @@ class Stored(NamedTuple):
 @require_safe
 def privacy(request: HttpRequest) -> HttpResponse:
     """For data protection officers and site admins."""
-    if not request.user.has_perms(["moodle_sync.view_learner", "badging.view_auditentry"]):
+    if not request.user.has_perms(page_permissions.PRIVACY):
         raise PermissionDenied
     entries = AuditEntry.objects.filter(action__in=DONE_WITH_DATA).order_by("-pk")[:MOST_RECENT]
     context = {

@@ -17,6 +17,7 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
+from .. import page_permissions
 from ..dashboard import BY_ITSELF, Dashboard, Tone, dashboard
 from ..days import Day
 from ..first_run import may_set_up
@@ -24,8 +25,6 @@ from ..problems import SET_UP, Place, Problem
 from ..reach import is_site_admin
 from .display import seconds
 
-# Who sees the dashboard.
-PERMISSIONS = ["badging.view_issuance", "badging.view_navigatrconnection", "moodle_sync.view_moodlesite"]
 # How many problems the start page shows.
 SHOWN = 10
 # The looks of the line, and a word for who sees no colours.
@@ -69,7 +68,7 @@ class DayRow(NamedTuple):
 
 def may_see(user: Any) -> bool:
     """Whether the user may see how the portal is doing."""
-    return bool(user.has_perms(PERMISSIONS))
+    return bool(user.has_perms(page_permissions.PROBLEMS))
 
 
 def start_context(user: Any) -> dict[str, Any]:

@@ -17,18 +17,14 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from moodle_sync.models import Course, Learner
 
-from .. import following, searches, tasks, troubles
+from .. import following, page_permissions, searches, tasks, troubles
+from ..dashboard import BY_ITSELF
 from ..following import Progress, Stage
 from ..models import CourseBadgeMapping
+from ..reach import is_site_admin
 from .display import page_url
 from .search import is_key, learners_matching
 
-PERMISSIONS = (
-    "badging.view_issuance",
-    "badging.view_coursebadgemapping",
-    "moodle_sync.view_learner",
-    "moodle_sync.view_completion",
-)
 POLL_NOW = "moodle_sync.change_moodlesite"
 # How many courses are offered, the newest first, and how many learners a search shows.
 MOST_COURSES = 100
@@ -66,7 +62,8 @@ def verification(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def stages(request: HttpRequest) -> HttpResponse:
-    """The stages alone, for the page that renews itself."""
+    """The stages alone, for the page that renews itself. Does not keep the session alive."""
+    request.META[BY_ITSELF] = True
     _see_that_may(request)
     watched = _watched(request)
     if watched is None:
@@ -75,7 +72,7 @@ def stages(request: HttpRequest) -> HttpResponse:
 
 
 def _see_that_may(request: HttpRequest) -> None:
-    if not request.user.has_perms(PERMISSIONS):
+    if not request.user.has_perms(page_permissions.VERIFICATION):
         raise PermissionDenied
 
 
@@ -99,6 +96,7 @@ def _choice(request: HttpRequest) -> dict[str, Any]:
     found = list(mappings[: MOST_COURSES + 1])
     return admin.site.each_context(request) | {
         "title": _("Follow a badge"),
+        "sees_courses": is_site_admin(request.user),
         "courses": [mapping.course for mapping in found[:MOST_COURSES]],
         "has_more_courses": len(found) > MOST_COURSES,
     }
@@ -121,7 +119,7 @@ def _progress(request: HttpRequest, watched: Watched) -> dict[str, Any]:
         # What stops a badge later on is told before anybody completes the course for nothing.
         "trouble": troubles.wrong_with_mapping(mapping) if mapping and learner is None else "",
         "learner": learner,
-        "stages": [(stage, *_link(stage)) for stage in found],
+        "stages": [(stage, *_link(stage, request.user)) for stage in found],
         "delivered": delivered,
         "whole_time": following.whole_time(found),
         "summary": _summary(found, delivered=delivered),
@@ -140,12 +138,12 @@ def _summary(found: list[Stage], *, delivered: bool) -> str:
     return _("%(stage)s: %(state)s.") % {"stage": stage.title, "state": state}
 
 
-def _link(stage: Stage) -> tuple[str, str]:
-    """Where the stage is put right or seen, and the text of the link there."""
+def _link(stage: Stage, user: Any) -> tuple[str, str]:
+    """Where the stage is put right or seen, and the text of the link there; both "" where the user may not see it."""
     if stage.url:
         return stage.url, _("Look at the badge in Navigatr")
     about: Model | None = stage.about
-    if about is None:
+    if about is None or (isinstance(about, Course) and not is_site_admin(user)):
         return "", ""
     url = reverse("course", args=[about.pk]) if isinstance(about, Course) else page_url(about)
     return url, f"{about._meta.verbose_name}: {about}"

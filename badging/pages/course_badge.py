@@ -11,11 +11,11 @@ from moodle_sync.models import Completion, Course
 
 from ..course_learners import completed_without_issuance
 from ..going_live import owed_in
+from ..history import last_removal
 from ..mapping import goes_live
 from ..meanings import Meaning, Outcome
 from ..models import (
     PAST_HELD,
-    AuditEntry,
     CourseBadgeMapping,
     Issuance,
     IssuanceAttempt,
@@ -29,8 +29,6 @@ State = Issuance.State
 
 # How many of a course's newest completions are looked through for a score.
 SCORES_LOOKED_FOR = 1000
-# How many of the newest removals are looked through for that of a course.
-REMOVALS_LOOKED_THROUGH = 50
 
 
 def mapping_of(course: Course) -> CourseBadgeMapping | None:
@@ -126,10 +124,10 @@ def what_changed(course: Course, mapping: CourseBadgeMapping | None, user: User 
 
 
 def _who_removed(course: Course) -> str:
-    removals = AuditEntry.objects.filter(action=AuditEntry.Action.MAPPING_REMOVED).select_related("actor")
-    subject = str(course)[:255]
-    newest = removals.order_by("-pk")[:REMOVALS_LOOKED_THROUGH]
-    return _name_of(next((entry.actor for entry in newest if entry.subject == subject), None))
+    newest = last_removal(course.pk)
+    # The name of that time stays when the account is gone.
+    gone = newest.actor_name if newest and newest.history_user is None else ""
+    return gone or _name_of(newest.history_user if newest else None)
 
 
 def _name_of(user: User | None) -> str:

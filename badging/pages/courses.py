@@ -21,6 +21,7 @@ from moodle_sync.plain_letters import has_words
 
 from .. import searches
 from ..course_learners import find_in_course
+from ..dashboard import BY_ITSELF
 from ..looking import reading_of
 from ..mapping import ChangedMeanwhile, remove_mapping, version_of
 from ..models import CourseBadgeMapping, Issuance
@@ -100,7 +101,11 @@ def course_page(request: HttpRequest, pk: int) -> HttpResponse:
 @login_required
 @require_safe
 def course_news(request: HttpRequest, pk: int) -> HttpResponse:
-    """The part of a course's page that changes by itself, which its script asks for again and again."""
+    """The part of a course's page that changes by itself, which its script asks for again and again.
+
+    Does not keep the session alive.
+    """
+    request.META[BY_ITSELF] = True
     course = access.course_or_404(request.user, pk)
     searched = searches.words_of(request) or ""
     return render(request, "includes/course_news.html", _learners(request, course, mapping_of(course), searched))

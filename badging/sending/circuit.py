@@ -106,7 +106,8 @@ def count_failures(connection: NavigatrConnection, failures: int, *, probe: date
     """Keep where every worker sees it how many calls failed in a row. After none, a probe's rest is over."""
     own = NavigatrConnection.objects.filter(pk=connection.pk)
     if failures == 0:
-        own.update(failures=0, last_outcome="")
+        # A paused one keeps its reason. Its failures count from nothing when it is resumed.
+        own.filter(state=NavigatrConnection.State.ACTIVE).update(failures=0, last_outcome="")
         own.filter(not_before=probe).update(not_before=None)
     else:
         own.update(failures=failures)

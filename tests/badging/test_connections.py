@@ -7,10 +7,11 @@ from django.db import connection as database
 from django.utils import timezone
 
 from badging import connections
-from badging.connections import EnvironmentIsFixed
+from badging.connections import ConnectionTest, EnvironmentIsFixed
 from badging.meanings import Outcome
 from badging.models import AuditEntry, Issuance, NavigatrConnection
 from badging.sending import circuit
+from badging.status import why_stopped
 from sandbox import Sandbox
 from tests.builders import NOW, connect, make_connection, make_issuance, make_mapping
 
@@ -136,6 +137,25 @@ def test_a_passing_retest_resumes_and_a_failing_one_leaves_its_note(sandbox: San
     saved.refresh_from_db()
     row.refresh_from_db()
     assert (saved.state, saved.failures, saved.not_before, row.standing) == ("active", 0, None, State.QUEUED)
+
+
+@pytest.mark.parametrize("paused_by", ["a refusal", "an outage"])
+def test_a_later_test_does_not_change_why_a_connection_is_paused(sandbox: Sandbox, paused_by: str) -> None:
+    connection = connect(sandbox)
+    if paused_by == "a refusal":
+        connections.pause(connection, asked_at=LATER, now=LATER)
+    else:
+        outage = ConnectionTest(False, "away", "", [], [], Outcome.UNAVAILABLE)
+        connections.save_paused(connection, outage, actor=None, now=LATER)
+    connection.refresh_from_db()
+    before = why_stopped(connection)
+    sandbox.faults.on("503" if paused_by == "a refusal" else "401", call="all")
+    assert not connections.retest(connection, actor=None, now=LATER).ok
+    # A call that was under way when it was paused.
+    circuit.count_failures(connection, 0, probe=None)
+    connection.refresh_from_db()
+    assert why_stopped(connection) == before
+    assert connection.test_ok is False
 
 
 def test_a_longer_rest_is_kept() -> None:

@@ -126,7 +126,7 @@ def test_numbers_are_of_production_unless_there_is_only_staging() -> None:
     owe(real, 4, state="not_met", reason=Outcome.NOT_MET)
     owe(test, 5, state="held", reason=Outcome.LEARNER_SUSPENDED)
     page = build(now=NOW)
-    assert (page.environment_label, page.has_both) == ("Production", True)
+    assert (page.environment, page.has_both) == ("production", True)
     assert numbers() == {
         "Issued today": "1", "Issued in 7 days": "2", "Issued in 30 days": "1,002",
         "Waiting": "2", "Needs a person": "3", "Held": "0", "Requirement not met": "4",

@@ -11,15 +11,16 @@ from django.utils import timezone
 from badging import connections
 from badging import mapping as mappings
 from badging.connections import ConnectionTest
-from badging.history import Change, award_as_of, history_of, mapping_as_of
+from badging.history import Change, award_as_of, history_of, last_removal
 from badging.models import CourseBadgeMapping, NavigatrConnection
+from badging.pages.course_badge import what_changed
 from badging.queueing import set_past_release
 from moodle_sync import history
 from moodle_sync.history import VERSIONS, versions_of
-from moodle_sync.models import MoodleSite
+from moodle_sync.models import Course, MoodleSite
 from navigatr_client import Provider
 from tests.badging.test_mapping import change
-from tests.builders import BADGE, NOW, OTHER_BADGE, make_connection, make_mapping, make_site
+from tests.builders import BADGE, NOW, OTHER_BADGE, make_connection, make_course, make_mapping, make_site
 from tests.test_house import modules
 
 pytestmark = pytest.mark.django_db
@@ -45,7 +46,7 @@ def test_a_changed_mapping_tells_who_changed_what_and_can_be_read_as_it_was(ann:
     assert "ann changed *minimum score in percent* from 60 to 70." in sentences
     assert f"ann changed *badge* from Safeguarding ({BADGE}) to Other ({OTHER_BADGE})." in sentences
     assert str(first.sentences[0]).startswith("The portal added this course badge mapping, with connection: ")
-    as_it_was = [mapping_as_of(mapping, at) for at in (NOW - timedelta(1), NOW, LATER)]
+    as_it_was = [award_as_of(mapping.course_id, at) for at in (NOW - timedelta(1), NOW, LATER)]
     assert [row and (row.badge_id, row.badge_name, row.min_score, row.changed_by) for row in as_it_was] == [
         None,
         (BADGE, "Safeguarding", 60, ""),
@@ -63,6 +64,19 @@ def test_a_removed_mapping_awarded_something_until_then(ann: User) -> None:
     assert award_as_of(course, timezone.now()) is None
     again = make_mapping(mapping.course)
     assert "ann removed this course badge mapping." in told(history_of(again))
+
+
+def test_who_removed_a_badge_is_told_of_this_course_and_not_of_a_namesake(ann: User) -> None:
+    bob = User.objects.create_user("bob")
+    mapping = make_mapping()
+    namesake = make_mapping(make_course(mapping.course.site, shortname=mapping.course.shortname))
+    Course.objects.update(fullname="First Aid")
+    assert last_removal(mapping.course_id) is None
+    mappings.remove_mapping(mapping, actor=ann)
+    mappings.remove_mapping(namesake, actor=bob)
+    assert what_changed(mapping.course, None, bob) == "ann has removed the badge of this course meanwhile."
+    ann.delete()
+    assert what_changed(mapping.course, None, bob) == "ann has removed the badge of this course meanwhile."
 
 
 def test_switching_is_told_and_what_the_engine_notes_makes_no_version(ann: User) -> None:

@@ -42,6 +42,18 @@ def test_every_action_has_a_sentence_that_names_what_it_is_about() -> None:
         ("feed_changed", {"feed": "B", "before": "A", "reason": "Make the report."},
          "The portal reads the site Fire Safety in another way. From “A: report feed” to “B: per learner”. "
          "Make the report."),
+        ("bulk_started", {"kind": "send_again", "reason": "unpublished", "total": 3},
+         "ann started a background action: Fire Safety. Action: Send again."
+         " Reason: Badge unpublished or provider deactivated. Total: 3."),
+        ("bulk_ended", {"kind": "cancel", "reason": ""},
+         "A background action of ann ended: Fire Safety. Action: Cancel."),
+        ("group_changed", {"added": ["badging.view_issuance"], "removed": ["auth.add_group", "gone.by_now"]},
+         "ann changed the role Fire Safety. Permissions added: Can view issuance. "
+         "Permissions removed: Can add group, gone.by_now."),
+        ("group_changed", {"added": [f"badging.add_{number}" for number in range(100)], "removed": []},
+         "ann changed the role Fire Safety. Permissions added: 100."),
+        ("roles_changed", {"added": ["badging.view_issuance"], "removed": []},
+         "ann changed what Fire Safety may do. Permissions added: Can view issuance."),
         ("from_a_newer_portal", {}, "ann: from_a_newer_portal (Fire Safety)."),
     ],
 )  # fmt: skip

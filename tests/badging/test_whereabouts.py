@@ -8,7 +8,7 @@ import pytest
 from badging.meanings import MEANINGS, Outcome
 from badging.models import CourseBadgeMapping, Issuance
 from badging.whereabouts import Where, whereabouts
-from moodle_sync.models import Learner
+from moodle_sync.models import Learner, MoodleSite, MoodleSiteState
 from tests.builders import NOW, make_completion, make_connection, make_course, make_issuance, make_learner, make_mapping
 
 pytestmark = pytest.mark.django_db
@@ -47,7 +47,7 @@ def test_each_course_says_where_its_badge_is(ana: Learner) -> None:
     make_completion(make_course(ana.site), ana)
     mapped(ana)
     make_mapping()
-    told = whereabouts(ana)
+    told = whereabouts(ana, NOW)
     assert [row.where for row in reversed(told[:-1])] == [
         Where.DELIVERED, Where.WAITING, Where.SENT, Where.NOT_MET, Where.HELD, Where.FAILED, Where.FAILED,
         Where.CANCELLED, Where.HELD, Where.BEFORE, Where.NOT_COMPLETED, Where.WAITING, Where.NO_BADGE,
@@ -67,6 +67,29 @@ def test_each_course_says_where_its_badge_is(ana: Learner) -> None:
     assert [row.tell for row in told if any(word in row.tell.lower() for word in words)] == []
 
 
+@pytest.mark.parametrize(
+    ("site", "state", "todo"),
+    [
+        ({"enabled": False}, {}, "A site admin can enable it."),
+        ({}, {"doubt": "Is it the same?"}, "is this still the same Moodle?"),
+        ({}, {"next_poll_at": NOW - timedelta(hours=1)}, "start the portal again"),
+        ({}, {"failures": 2, "error": "Create a new token.", "next_poll_at": NOW + timedelta(hours=1)}, "new token"),
+    ],
+)
+def test_nobody_is_promised_a_badge_in_minutes_while_their_moodle_is_not_read(
+    ana: Learner, site: dict[str, Any], state: dict[str, Any], todo: str
+) -> None:
+    make_completion(mapped(ana).course, ana)
+    [waiting] = whereabouts(ana, NOW)
+    assert (waiting.where, "within the next minutes" in waiting.tell) == (Where.WAITING, True)
+    MoodleSite.objects.update(**site)
+    MoodleSiteState.objects.update(**state)
+    [told] = whereabouts(ana, NOW)
+    assert (told.where, told.tell.startswith("You completed this course.")) == (Where.HELD, True)
+    assert "minutes" not in told.tell
+    assert todo in told.todo
+
+
 def test_however_many_courses_there_are_the_queries_stay_few(
     ana: Learner, django_assert_num_queries: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,6 +100,6 @@ def test_however_many_courses_there_are_the_queries_stay_few(
             make_issuance(mapping, make_completion(mapping.course, ana), state=State.QUEUED)
     # Issuances with the mappings of their courses, completions with theirs, and the courses that are not completed.
     with django_assert_num_queries(5):
-        assert len(whereabouts(ana)) == 12
+        assert len(whereabouts(ana, NOW)) == 12
     monkeypatch.setattr("badging.whereabouts.MOST_COURSES", 5)
-    assert len(whereabouts(ana)) == 5
+    assert len(whereabouts(ana, NOW)) == 5

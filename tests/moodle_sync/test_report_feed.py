@@ -7,6 +7,7 @@ import responses
 
 from moodle_sync import report_feed
 from moodle_sync.models import Completion, Course, Learner, MoodleSiteState
+from moodle_sync.plain_letters import plain_letters
 from moodle_sync.polling import read_site
 from moodle_sync.reading import WantedCourse
 from tests.builders import NOW, make_course, make_site
@@ -377,6 +378,21 @@ def test_course_names_are_updated_daily(polled: Polled) -> None:
     polled.poll(DAY)
     course.refresh_from_db()
     assert course.fullname == "Neuer Name & mehr"
+
+
+def test_a_course_is_found_by_the_new_name_that_only_the_report_has(polled: Polled) -> None:
+    course = polled.course(learners=2)
+    first, second = polled.users(course)
+    polled.complete(course, first)
+    polled.poll()
+    polled.moodle.set_course(course.moodle_id, fullname="Größe")
+    state = polled.site.state
+    state.functions = [name for name in state.functions if name != COURSES]
+    state.save()
+    polled.complete(course, second)
+    polled.poll()
+    course.refresh_from_db()
+    assert (course.fullname, course.search_text) == ("Größe", plain_letters(f"Größe {course.shortname}"))
 
 
 def test_score_is_read_once_for_new_completions_only(polled: Polled) -> None:

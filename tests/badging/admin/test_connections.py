@@ -21,6 +21,7 @@ from badging.admin.connections import MOST_TARGETS, ConnectionForm
 from badging.meanings import Outcome
 from badging.models import AuditEntry, ConnectionGrant, CourseBadgeMapping, Issuance, NavigatrConnection
 from badging.setup import SITE_ADMINS
+from badging.tasks import once_a_day
 from people.models import Session
 from sandbox import Sandbox
 from tests.builders import (
@@ -109,8 +110,9 @@ def test_no_call_to_navigatr_holds_a_transaction(site_admin: Client, sandbox: Sa
     with CaptureQueriesContext(database) as seen:
         site_admin.post(reverse(ADD), entered("wrong"))
     begun = [number for number, row in enumerate(seen) if re.match("SAVEPOINT|BEGIN", row["sql"])]
-    # Only the session, in which the typed token is kept, is written in one, after the call.
-    assert all("people_session" in seen[number + 1]["sql"] for number in begun)
+    # Only what keeps the typed token, the session and the cache, is written in one, after the call.
+    assert begun
+    assert all(re.search("people_session|portal_cache", seen[number + 1]["sql"]) for number in begun)
 
 
 def test_removing_a_connection_holds_what_waits_and_a_new_token_takes_it_up_again(
@@ -297,13 +299,22 @@ def test_a_typed_token_survives_an_error_elsewhere_and_is_in_no_page(
 
 
 def test_a_typed_token_is_forgotten_after_ten_minutes_and_a_new_one_wins(site_admin: Client, sandbox: Sandbox) -> None:
+    def kept() -> str:
+        with database.cursor() as cursor:
+            cursor.execute("SELECT cache_key FROM portal_cache WHERE cache_key LIKE %s", ["%kept-token%"])
+            return str(cursor.fetchall())
+
     handle = handle_in(site_admin.post(reverse(ADD), entered("another", timeout="301")))
+    assert handle in kept()
     replaced = handle_in(site_admin.post(reverse(ADD), entered(sandbox.pat, name="", new_token_kept=handle)))
     with time_machine.travel(timezone.now() + timedelta(minutes=9), tick=False):
         tested = site_admin.post(reverse(ADD), entered("", new_token_kept=replaced, _test="1"))
         assert "The test passed" in tested.content.decode()
     with time_machine.travel(timezone.now() + timedelta(minutes=20), tick=False):
         answer = site_admin.post(reverse(ADD), entered("", new_token_kept=handle_in(tested)))
+        # The ciphertext itself is deleted as well: with the nightly checks, if nothing else did it before.
+        once_a_day.send(sender=None)
+        assert kept() == "[]"
     assert answer.context["adminform"].form.errors["new_token"] == ["This field is required."]
     assert not NavigatrConnection.objects.exists()
 

@@ -9,7 +9,8 @@ from django.urls import reverse
 
 from badging.admin import learner_badge
 from badging.models import Issuance
-from tests.builders import make_completion, make_issuance, make_learner, make_mapping
+from tests.badging.admin.browsing import page_of
+from tests.builders import make_completion, make_course, make_issuance, make_learner, make_mapping
 
 pytestmark = pytest.mark.django_db
 
@@ -43,6 +44,28 @@ def test_of_several_one_is_chosen_and_nobody_is_said(officer: Client, monkeypatc
     assert officer.get(reverse("admin:learner_badge"), {"learner": "999999"}).status_code == 404
     monkeypatch.setattr(learner_badge, "MOST_PEOPLE", 2)
     assert "There are more" in look_for(officer, "ana").content.decode()
+
+
+def test_only_who_may_open_a_course_is_led_there(officer: Client, site_admin: Client) -> None:
+    mapping = make_mapping()
+    ana = make_learner(mapping.course.site, firstname="Ana", lastname="Lee")
+    make_issuance(mapping, make_completion(mapping.course, ana))
+    page = reverse("course", args=[mapping.course_id])
+    unmapped = make_course(mapping.course.site)
+    followed = reverse("admin:verification", query={"course": unmapped.pk, "learner": ana.pk})
+    rows = [
+        page_of("badging_coursebadgemapping", mapping.pk),
+        page_of("moodle_sync_course", mapping.course_id),
+        reverse("admin:moodle_sync_course_changelist"),
+    ]
+    for client, led in ((officer, False), (site_admin, True)):
+        for row in rows:
+            assert (f'href="{page}"' in client.get(row).content.decode()) == led, row
+        assert client.get(page).status_code == (200 if led else 404)
+        assert (f'href="{page}"' in look_for(client, "ana").content.decode()) == led
+        shown = client.get(followed)
+        assert shown.status_code == 200
+        assert (f'href="{reverse("course", args=[unmapped.pk])}"' in shown.content.decode()) == led
 
 
 def test_staff_who_may_not_view_learners_are_refused(client: Client) -> None:

@@ -3,18 +3,20 @@
 import json
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.staticfiles import finders
 from django.core.cache import cache
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
 from badging.meanings import Outcome
-from badging.models import CourseBadgeMapping, Heartbeat, Issuance, ScheduledTask
+from badging.models import BulkRun, CourseBadgeMapping, Heartbeat, Issuance, ScheduledTask
 from moodle_sync.models import MoodleSiteState
-from people.sessions import SEEN
+from people.sessions import BY_ITSELF_HEADER, SEEN
 from tests.builders import (
     NOW,
     let_everything_run,
@@ -231,6 +233,33 @@ def test_what_stops_everything_stands_first(site_admin: Client) -> None:
     assert page.index("The scheduler (beat) has given no sign of life since") < page.index("Moodle not read")
     assert page.index("Send what is due: it is switched off") < page.index(DOUBT)
     assert page_of("badging_scheduledtask", task.pk) in page
+
+
+def test_no_page_that_refreshes_itself_keeps_the_session_alive(site_admin: Client) -> None:
+    mapping = set_up()
+    run = BulkRun.objects.create(kind="cancel", total=1, last=1, chosen=[1], created_at=NOW)
+    by_itself = {"X-Portal-By-Itself": "1"}
+    # Whole pages are asked for by `refresh.js`, the others have addresses of their own.
+    asked: list[tuple[str, dict[str, str]]] = [
+        (reverse("course-news", args=[mapping.course_id]), {}),
+        (reverse("admin:verification_stages", query={"course": mapping.course_id}), {}),
+        (reverse("admin:who_gets_badge", args=[mapping.pk]), by_itself),
+        (page_of("badging_bulkrun", run.pk), by_itself),
+    ]
+    site_admin.get(reverse("admin:index"))
+    for address, headers in asked:
+        session = site_admin.session
+        before = session[SEEN] = session[SEEN] - 3600
+        session.save()
+        assert site_admin.get(address, headers=headers).status_code == 200, address
+        assert site_admin.session[SEEN] == before, address
+        site_admin.get(reverse("admin:index"))
+        assert site_admin.session[SEEN] > before
+
+
+def test_the_script_that_asks_for_whole_pages_says_so() -> None:
+    script = Path(str(finders.find("badging/refresh.js"))).read_text(encoding="utf-8")
+    assert script.count("fetch(") == script.count(f'"{BY_ITSELF_HEADER}": "1"') == 1
 
 
 def test_a_page_that_refreshes_itself_keeps_no_session_alive(site_admin: Client) -> None:

@@ -14,6 +14,7 @@ from badging.meanings import Outcome
 from badging.models import AuditEntry, CourseBadgeMapping, Issuance
 from badging.moments import moment
 from badging.privacy import erase_learner
+from badging.status import OVERDUE_AFTER
 from moodle_sync.models import Course, MoodleSiteState
 from tests.builders import (
     NOW,
@@ -165,6 +166,19 @@ def test_look_now_asks_for_a_poll_but_not_too_often(web: Client, course: Course)
         assert words in text(web.post(look, follow=True))
         assert state.get().next_poll_at == later
         assert "Look now" not in text(web.get(address))
+
+
+def test_a_manager_is_told_that_moodle_is_not_read_though_it_should_be(web: Client, course: Course) -> None:
+    make_mapping(course)
+    now = timezone.now()
+    MoodleSiteState.objects.filter(site=course.site).update(next_poll_at=now, last_poll_at=now - timedelta(minutes=5))
+    address = reverse("course", args=[course.pk])
+    assert "It is read in a moment." in text(web.get(address))
+    MoodleSiteState.objects.filter(site=course.site).update(next_poll_at=now - OVERDUE_AFTER)
+    page = text(web.get(address))
+    assert "It is read in a moment." not in page
+    assert "Tell a site admin: a part of the portal stands still." in page
+    assert "Look now" in page
 
 
 def test_the_news_of_a_page_are_its_learners_and_nothing_else(web: Client, course: Course) -> None:

@@ -1,19 +1,29 @@
 """How an issuance stands and what is wrong with a course, in words for course managers: without codes."""
 
 import re
+from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.test import Client
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from badging.by_hand import managers_can_send_again
+from badging.by_hand import MENDED_BY_MANAGERS, managers_can_send_again
 from badging.meanings import MEANINGS, Outcome
-from badging.models import Issuance
+from badging.models import Issuance, Unanswered
 from badging.pages.standing import may_send_again, standing_of
 from moodle_sync.client import errors
 from moodle_sync.models import Course, MoodleSiteState
-from tests.builders import make_attempt, make_completion, make_issuance, make_mapping
+from tests.builders import (
+    NOW,
+    make_attempt,
+    make_completion,
+    make_connection,
+    make_issuance,
+    make_learner,
+    make_mapping,
+)
 
 from .reading import text
 
@@ -59,11 +69,27 @@ def test_managers_are_told_no_codes_of_moodle(web: Client, course: Course) -> No
         assert codes_on(web, address) == [], words
 
 
-@pytest.mark.parametrize("state", [State.FAILED, State.NOT_MET, State.HELD, State.QUEUED, State.CANCELLED])
+@pytest.mark.parametrize("state", list(State))
 def test_what_the_page_offers_to_send_again_is_what_can_be(course: Course, state: State) -> None:
-    mapping = make_mapping(course)
-    rows = [make_issuance(mapping, make_completion(course), state=state, reason=outcome) for outcome in Outcome]
-    rows.append(make_issuance(mapping, unanswered="unknown", state=state, reason=Outcome.GAVE_UP))
+    mapping, removed = make_mapping(course), make_mapping(connection=make_connection(name="Another"))
+    erased = make_learner(course.site, erased_at=NOW)
+    # What the database asks of a state, such as an issued badge's id.
+    needed: dict[str, Any] = {
+        State.SENDING: {"claim": uuid4(), "leased_until": NOW},
+        State.ISSUED: {"assertion_id": "7", "issued_at": NOW},
+    }.get(state, {})
+    reasons = ["", *Outcome]
+    rows = [
+        make_issuance(mapping, make_completion(course), state=state, reason=reason, **needed, unanswered=unanswered)
+        for reason in reasons
+        for unanswered in Unanswered
+    ]
+    rows += [
+        make_issuance(removed, state=state, reason=reason, recipient_key="", **needed) for reason in MENDED_BY_MANAGERS
+    ]
+    rows.append(make_issuance(mapping, make_completion(course, erased), state=state, reason=Outcome.GAVE_UP, **needed))
+    removed.delete()
     can = set(Issuance.objects.filter(managers_can_send_again()).values_list("pk", flat=True))
-    assert {row.pk for row in rows if standing_of(row).may_send_again} == can
-    assert bool(can) == (state in (State.FAILED, State.NOT_MET))
+    found = Issuance.objects.with_standing().filter(pk__in=[row.pk for row in rows])
+    assert {row.pk for row in found if standing_of(row).may_send_again} == can
+    assert len(can) == (len(MENDED_BY_MANAGERS) if state in (State.FAILED, State.NOT_MET) else 0)
