@@ -110,7 +110,7 @@ def take(run_id: int, *, now: datetime) -> uuid.UUID | None:
         return None
     run.failures += run.state == State.RUNNING
     if run.failures >= MOST_FAILURES:
-        run.state = State.FAILED
+        run.state = BulkRun.State.FAILED
         _end(run, now)
         _record(Action.BULK_FAILED, run, None)
         return None

@@ -89,7 +89,7 @@ def _state_changes(path: Path) -> list[int]:
         else:
             values = []
         # Connections and background actions have states as well.
-        of_others = ("ACTIVE", "PAUSED", "REMOVED", "WAITING", "RUNNING", "STOPPED", "DONE")
+        of_others = ("ACTIVE", "PAUSED", "REMOVED", "WAITING", "RUNNING", "STOPPED", "DONE", "BulkRun")
         lines += [node.lineno for value in values if not any(name in ast.unparse(value) for name in of_others)]
     return lines
 
