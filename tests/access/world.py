@@ -15,6 +15,7 @@ from django.test import Client
 from django.utils import timezone
 
 from badging import bulk
+from badging.mapping import version_of
 from badging.meanings import Outcome
 from badging.models import AuditEntry, BulkRun, CourseManager, Issuance, ScheduledTask
 from badging.pictures import picture_path
@@ -152,7 +153,7 @@ class World:
             "admin/going-live/<int:pk>/": {
                 "step": "go",
                 f"badge-{mapping.pk}": f"{builders.PROVIDER + 7000}-{builders.BADGE + 7000}",
-                f"seen-{mapping.pk}": f"{mapping.provider_id}-{mapping.badge_id}-0",
+                f"seen-{mapping.pk}": version_of(mapping),
             },
             "admin/badging/connectiongrant/add/": {
                 "what": f"{self.rows['badging.navigatrconnection'].pk}-",
