@@ -3,6 +3,7 @@
 Here too a site admin looks who completed a course before it awarded its badge, sends to these or not, and stops that.
 """
 
+from collections.abc import Iterable
 from typing import Any, cast
 
 from django.contrib import admin, messages
@@ -343,7 +344,8 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
         numbers = past.numbers_past(rows)
         waiting = sum(numbers[row.course_id].waiting for row in rows)
         effects = [
-            _("%(count)d past completion(s) that wait are sent.") % {"count": waiting},
+            _("%(count)d past completion(s) that wait are released.") % {"count": waiting},
+            *([_("Those with no score, or one below the minimum, get no badge.")] if _has_minimum(rows) else []),
             _("Past completions of these courses that are found later are sent too."),
         ]
         if any(past.is_being_read(row) for row in rows):
@@ -421,6 +423,10 @@ def _count_link(obj: CourseBadgeMapping, name: str) -> str:
     count, states = getattr(obj, f"{name}_count"), COUNTS[name][1]
     text = capped(count)
     return list_link(Issuance, text, course=obj.course_id, state__exact=",".join(states)) if count else text
+
+
+def _has_minimum(rows: Iterable[CourseBadgeMapping]) -> bool:
+    return any(row.min_score is not None for row in rows)
 
 
 def _with_past(row: CourseBadgeMapping, learners: int) -> str:

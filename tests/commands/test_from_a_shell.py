@@ -1,14 +1,10 @@
-"""The commands as a person types them, in processes of their own: with and without workers, on both databases."""
+"""The commands as a person types them, in processes of their own: with and without workers."""
 
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import psycopg
-import pytest
 
 from sandbox import Sandbox
 from tests.launcher import running
@@ -68,23 +64,9 @@ class Shell:
         return [len(self.sandbox.navigatr.assertions_for(email)) for email in emails]
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def database(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
-    """The setting that names the database; a fresh one on PostgreSQL."""
-    if request.param == "sqlite":
-        yield {}
-        return
-    server: str = request.getfixturevalue("postgres_url")
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute("DROP DATABASE IF EXISTS shell WITH (FORCE)")
-        connection.execute("CREATE DATABASE shell")
-    yield {"DATABASE_URL": server.rpartition("/")[0] + "/shell"}
-
-
-def test_without_a_worker_and_beside_one(
-    sandbox: Sandbox, data: Path, database: dict[str, str], valkey_url: str
-) -> None:
-    shell = Shell(sandbox, data, **database, CELERY_BROKER_URL="redis://127.0.0.1:1/0")
+def test_without_a_worker_and_beside_one(sandbox: Sandbox, data: Path, valkey_url: str) -> None:
+    """On SQLite, which all processes share; tests/chaos has several on PostgreSQL."""
+    shell = Shell(sandbox, data, CELERY_BROKER_URL="redis://127.0.0.1:1/0")
     course = shell.connect()
     emails = shell.complete(course, 5)
     assert shell.json("poll")["sites"][0]["queued"] == 5

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -49,6 +49,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 SIZES = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 320, "height": 640}}
+SCHEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
 State = Issuance.State
 
 
@@ -190,14 +191,13 @@ def addresses(course: Course, staging: NavigatrConnection, sandbox: Sandbox) -> 
 
 
 def look_at(page: Page, name: str) -> None:
-    """The page in both sizes and both colour schemes: nothing that axe finds, and no scrolling to the side."""
-    for size, viewport in SIZES.items():
+    """The page wide and light, and on a phone and dark: nothing that axe finds, and no scrolling to the side."""
+    for (size, viewport), scheme in zip(SIZES.items(), SCHEMES, strict=True):
         page.set_viewport_size(viewport)
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-            found = Axe().run(page, options={"runOnly": {"type": "tag", "values": WCAG}})
-            assert found.violations_count == 0, f"{name}, {size}, {scheme}: {found.generate_report()}"
-            keep_picture(page, f"{name}-{size}-{scheme}")
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        found = Axe().run(page, options={"runOnly": {"type": "tag", "values": WCAG}})
+        assert found.violations_count == 0, f"{name}, {size}, {scheme}: {found.generate_report()}"
+        keep_picture(page, f"{name}-{size}-{scheme}")
         wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
         assert not wide, f"{name} scrolls sideways on a {size}"
 

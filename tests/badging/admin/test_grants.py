@@ -172,7 +172,7 @@ def test_the_release_asks_first_says_how_many_and_is_kept(
     assert f"{course.full_label}: more than 200 past completions wait for a site admin" in page
     assert "Release past completions" in site_admin.get(page_of(MAPPING, mapping.pk)).content.decode()
     asked = run(site_admin, MAPPING, "release_past", mapping.pk).content.decode()
-    assert "3 past completion(s) that wait are sent." in asked
+    assert "3 past completion(s) that wait are released." in asked
     assert "3 learner(s) have already completed the course; the limit is 200" in asked
     assert CourseBadgeMapping.objects.get().past_release == Past.OVER
     done = confirm(site_admin, MAPPING, "release_past", mapping.pk)
@@ -202,7 +202,7 @@ def test_the_release_of_many_counts_all_of_them_in_one_query(
     counting = [row["sql"] for row in seen if "COUNT(" in row["sql"] and ") AS counted)" not in row["sql"]]
     assert len([sql for sql in counting if "badging_issuance" in sql]) == 1
     # None, one, two, and twice the same learner.
-    assert "5 past completion(s) that wait are sent." in asked
+    assert "5 past completion(s) that wait are released." in asked
     for row, learners in zip(courses, (0, 1, 2, 2), strict=True):
         assert re.search(rf"{re.escape(row.full_label)} → .*: {learners} learner\(s\) have already completed", asked)
 
