@@ -262,7 +262,7 @@ def open_course(page: Page) -> None:
 def open_choice_of_badge(page: Page) -> None:
     """The second step of choosing a badge, after a search."""
     open_course(page)
-    page.get_by_role("link", name="Change badge").click()
+    page.get_by_role("link", name="Change badge").first.click()
     page.get_by_label("Northgate College").check()
     page.get_by_role("button", name="Next: choose the badge").click()
     page.get_by_role("searchbox").or_(page.locator("input[name=q]")).fill("safeguarding")
@@ -293,11 +293,9 @@ def open_connection(page: Page) -> None:
 
 
 def open_site(page: Page) -> None:
-    """What the check of the Moodle site found, in the admin."""
+    """How a Moodle site is doing, in the admin."""
     page.goto("/admin/moodle_sync/moodlesite/")
     page.get_by_role("link", name="Sandbox Moodle").click()
-    findings = page.locator(".field-findings_list li")
-    findings.first.evaluate("line => line.scrollIntoView({block: 'start'})")
 
 
 # How to open each page, and how wide and high the picture is.
