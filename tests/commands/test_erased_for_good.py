@@ -12,13 +12,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 import psycopg
+import pytest
 from psycopg import sql
 
 from sandbox import Sandbox
 
-from .test_from_a_shell import Shell, database
-
-__all__ = ["database"]
+from .test_from_a_shell import Shell
 
 FIRST, LAST = "Zoë", "Öz-Leewenhoek"
 OLD, NEW = "zoe.oezl@example.org", "zoe.new@example.net"
@@ -98,11 +97,20 @@ def keep_a_person(shell: Shell) -> tuple[str, list[str]]:
     return f"/assertion/{assertion.id}", keys
 
 
-def test_an_erased_person_is_in_no_byte_of_the_database(
-    sandbox: Sandbox,
-    data: Path,
-    database: dict[str, str],  # noqa: F811 - a fixture
-) -> None:
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """The setting that names the database; a fresh one on PostgreSQL."""
+    if request.param == "sqlite":
+        yield {}
+        return
+    server: str = request.getfixturevalue("postgres_url")
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS shell WITH (FORCE)")
+        connection.execute("CREATE DATABASE shell")
+    yield {"DATABASE_URL": server.rpartition("/")[0] + "/shell"}
+
+
+def test_an_erased_person_is_in_no_byte_of_the_database(sandbox: Sandbox, data: Path, database: dict[str, str]) -> None:
     shell = Shell(sandbox, data, **database)
     page, keys = keep_a_person(shell)
     contents = Contents(shell)
