@@ -249,5 +249,6 @@ _SPECIAL: dict[str, Callable[[dict[str, Any]], str]] = {
     Action.BULK_STARTED: _bulk,
     Action.BULK_STOPPED: _bulk,
     Action.BULK_ENDED: _bulk,
+    Action.BULK_FAILED: _bulk,
     Action.GROUP_CHANGED: _permissions,
 }

@@ -47,6 +47,8 @@ def test_every_action_has_a_sentence_that_names_what_it_is_about() -> None:
          " Reason: Badge unpublished or provider deactivated. Total: 3."),
         ("bulk_ended", {"kind": "cancel", "reason": ""},
          "A background action of ann ended: Fire Safety. Action: Cancel."),
+        ("bulk_failed", {"kind": "look_up", "reason": ""},
+         "A background action was given up after faults: Fire Safety. Action: Look up again."),
         ("group_changed", {"added": ["badging.view_issuance"], "removed": ["auth.add_group", "gone.by_now"]},
          "ann changed the role Fire Safety. Permissions added: Can view issuance. "
          "Permissions removed: Can add group, gone.by_now."),
