@@ -6,11 +6,10 @@ The test plays the worker, so that the pages can be looked at between two batche
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import Group, User
 from django.urls import reverse
 from django.utils import timezone
-from playwright.sync_api import Page, ViewportSize, expect
+from playwright.sync_api import Page, expect
 
 from badging import bulk
 from badging.meanings import Outcome
@@ -22,7 +21,8 @@ from tests.badging.admin.browsing import many_issuances
 from tests.builders import let_everything_run, make_attempt, make_completion, make_issuance, mapping_of
 
 from . import test_pages
-from .test_pages import WCAG, keep_picture, sign_in
+from .looks import look_at
+from .test_pages import sign_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -31,7 +31,6 @@ browser, complaints, page = test_pages.browser, test_pages.complaints, test_page
 
 MANY = bulk.BATCH + 20
 State = Issuance.State
-SIZES: dict[str, ViewportSize] = {"wide": {"width": 1440, "height": 900}, "phone": {"width": 390, "height": 844}}
 
 
 @pytest.fixture
@@ -42,20 +41,6 @@ def kim(page: Page, live_server: Any) -> Page:
     sign_in(page, live_server.url, user)
     let_everything_run()
     return page
-
-
-def look(page: Page, name: str) -> None:
-    """The page wide and light, and on a phone and dark: nothing of ours that axe finds, no scrolling to the side."""
-    for (size, viewport), scheme in zip(SIZES.items(), ("light", "dark"), strict=True):
-        page.set_viewport_size(viewport)
-        page.evaluate("scheme => document.documentElement.classList.toggle('dark', scheme === 'dark')", scheme)
-        # Menu, header and footer are unfold's, and the same on every page.
-        found = Axe().run(page, context="#content", options={"runOnly": {"type": "tag", "values": WCAG}})
-        assert found.violations_count == 0, f"{name}, {size}, {scheme}: {found.generate_report()}"
-        keep_picture(page, f"actions-{name}-{size}-{scheme}")
-        wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
-        assert not wide, f"{name} scrolls sideways: {size}"
-    page.set_viewport_size(SIZES["wide"])
 
 
 def press(page: Page, *names: str) -> None:
@@ -71,7 +56,7 @@ def test_every_action_on_issuances(kim: Page) -> None:
     kim.goto(reverse("admin:badging_issuance_changelist"))
     expect(kim.get_by_role("cell", name="Account may not issue this badge").first).to_be_visible()
     kim.goto(reverse("admin:badging_issuance_changelist", query={"learner__id__exact": row.learner_id}))
-    look(kim, "issuances")
+    look_at(kim, "actions-issuances")
     # One: cancelled, sent again; its timeline tells it.
     kim.goto(reverse("admin:badging_issuance_change", args=[row.pk]))
     press(kim, "Cancel", "Yes, cancel them")
@@ -81,7 +66,7 @@ def test_every_action_on_issuances(kim: Page) -> None:
     expect(story.filter(has_text="kim had it sent again.")).to_be_visible()
     expect(story.first).to_contain_text("The learner completed the course in Moodle.")
     expect(story.last).to_contain_text("Next try:")
-    look(kim, "issuance")
+    look_at(kim, "actions-issuance")
     # One whose answer is missing: looked up again.
     Issuance.objects.filter(pk=row.pk).update(
         state=State.FAILED, reason=Outcome.LOOKUP_REFUSED, unanswered="unknown", next_attempt_at=None
@@ -91,12 +76,12 @@ def test_every_action_on_issuances(kim: Page) -> None:
     expect(kim.get_by_text("kim had it looked up again.")).to_be_visible()
     # All that failed under the mapping: in the background, with progress, stopped, and begun anew.
     kim.goto(reverse("admin:badging_coursebadgemapping_change", args=[mapping.pk]))
-    look(kim, "mapping")
+    look_at(kim, "actions-mapping")
     kim.get_by_role("link", name="What failed, why, and all of it sent again").click()
-    look(kim, "failed")
+    look_at(kim, "actions-failed")
     press(kim, "Send again")
     expect(kim.get_by_text("a worker does it in the background")).to_be_visible()
-    look(kim, "failed-asked")
+    look_at(kim, "actions-failed-asked")
     press(kim, "Yes, send again")
     expect(kim.get_by_role("status")).to_contain_text(f"0 of {MANY - 1} done")
     run = BulkRun.objects.get()
@@ -106,7 +91,7 @@ def test_every_action_on_issuances(kim: Page) -> None:
     # By itself.
     expect(kim.get_by_role("status")).to_contain_text(f"{bulk.BATCH} of {MANY - 1} done")
     expect(kim.get_by_role("progressbar")).to_have_attribute("value", str(bulk.BATCH))
-    look(kim, "bulk-run")
+    look_at(kim, "actions-bulk-run")
     press(kim, "Stop", "Yes, stop")
     expect(kim.get_by_role("heading", name="Stopped")).to_be_visible()
     assert not bulk.do_batch(run.pk, claim, now=timezone.now())
@@ -116,7 +101,7 @@ def test_every_action_on_issuances(kim: Page) -> None:
     press(kim, "Send again", "Yes, send again")
     expect(kim.get_by_role("status")).to_contain_text(f"{left} of {left} done: {left} changed, 0 left alone.")
     kim.goto(reverse("admin:badging_bulkrun_changelist"))
-    look(kim, "bulk-runs")
+    look_at(kim, "actions-bulk-runs")
 
 
 def test_a_back_fill_with_preview(kim: Page, sandbox: Sandbox) -> None:
@@ -125,7 +110,7 @@ def test_a_back_fill_with_preview(kim: Page, sandbox: Sandbox) -> None:
     picture = f"{sandbox.url}/navigatr/images/{DEMO_BADGE_ID}.svg"
     CourseBadgeMapping.objects.update(badge_image_url=picture)
     kim.goto(reverse("admin:badging_coursebadgemapping_changelist"))
-    look(kim, "mappings")
+    look_at(kim, "actions-mappings")
     kim.goto(reverse("admin:who_gets_badge", args=[mapping.pk]))
     press(kim, "Find out who they are", "Yes, find them")
     expect(kim.get_by_text("The course is being read from Moodle.")).to_be_visible()
@@ -134,7 +119,7 @@ def test_a_back_fill_with_preview(kim: Page, sandbox: Sandbox) -> None:
     expect(kim.get_by_role("button", name="Release 3 learners")).to_be_visible()
     kim.reload()
     expect(kim.get_by_role("link", name="Ana Lee")).to_have_count(3)
-    look(kim, "who-gets")
+    look_at(kim, "actions-who-gets")
     press(kim, "Release 3 learners")
     expect(kim.get_by_text("3 past completion(s) that wait are released.")).to_be_visible()
     press(kim, "Yes, release them")
@@ -150,6 +135,6 @@ def test_a_back_fill_with_preview(kim: Page, sandbox: Sandbox) -> None:
     expect(kim.get_by_text("The course's mapping is disabled.")).to_be_visible()
     press(kim, "Enable", "Yes, enable")
     press(kim, "Remove")
-    look(kim, "remove")
+    look_at(kim, "actions-remove")
     press(kim, "Yes, remove")
     assert not CourseBadgeMapping.objects.exists()

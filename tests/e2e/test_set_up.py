@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import Group, User
 from django.urls import reverse
 from django.utils import timezone
@@ -18,7 +17,8 @@ from sandbox import Sandbox
 from tests.builders import let_everything_run
 
 from . import test_pages
-from .test_pages import SIZES, WCAG, keep_picture, sign_in
+from .looks import look_at
+from .test_pages import sign_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -53,21 +53,6 @@ def ada(transactional_db: None) -> User:
     user = User.objects.create_user("ada", is_staff=True)
     user.groups.add(Group.objects.get(name=SITE_ADMINS))
     return user
-
-
-def look_at(page: Page, name: str) -> None:
-    """The portal's own part of a page of the admin, wide and light, and narrow and dark: nothing that axe finds."""
-    for size, scheme in (("desktop", "light"), ("phone", "dark")):
-        page.set_viewport_size(SIZES[size])
-        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-        # The admin chooses its colours when it is loaded.
-        page.reload()
-        found = Axe().run(page, "#content", options={"runOnly": {"type": "tag", "values": WCAG}})
-        assert found.violations_count == 0, f"{name}, {size}: {found.generate_report()}"
-        keep_picture(page, f"{name}-{size}-{scheme}")
-        wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
-        assert not wide, f"{name} scrolls sideways on a {size}"
-    page.set_viewport_size(SIZES["desktop"])
 
 
 def work() -> None:

@@ -3,13 +3,10 @@
 With PORTAL_SCREENSHOTS=folder, every page is kept there as a picture to look at.
 """
 
-import os
 from datetime import timedelta
-from itertools import product
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import Group, User
 from django.urls import reverse
 from django.utils import timezone
@@ -22,43 +19,13 @@ from sandbox import Sandbox
 from tests.builders import make_mapping
 
 from . import test_pages
-from .test_pages import WCAG, keep_picture, sign_in
+from .looks import look_at
+from .test_pages import keep_picture, sign_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 # The fixtures of the other pages.
 browser, complaints, page = test_pages.browser, test_pages.complaints, test_pages.page
-
-SIZES = {"desktop": {"width": 1440, "height": 900}, "phone": {"width": 390, "height": 800}}
-
-# What unfold's own frame of each page breaks: no main landmark, and a menu named twice.
-UNFOLDS_OWN = ("landmark-one-main", "landmark-unique", "region")
-
-
-def look_at(page: Page, name: str) -> None:
-    """The page on a desktop and a phone: nothing that axe finds, and no scrolling to the side."""
-    for size, dark in (("desktop", False), ("phone", True)):
-        show(page, size, dark=dark)
-        rules = {rule: {"enabled": False} for rule in UNFOLDS_OWN}
-        found = Axe().run(page, options={"runOnly": {"type": "tag", "values": WCAG}, "rules": rules})
-        assert found.violations_count == 0, f"{name}, {size}: {found.generate_report()}"
-        wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
-        assert not wide, f"{name} scrolls sideways on a {size}"
-    keep_pictures(page, name)
-
-
-def keep_pictures(page: Page, name: str) -> None:
-    """Keep pictures of the page in both sizes and colour schemes, if they are wanted."""
-    if "PORTAL_SCREENSHOTS" in os.environ:
-        for size, dark in product(SIZES, (False, True)):
-            show(page, size, dark=dark)
-            keep_picture(page, f"{name}-{size}-{'dark' if dark else 'light'}")
-
-
-def show(page: Page, size: str, *, dark: bool) -> None:
-    page.set_viewport_size(SIZES[size])
-    page.emulate_media(color_scheme="dark" if dark else "light", reduced_motion="reduce")
-    page.evaluate("dark => document.documentElement.classList.toggle('dark', dark)", dark)
 
 
 def fill_in(page: Page, *, address: str, token: str, name: str = "College Moodle") -> None:
@@ -85,7 +52,7 @@ def test_a_site_is_connected_by_the_address_of_any_page_and_looked_after(
         fill_in(page, address=address, token=sandbox.moodle_token)
         page.get_by_role("button", name="Test", exact=True).click()
         expect(page.get_by_text(said)).to_be_visible()
-    keep_pictures(page, "site-wrong-address")
+    keep_picture(page, "site-wrong-address")
     assert not MoodleSite.objects.exists()
 
     # The address of a course's page will do.
@@ -115,10 +82,10 @@ def test_a_site_is_connected_by_the_address_of_any_page_and_looked_after(
     expect(page.get_by_role("img", name="The longest lag of each hour")).to_be_visible()
     page.get_by_text("The numbers").click()
     expect(page.get_by_role("cell", name="14 min")).to_be_visible()
-    keep_pictures(page, "site-page")
+    keep_picture(page, "site-page")
     page.get_by_role("link", name="1 awards a badge").click()
     assert page.url.endswith("badge=mapped")
-    keep_pictures(page, "site-courses")
+    keep_picture(page, "site-courses")
 
     # A question comes first, with its answers.
     MoodleSiteState.objects.update(doubt="Is this still the same Moodle? It was a.example, and now it is b.example.")
