@@ -20,6 +20,7 @@ from navigatr_client import (
 )
 
 from . import audit
+from .counting import COUNTED_UP_TO, count_up_to
 from .meanings import Outcome, of_error
 from .models import AuditEntry, Issuance, IssuanceQuerySet, NavigatrConnection
 from .queueing import bring_forward
@@ -31,8 +32,6 @@ State = NavigatrConnection.State
 
 # How many providers a test names.
 MOST_NAMED = 10
-# How far a page counts what waits for a connection.
-MOST_COUNTED = 1000
 
 
 class EnvironmentIsFixed(Exception):
@@ -289,10 +288,10 @@ def standing_of(connection: NavigatrConnection) -> Standing | None:
 
 
 def _waiting_text(connection: NavigatrConnection) -> str:
-    """How many badges wait for the connection, counted no further than MOST_COUNTED."""
-    count = sum(rows.order_by().values("pk")[: MOST_COUNTED + 1].count() for rows in _waiting(connection))
-    if count > MOST_COUNTED:
-        return _("More than %(count)d badges are waiting.") % {"count": MOST_COUNTED}
+    """How many badges wait for the connection, counted no further than COUNTED_UP_TO."""
+    count = sum(count_up_to(rows) for rows in _waiting(connection))
+    if count > COUNTED_UP_TO:
+        return _("More than %(count)d badges are waiting.") % {"count": COUNTED_UP_TO}
     text = ngettext("%(count)d badge is waiting.", "%(count)d badges are waiting.", count)
     return text % {"count": count} if count else _("No badge is waiting.")
 

@@ -15,9 +15,10 @@ class CountUpTo(Subquery):
     output_field = IntegerField()
 
 
-def count_up_to(rows: QuerySet[Any]) -> int:
-    """How many rows there are, counted no further than one more than COUNTED_UP_TO."""
-    return rows.order_by().values("pk")[: COUNTED_UP_TO + 1].count()
+def count_up_to(rows: QuerySet[Any], most: int | None = None) -> int:
+    """How many rows there are, counted no further than one more than `most`, else COUNTED_UP_TO."""
+    most = COUNTED_UP_TO if most is None else most
+    return rows.order_by().values("pk")[: most + 1].count()
 
 
 def capped(count: int) -> str:

@@ -97,9 +97,10 @@ def why_missing(completion: Completion, mapping: CourseBadgeMapping | None) -> M
     if mapping is None:
         return Meaning(_("The course awards no badge."), _("Choose one, and include those who have completed it."))
     completed = completion.last_completed_at
-    if completed is not None and completed >= mapping.counts_from:
+    when = moment(completed) if completed else _("an unknown time")
+    if not mapping.is_past(completion):
         return Meaning(
-            _("The course was completed on %(when)s.") % {"when": moment(completed)},
+            _("The course was completed on %(when)s.") % {"when": when},
             _("Nothing to do: the badge is queued when the portal next reads Moodle."),
         )
     if mapping.include_past:
@@ -107,7 +108,7 @@ def why_missing(completion: Completion, mapping: CourseBadgeMapping | None) -> M
             _("The course was completed before it awarded this badge. Earlier completions are included."),
             _("Nothing to do: the badge is queued once the portal has read the whole course."),
         )
-    values = {"when": moment(completed) if completed else _("an unknown time"), "since": moment(mapping.since)}
+    values = {"when": when, "since": moment(mapping.since)}
     return Meaning(
         _("The course was completed before it awarded a badge: at %(when)s, and badges count from %(since)s.") % values,
         _("To award it all the same, press “Change badge”, and choose “Also those who have already completed”."),

@@ -4,7 +4,6 @@ All of it is read at most once in CACHED_FOR, whoever looks. Nothing in it depen
 only to those who may see connections, sites and issuances.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from zlib import crc32
@@ -13,16 +12,16 @@ from django.core.cache import cache
 from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
 
+from .counting import count_up_to
 from .days import Day, is_counted, last_days
 from .models import Issuance
+from .moments import in_words
 from .overview import Overview, look
 from .problems import Place, Problem, missing, problems_of, rows
 
 State = Issuance.State
 
 CACHED_FOR = timedelta(seconds=5)
-# Marks a request that a page makes by itself, with nobody at the keyboard: it keeps no session alive.
-BY_ITSELF = "portal.by_itself"
 # How far issuances of a state are counted.
 MOST_COUNTED = 10_000
 # How many days the charts show.
@@ -72,7 +71,11 @@ class Dashboard:
         """The line, part by part: "Moodle read 12 s ago", "41 issued today", "0 waiting"."""
         if self.tone == Tone.NOT_SET_UP:
             return [_("Not set up yet")]
-        read = _("Moodle read %(ago)s ago") % {"ago": ago(now - self.read_at)} if self.read_at else _("Moodle not read")
+        read = (
+            _("Moodle read %(ago)s ago") % {"ago": in_words(now - self.read_at)}
+            if self.read_at
+            else _("Moodle not read")
+        )
         words = [read, _("%(number)s issued today") % {"number": f"{self.issued_today:,}"}]
         words.append(_("%(number)s waiting") % {"number": self.waiting})
         if self.tone == Tone.BAD:
@@ -101,7 +104,7 @@ def dashboard(*, now: datetime) -> Dashboard:
 
 
 def build(*, now: datetime) -> Dashboard:
-    """Read everything anew. At most 27 queries, however much there is."""
+    """Read everything anew. At most 28 queries, however much there is."""
     view = look(now)
     problems, is_set_up = problems_of(view), not missing(view)
     days = last_days(DAYS, view.environment, now=now)
@@ -160,22 +163,8 @@ def _stopped(view: Overview, held: int, filters: dict[str, str]) -> list[Number]
     numbers = []
     for state, label in labels.items():
         found = Issuance.objects.order_by().filter(state=state, connection__in=connections)
-        count = found.values("pk")[: MOST_COUNTED + 1].count()
+        count = count_up_to(found, MOST_COUNTED)
         count += held if state == State.HELD else 0
         place = rows(Issuance, state__exact=state, **filters)
         numbers.append(Number(label, min(count, MOST_COUNTED), place, count > MOST_COUNTED))
     return numbers
-
-
-def ago(duration: timedelta) -> str:
-    """A duration in one number: "12 s", "3 min", "5 h", "2 days"."""
-    seconds = max(0, int(duration.total_seconds()))
-    units: list[tuple[int, int, Callable[[int], str]]] = [
-        (120, 1, lambda n: _("%(number)d s") % {"number": n}),
-        (2 * 3600, 60, lambda n: _("%(number)d min") % {"number": n}),
-        (48 * 3600, 3600, lambda n: _("%(number)d h") % {"number": n}),
-    ]
-    for below, size, text in units:
-        if seconds < below:
-            return text(seconds // size)
-    return ngettext("%(number)d day", "%(number)d days", seconds // 86400) % {"number": seconds // 86400}

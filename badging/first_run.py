@@ -21,6 +21,7 @@ from .following import Reading, next_reading
 from .meanings import MEANINGS
 from .models import ConnectionGrant, CourseBadgeMapping, Issuance, NavigatrConnection
 from .moments import moment
+from .problems import completion_is_off
 from .status import connection_reason, slow_feed, why_stopped
 from .troubles import wrong_with_mapping
 
@@ -166,7 +167,7 @@ def _wrong_with_site(site: MoodleSite, reading: Reading) -> str:
     if not site.state.feed:
         return " ".join([_("Completions cannot be read yet."), *map(finding_text, lacks)])
     # With completion tracking off everything can be read, and nobody completes anything.
-    return " ".join(finding_text(finding) for finding in lacks if finding["check"] == "completion")
+    return completion_is_off(site)
 
 
 def _opening(connections: Sequence[NavigatrConnection], *, ready: bool) -> Step:

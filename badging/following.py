@@ -22,6 +22,7 @@ from .meanings import AWAITS_ANSWER, MEANINGS, NOTHING, Meaning, Outcome
 from .models import CourseBadgeMapping, Issuance, IssuanceAttempt
 from .moments import moment
 from .status import OVERDUE, Polling, connection_reason, polling_of, why_stopped
+from .troubles import GONE, UNTRACKED
 
 Kind = IssuanceAttempt.Kind
 State = Issuance.State
@@ -232,10 +233,10 @@ def _stages(
 def _not_completed(course: Course, mapping: CourseBadgeMapping | None, now: datetime, what: str) -> Stage:
     """What keeps the portal from seeing a completion, or when it looks next; `what` says that there is none."""
     if course.gone_at:
-        return _stop(Key.COMPLETED, Meaning(_("The course was deleted in Moodle."), MEANINGS[Outcome.COURSE_GONE].todo))
+        return _stop(Key.COMPLETED, Meaning(GONE.what, MEANINGS[Outcome.COURSE_GONE].todo))
     if course.completion_enabled is False:
-        todo = _("Switch it on in the course's settings in Moodle, and set the completion criteria.")
-        return _stop(Key.COMPLETED, Meaning(_("Completion tracking is switched off in this course."), todo), course)
+        what = _("Completion tracking is switched off in this course.")
+        return _stop(Key.COMPLETED, Meaning(what, UNTRACKED.todo), course)
     if mapping is None:
         return _no_badge(Key.COMPLETED, course)
     reading = next_reading(course.site, now)
@@ -270,8 +271,7 @@ def _seen_at(completion: Completion) -> datetime | None:
 
 def _is_too_early(completion: Completion, mapping: CourseBadgeMapping) -> bool:
     """Whether the course was completed before the mapping, which does not include that."""
-    at = completion.last_completed_at
-    return not mapping.include_past and (at is None or at < mapping.counts_from)
+    return not mapping.include_past and mapping.is_past(completion)
 
 
 def _not_queued(completion: Completion, mapping: CourseBadgeMapping | None, now: datetime) -> Stage:

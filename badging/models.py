@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from functools import cache, reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any
@@ -380,6 +381,15 @@ class CourseBadgeMapping(models.Model):
     def include_past(self) -> bool:
         """Whether completions from before the mapping are awarded as well."""
         return self.past_wanted_at is not None
+
+    def is_past(self, completion: Completion) -> bool:
+        """Whether the course was completed before it was mapped, as far as is known."""
+        at = completion.last_completed_at
+        return at is None or at < self.counts_from
+
+    def accepts_score(self, score: Decimal | None) -> bool:
+        """Whether a score in percent is enough: any, and none, is without a minimum."""
+        return self.min_score is None or (score is not None and score >= self.min_score)
 
     def awards(self, row: "Issuance") -> bool:
         """Whether the row stands for what this mapping awards now, and not for what it awarded before a change."""

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from django.utils import timezone
 from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 
 def moment(at: datetime) -> str:
@@ -15,6 +16,18 @@ def moment(at: datetime) -> str:
 def clock(at: datetime) -> str:
     """The same to the second, where stages of a few seconds are told."""
     return date_format(timezone.localtime(at), "j M Y, H:i:s T")
+
+
+def in_words(length: timedelta) -> str:
+    """A duration in its largest usual unit: "12 s", "3 min", "5 h", "2 days"."""
+    seconds = max(0, int(length.total_seconds()))
+    if seconds < 120:
+        return _("%(number)d s") % {"number": seconds}
+    if seconds < 2 * 3600:
+        return _("%(number)d min") % {"number": seconds // 60}
+    if seconds < 48 * 3600:
+        return _("%(number)d h") % {"number": seconds // 3600}
+    return ngettext("%(number)d day", "%(number)d days", seconds // 86400) % {"number": seconds // 86400}
 
 
 def duration(length: timedelta) -> str:

@@ -117,6 +117,11 @@ def look_for_past(mapping: CourseBadgeMapping, *, actor: Any, now: datetime) -> 
     return True
 
 
+def can_stop(mapping: CourseBadgeMapping, waiting: int) -> bool:
+    """Whether there is something that `stop_past` holds. `waiting`: how many of its past completions wait."""
+    return mapping.past_release not in PAST_HELD and (mapping.include_past or waiting > 0)
+
+
 @transaction.atomic
 def stop_past(mapping: CourseBadgeMapping, *, actor: Any) -> int:
     """Hold the past completions that were not sent yet, until they are released again; returns how many are held.
@@ -124,10 +129,10 @@ def stop_past(mapping: CourseBadgeMapping, *, actor: Any) -> int:
     What is on its way to Navigatr in this moment still arrives. Where none are included and none wait, nothing is held.
     """
     current = lock_mappings([mapping.course_id]).get(mapping.course_id)
-    if current is None or current.past_release in PAST_HELD:
+    if current is None:
         return 0
     waiting = numbers_past([current])[mapping.course_id].waiting
-    if not waiting and not current.include_past:
+    if not can_stop(current, waiting):
         return 0
     set_past_release(current, Past.LOOKED_AT)
     audit.record(AuditEntry.Action.PAST_STOPPED, mapping.course, actor=actor, waiting=waiting)
@@ -213,16 +218,8 @@ def count_would_get(mapping: CourseBadgeMapping) -> WouldGet:
     """How many wait for the mapping's badge, the newest counted first."""
     newest = would_get(mapping).values_list("past", "completion__score")[: COUNTED_UP_TO + 1]
     rows = list(newest)
-    least = mapping.min_score
-    low = sum(least is not None and (score is None or score < least) for _past, score in rows)
+    low = sum(not mapping.accepts_score(score) for _past, score in rows)
     return WouldGet(len(rows), sum(is_past for is_past, _score in rows), low)
-
-
-def too_low(mapping: CourseBadgeMapping) -> Q:
-    """Of those who wait, whose score is missing or below the mapping's minimum, so that they would not get it."""
-    if mapping.min_score is None:
-        return Q(pk__in=[])
-    return Q(completion__score=None) | Q(completion__score__lt=mapping.min_score)
 
 
 @transaction.atomic

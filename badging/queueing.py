@@ -100,18 +100,13 @@ def queue_completions(completions: Sequence[Completion], *, now: datetime) -> in
             new.append(_owed(completion, mapping, now, made_with))
         elif _goes_on(row, completion):
             again.append(row.pk)
-            if row.past or _is_past(completion, mapping):
+            if row.past or mapping.is_past(completion):
                 past[row.pk] = completion.course_id
     # What was cancelled with an earlier mapping is a past completion for this one.
     update_by_pk(list(past), Q(past=False), past=True)
     count = len(Issuance.objects.bulk_create(new)) + requeue(Issuance.objects.filter(pk__in=again), now=now)
     _hold_past({row.course_id for row in new if row.past} | set(past.values()), mappings)
     return count
-
-
-def _is_past(completion: Completion, mapping: CourseBadgeMapping) -> bool:
-    """Whether the course was completed before it was mapped, as far as is known."""
-    return completion.last_completed_at is None or completion.last_completed_at < mapping.counts_from
 
 
 def _hold_past(courses: Collection[int], mappings: dict[int, CourseBadgeMapping]) -> None:
@@ -185,7 +180,7 @@ def _owed(completion: Completion, mapping: CourseBadgeMapping, now: datetime, ma
         completion=completion,
         state=State.HELD if hold else State.QUEUED,
         reason=hold or "",
-        past=_is_past(completion, mapping),
+        past=mapping.is_past(completion),
         queued_at=now,
         next_attempt_at=None if hold else now,
         recipient_key=recipient_key(learner.email, made_with) if learner.profile_complete else "",

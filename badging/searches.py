@@ -31,6 +31,18 @@ MOST_KEPT = 20
 LONGEST_SEARCH = 200
 
 
+def typed(request: HttpRequest, field: str = SEARCH_VAR) -> str:
+    """The words that were posted in a field, as far as they can be searched for."""
+    return request.POST.get(field, "").replace("\0", "").strip()[:LONGEST_SEARCH]
+
+
+def see_other(url: str) -> HttpResponseRedirect:
+    """A redirect after a POST, which the browser follows with GET."""
+    answer = HttpResponseRedirect(url)
+    answer.status_code = 303
+    return answer
+
+
 def keep(request: HttpRequest, words: str) -> int:
     """Remember the words in the session; returns their number."""
     number = secrets.randbelow(900_000_000) + 100_000_000
@@ -82,13 +94,11 @@ class SearchByPost(_ModelAdmin):
     def _search(self, request: HttpRequest) -> HttpResponse:
         others = (SEARCH_FIELD, SEARCH_VAR, PAGE_VAR, "csrfmiddlewaretoken")
         query: dict[str, Any] = {name: value for name, value in request.POST.items() if name not in others}
-        if words := request.POST.get(SEARCH_VAR, "").replace("\0", "").strip()[:LONGEST_SEARCH]:
+        if words := typed(request):
             query[SEARCH_VAR] = keep(request, words)
         return _to_list(request, query)
 
 
 def _to_list(request: HttpRequest, query: dict[str, Any]) -> HttpResponse:
-    """A redirect to the list, which the browser follows with GET."""
-    answer = HttpResponseRedirect(f"{request.path}?{urlencode(query)}" if query else request.path)
-    answer.status_code = 303
-    return answer
+    """A redirect to the list."""
+    return see_other(f"{request.path}?{urlencode(query)}" if query else request.path)

@@ -2,21 +2,18 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Literal
+from datetime import datetime
+from typing import Any, Literal
 
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 from moodle_sync.models import Course, Feed, MoodleSite, Trouble
 
+from .counting import COUNTED_UP_TO, count_up_to
 from .models import NOTHING_OPEN, CourseBadgeMapping, Issuance
-from .moments import moment
+from .moments import in_words, moment
 from .status import OVERDUE, Polling, polling_of, slow_feed
-
-# How far what waits and courses are counted.
-MOST_COUNTED = 1000
 
 Tone = Literal["good", "waiting", "bad"]
 
@@ -32,7 +29,7 @@ class SiteState:
 
 @dataclass(frozen=True, slots=True)
 class CourseCounts:
-    """How many courses of a site there are of each kind, counted to MOST_COUNTED."""
+    """How many courses of a site there are of each kind, counted to COUNTED_UP_TO."""
 
     mapped: int
     unmapped: int
@@ -86,39 +83,24 @@ def _when(site: MoodleSite, now: datetime) -> str:
     return _("in %(time)s") % {"time": in_words(at - now)} if at and at > now else _("now")
 
 
-def in_words(duration: timedelta) -> str:
-    """A duration in its largest usual unit: "12 s", "5 min", "3 h", "2 days"."""
-    seconds = max(round(duration.total_seconds()), 0)
-    if seconds < 100:
-        return _("%(number)d s") % {"number": seconds}
-    if seconds < 100 * 60:
-        return _("%(number)d min") % {"number": round(seconds / 60)}
-    if seconds < 48 * 3600:
-        return _("%(number)d h") % {"number": round(seconds / 3600)}
-    days = round(seconds / 86400)
-    return ngettext("%(number)d day", "%(number)d days", days) % {"number": days}
-
-
 def badges_waiting(site: MoodleSite) -> int:
-    """How many badges of the site's learners are queued, counted to MOST_COUNTED."""
-    waiting = Issuance.objects.filter(NOTHING_OPEN, course__site=site, state=Issuance.State.QUEUED)
-    return waiting.order_by().values("pk")[:MOST_COUNTED].count()
+    """How many badges of the site's learners are queued, counted to COUNTED_UP_TO."""
+    return _counted(Issuance.objects.filter(NOTHING_OPEN, course__site=site, state=Issuance.State.QUEUED))
 
 
 def count_courses(site: MoodleSite) -> CourseCounts:
     """How many courses award a badge, award none, and are deleted in Moodle."""
-    courses = Course.objects.filter(site=site).order_by()
+    courses = Course.objects.filter(site=site)
     there = courses.filter(gone_at=None)
     return CourseCounts(
-        *(
-            rows.values("pk")[:MOST_COUNTED].count()
-            for rows in (
-                there.filter(mapping__isnull=False),
-                there.filter(mapping__isnull=True),
-                courses.filter(gone_at__isnull=False),
-            )
-        )
+        mapped=_counted(there.filter(mapping__isnull=False)),
+        unmapped=_counted(there.filter(mapping__isnull=True)),
+        gone=_counted(courses.filter(gone_at__isnull=False)),
     )
+
+
+def _counted(rows: QuerySet[Any]) -> int:
+    return min(count_up_to(rows), COUNTED_UP_TO)
 
 
 def count_mapped(sites: Iterable[MoodleSite]) -> dict[int, int]:

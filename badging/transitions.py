@@ -163,7 +163,7 @@ def requeue(pks: Sequence[int], *, now: datetime) -> int:
 
     What may have been sent is looked up first, from the time of its first attempt on.
     """
-    afresh: dict[str, Any] = {"reason": "", "queued_at": now, "next_attempt_at": now, "failures": 0}
+    afresh = _afresh(now)
     count = change(pks, Event.REQUEUE, where=NOTHING_OPEN, first_attempt_at=None, **afresh)
     return count + change(pks, Event.REQUEUE, where=~NOTHING_OPEN, unanswered=Unanswered.UNKNOWN, **afresh)
 
@@ -174,8 +174,12 @@ def look_up(pks: Sequence[int], *, now: datetime) -> int:
     REPEATED, so that nothing is sent unseen where Navigatr lets nobody look: that was done once already, or a person
     must look first.
     """
-    afresh: dict[str, Any] = {"reason": "", "queued_at": now, "next_attempt_at": now, "failures": 0}
-    return change(pks, Event.LOOK_UP, where=~NOTHING_OPEN, unanswered=Unanswered.REPEATED, **afresh)
+    return change(pks, Event.LOOK_UP, where=~NOTHING_OPEN, unanswered=Unanswered.REPEATED, **_afresh(now))
+
+
+def _afresh(now: datetime) -> dict[str, Any]:
+    """The columns of an issuance that is put into the queue as if it were new."""
+    return {"reason": "", "queued_at": now, "next_attempt_at": now, "failures": 0}
 
 
 def _columns(event: Event, reason: Outcome | Literal[""] | None) -> dict[str, Any]:

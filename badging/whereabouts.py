@@ -103,7 +103,7 @@ def _not_queued(completion: Completion, now: datetime) -> Whereabouts:
             str(MEANINGS[Outcome.COMPLETION_UNDONE].todo),
         )
         return Whereabouts(course, Where.NOT_COMPLETED, str(tell), str(todo), **known)
-    if mapping.include_past or (at and at >= mapping.counts_from):
+    if mapping.include_past or not mapping.is_past(completion):
         if (todo_at_site := _why_not_read(course, now)) is not None:
             tell = f"{_('You completed this course.')} {_BY_PLACE[Where.HELD]}"
             return Whereabouts(course, Where.HELD, tell, todo_at_site, **known)

@@ -15,14 +15,11 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from badging import audit
-from badging.dashboard import BY_ITSELF
+from badging import audit, by_itself
 from badging.models import AuditEntry
 
 # When the session's user was last seen, in seconds since 1970.
 SEEN = "people.seen"
-# With it a script of ours says that it loads a page that nobody asked for (`refresh.js`).
-BY_ITSELF_HEADER = "X-Portal-By-Itself"
 # A request moves the end of its session only if this time has passed: not every page writes to the database.
 REFRESH_SECONDS = 60
 
@@ -58,9 +55,8 @@ class SessionLimits:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer the request; look at the session afterwards, because the view may have signed in or out."""
         response = self.get_response(request)
-        # Whoever sends the header without need only has the session end sooner.
-        by_itself = BY_ITSELF in request.META or BY_ITSELF_HEADER in request.headers
-        if not by_itself and request.session.get(SESSION_KEY) and request.user.is_authenticated:
+        is_in_use = not by_itself.is_by_itself(request)
+        if is_in_use and request.session.get(SESSION_KEY) and request.user.is_authenticated:
             limit(request, request.user)
         return response
 

@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from badging.admin.base import KeySelectMultiple, KeysField, PortalAdmin
+from badging.admin.course_managers import CoursesField
 from badging.admin.display import MOST_SHOWN, link_to, rows_table
 from badging.admin.search import is_key
 from badging.models import CourseManager
@@ -45,14 +46,6 @@ INVITATION = {
     "show_save_and_add_another": False,
     "show_save_and_continue": False,
 }
-
-
-class CoursesField(KeysField):
-    """A choice of courses."""
-
-    def label_from_instance(self, obj: Course) -> str:
-        """The course with its short name and site."""
-        return obj.full_label
 
 
 # What the portal's own roles are for.

@@ -17,7 +17,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
 from .. import first_run, tasks
-from ..counting import COUNTED_UP_TO
+from ..counting import COUNTED_UP_TO, count_up_to
 from .search import is_key
 
 # Only the type checker's Django is generic, and unfold has no types.
@@ -49,7 +49,7 @@ class BoundedPaginator(_Paginator):
     def count(self) -> int:
         """The number of rows, at most `reach`; `capped` is set when there are more."""
         rows: Any = self.object_list
-        found: int = rows.order_by().values("pk")[: self.reach + 1].count()
+        found = count_up_to(rows, self.reach)
         self.capped = found > self.reach
         return min(found, self.reach)
 

@@ -147,8 +147,7 @@ class ConnectionAdmin(ToldHistory, TokenAdmin):
     @admin.display(description=gettext_lazy("open to"))
     def grants(self, obj: NavigatrConnection) -> str:
         """To whom it is open, each with a link to take that back."""
-        rows = obj.grants.select_related("site", "user").order_by("pk")[:MOST_SHOWN]
-        lines = [(link_to(row, row.target), row.provider_label, take_back_button(row)) for row in rows]
+        lines = [(*line, take_back_button(grant)) for grant, line in _grants_of(obj)]
         if not lines:
             return _("Nobody but site admins. Course managers do not see it.")
         headers = (gettext_lazy("open to"), gettext_lazy("providers"), gettext_lazy("take back"))
@@ -157,8 +156,7 @@ class ConnectionAdmin(ToldHistory, TokenAdmin):
     @admin.display(description=gettext_lazy("open to"))
     def targets(self, obj: NavigatrConnection) -> str:
         """To whom it is open, for who may only look."""
-        rows = obj.grants.select_related("site", "user").order_by("pk")[:MOST_SHOWN]
-        lines = [(link_to(row, row.target), row.provider_label) for row in rows]
+        lines = [line for _grant, line in _grants_of(obj)]
         headers = (gettext_lazy("open to"), gettext_lazy("providers"))
         return rows_table(ConnectionGrant, headers, lines, connection__id__exact=obj.pk)
 
@@ -418,6 +416,12 @@ def _use_of(mapping: CourseBadgeMapping) -> str:
     if not mapping.is_open:
         return _("held: not open to this course")
     return _("active, chosen by a site admin") if mapping.by_admin else _("active")
+
+
+def _grants_of(connection: NavigatrConnection) -> list[tuple[ConnectionGrant, tuple[str, str]]]:
+    """The first grants, each with the cells of its line: to whom what is open."""
+    rows = connection.grants.select_related("site", "user").order_by("pk")[:MOST_SHOWN]
+    return [(row, (link_to(row, row.target), row.provider_label)) for row in rows]
 
 
 def take_back_button(grant: ConnectionGrant) -> SafeString:

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_http_methods
 
 from .. import bulk, tasks
 from ..meanings import MEANINGS, Outcome
-from ..models import BulkRun, CourseBadgeMapping
+from ..models import BulkRun, CourseBadgeMapping, Issuance
 from .display import list_url, page_url
 from .issuances import IN_BACKGROUND, WORDS
 
@@ -91,7 +91,7 @@ def _page(request: HttpRequest, mapping: CourseBadgeMapping, more: dict[str, Any
         "total": sum(count for _reason, count in found),
         "kinds": BulkRun.Kind.choices,
         "may_act": request.user.has_perm("badging.change_issuance"),
-        "list_url": list_url(mapping.course.issuances.model, course=mapping.course_id, state__exact="failed"),
+        "list_url": list_url(Issuance, course=mapping.course_id, state__exact="failed"),
         "mapping_url": page_url(mapping),
         **more,
     }

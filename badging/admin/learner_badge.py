@@ -36,7 +36,7 @@ def learner_badge(request: HttpRequest) -> HttpResponse:
     if not request.user.has_perms(page_permissions.LEARNER_BADGE):
         raise PermissionDenied
     if request.method == "POST":
-        words = request.POST.get(SEARCH_VAR, "").replace("\0", "").strip()[: searches.LONGEST_SEARCH]
+        words = searches.typed(request)
         query = {SEARCH_VAR: searches.keep(request, words)} if words else None
         return HttpResponseRedirect(reverse("admin:learner_badge", query=query))
     words = searches.words_of(request) or ""

@@ -212,13 +212,9 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
     def buttons_for(self, obj: CourseBadgeMapping) -> tuple[str, ...]:
         """Disable an active mapping, and enable a disabled one; what can be done to its past completions."""
         look = () if obj.include_past else ("look_for_past",)
-        of_past = (
-            ("release_past", "decline_past")
-            if obj.past_release in PAST_HELD
-            else ("stop_past",)
-            if obj.include_past
-            else ()
-        )
+        of_past: tuple[str, ...] = ("stop_past",) if obj.include_past else ()
+        if obj.past_release in PAST_HELD:
+            of_past = ("release_past", "decline_past")
         return ("disable" if obj.active else "enable", *look, *of_past, "remove")
 
     def has_switch_permission(self, request: HttpRequest) -> bool:
@@ -305,11 +301,7 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
         if rows is None:
             return None
         numbers = past.numbers_past(rows)
-        rows = [
-            row
-            for row in rows
-            if row.past_release not in PAST_HELD and (row.include_past or numbers[row.course_id].waiting)
-        ]
+        rows = [row for row in rows if past.can_stop(row, numbers[row.course_id].waiting)]
         if not rows:
             self.message_user(request, _("No past completions are sent there. Nothing was done."), messages.WARNING)
             return None

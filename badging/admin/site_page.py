@@ -16,7 +16,8 @@ from moodle_sync.models import Course, Feed, Learner, MoodleSite
 from moodle_sync.poll_records import Hour, last_hours
 from moodle_sync.site_check import feed_reason, finding_text
 
-from .. import site_state
+from .. import moments, site_state
+from ..counting import COUNTED_UP_TO
 from ..status import slow_feed
 from .display import list_url, moment, seconds
 from .filters import CourseBadgeFilter
@@ -87,7 +88,7 @@ def site_panel(site: MoodleSite, now: datetime) -> dict[str, Any]:
     return {
         "state": state,
         "waiting": site_state.badges_waiting(site) if state.tone == "bad" else 0,
-        "most": site_state.MOST_COUNTED,
+        "most": COUNTED_UP_TO,
         "findings": shown_findings(site.state.findings),
         "checked_at": moment(site.state.checked_at),
         "facts": _facts(site),
@@ -157,4 +158,4 @@ def _bar(number: int, hour: Hour, longest: timedelta) -> Bar:
 
 
 def _lag(duration: timedelta | None) -> str:
-    return "-" if duration is None else site_state.in_words(duration)
+    return "-" if duration is None else moments.in_words(duration)

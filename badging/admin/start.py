@@ -17,8 +17,8 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
-from .. import page_permissions
-from ..dashboard import BY_ITSELF, Dashboard, Tone, dashboard
+from .. import by_itself, page_permissions
+from ..dashboard import Dashboard, Tone, dashboard
 from ..days import Day
 from ..first_run import may_set_up
 from ..problems import SET_UP, Place, Problem
@@ -27,7 +27,7 @@ from .display import seconds
 
 # How many problems the start page shows.
 SHOWN = 10
-# The looks of the line, and a word for who sees no colours.
+# How the line looks: the classes of `.note`.
 LOOKS = {Tone.GOOD: "success", Tone.WARNING: "warning", Tone.BAD: "error", Tone.NOT_SET_UP: "warning"}
 
 
@@ -94,7 +94,7 @@ def parts(request: HttpRequest) -> HttpResponse:
     """The parts of the start page, which fetches them every few seconds. Does not keep the session alive."""
     if not may_see(request.user):
         raise PermissionDenied
-    request.META[BY_ITSELF] = True
+    by_itself.mark(request)
     return render(request, "admin/start_parts.html", start_context(request.user))
 
 

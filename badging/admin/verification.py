@@ -17,8 +17,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from moodle_sync.models import Course, Learner
 
-from .. import following, page_permissions, searches, tasks, troubles
-from ..dashboard import BY_ITSELF
+from .. import by_itself, following, page_permissions, searches, tasks, troubles
 from ..following import Progress, Stage
 from ..models import CourseBadgeMapping
 from ..reach import is_site_admin
@@ -63,7 +62,7 @@ def verification(request: HttpRequest) -> HttpResponse:
 @require_safe
 def stages(request: HttpRequest) -> HttpResponse:
     """The stages alone, for the page that renews itself. Does not keep the session alive."""
-    request.META[BY_ITSELF] = True
+    by_itself.mark(request)
     _see_that_may(request)
     watched = _watched(request)
     if watched is None:
@@ -161,7 +160,7 @@ def _found(request: HttpRequest, course: Course) -> list[Learner] | None:
 def _act(request: HttpRequest, watched: Watched) -> HttpResponse:
     """Have Moodle read now, or remember the words of a search; then the page again."""
     if "find" in request.POST:
-        words = request.POST.get("words", "").replace("\0", "").strip()[: searches.LONGEST_SEARCH]
+        words = searches.typed(request, "words")
         return _to(watched.query | ({SEARCH_VAR: searches.keep(request, words)} if words else {}))
     site = watched.course.site
     if not request.user.has_perm(POLL_NOW):
@@ -177,7 +176,4 @@ def _act(request: HttpRequest, watched: Watched) -> HttpResponse:
 
 
 def _to(query: dict[str, Any]) -> HttpResponseRedirect:
-    """A redirect that the browser follows with GET."""
-    answer = HttpResponseRedirect(reverse("admin:verification", query=query))
-    answer.status_code = 303
-    return answer
+    return searches.see_other(reverse("admin:verification", query=query))

@@ -28,7 +28,6 @@ def who_gets_badge(request: HttpRequest, mapping_pk: int) -> HttpResponse:
     rows = past.would_get(mapping)
     before = request.GET.get("before", "")
     shown = list((rows.filter(pk__lt=before) if is_key(before) else rows)[: NAMES_PER_PAGE + 1])
-    too_low = set(rows.filter(past.too_low(mapping), pk__in=[row.pk for row in shown]).values_list("pk", flat=True))
     waiting = past.count_would_get(mapping)
     progress = past.progress_of(mapping)
     waits = mapping.past_release in PAST_HELD
@@ -39,7 +38,7 @@ def who_gets_badge(request: HttpRequest, mapping_pk: int) -> HttpResponse:
         "waiting": waiting,
         "words": {name: capped(count) for name, count in waiting._asdict().items()},
         "is_cut": waiting.number > COUNTED_UP_TO,
-        "names": [(row, row.pk in too_low) for row in shown[:NAMES_PER_PAGE]],
+        "names": [(row, not mapping.accepts_score(row.completion.score)) for row in shown[:NAMES_PER_PAGE]],
         "older": shown[NAMES_PER_PAGE - 1].pk if len(shown) > NAMES_PER_PAGE else None,
         "before": before,
         "progress": progress,

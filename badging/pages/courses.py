@@ -9,7 +9,7 @@ from django.contrib import messages
 from django.contrib.admin.views.main import SEARCH_VAR
 from django.contrib.auth.decorators import login_required
 from django.db.models import Exists, OuterRef, Prefetch, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
@@ -19,9 +19,8 @@ from django.views.decorators.http import require_http_methods, require_safe
 from moodle_sync.models import Course
 from moodle_sync.plain_letters import has_words
 
-from .. import searches
+from .. import by_itself, searches
 from ..course_learners import find_in_course
-from ..dashboard import BY_ITSELF
 from ..looking import reading_of
 from ..mapping import ChangedMeanwhile, remove_mapping, version_of
 from ..models import CourseBadgeMapping, Issuance
@@ -105,7 +104,7 @@ def course_news(request: HttpRequest, pk: int) -> HttpResponse:
 
     Does not keep the session alive.
     """
-    request.META[BY_ITSELF] = True
+    by_itself.mark(request)
     course = access.course_or_404(request.user, pk)
     searched = searches.words_of(request) or ""
     return render(request, "includes/course_news.html", _learners(request, course, mapping_of(course), searched))
@@ -156,10 +155,7 @@ def find_learner(request: HttpRequest, pk: int) -> HttpResponse:
     form = LearnerSearch(request.POST)
     words = form.cleaned_data["q"].strip() if form.is_valid() else ""
     query = {SEARCH_VAR: searches.keep(request, words)} if words else {}
-    answer = HttpResponseRedirect(reverse("course", args=[course.pk], query=query, fragment="learners"))
-    # The browser follows with GET.
-    answer.status_code = 303
-    return answer
+    return searches.see_other(reverse("course", args=[course.pk], query=query, fragment="learners"))
 
 
 def _successor_of(request: HttpRequest, course: Course, mapping: CourseBadgeMapping | None) -> Successor | None:

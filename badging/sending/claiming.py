@@ -258,9 +258,8 @@ def _decide_by_score(row: Issuance) -> Change | None:
     Without a score Navigatr would issue the badge "regardless of score" (docs/navigatr-api.md, "Issuing"), so that it
     is not asked.
     """
-    least = row.mapping.min_score if row.mapping else None
     score = row.completion.score
-    if least is None or (score is not None and score >= least):
+    if row.mapping is None or row.mapping.accepts_score(score):
         return None
     if score is not None:
         reason = Outcome.BELOW_MIN_SCORE
@@ -306,8 +305,7 @@ def _was_tried_in_staging(row: Issuance, environment: str) -> bool:
         return False
     if mapping is None or mapping.include_past or row.first_attempt_at is None:
         return False
-    completed_at = row.completion.last_completed_at
-    return completed_at is None or completed_at < mapping.counts_from
+    return mapping.is_past(row.completion)
 
 
 def _sent_again_live(rows: Collection[Issuance]) -> set[int]:

@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 LARGEST_ANSWER = 20 * 1024 * 1024
 # What people are told of every call without an answer.
 NO_ANSWER = "no answer"
+ANSWER_TOO_LARGE = "answer over 20 MB"
 # Seconds that a caller may set as time-out.
 LONGEST_TIMEOUT = 300
 # Seconds for connecting, before the time-out begins.
@@ -244,7 +245,7 @@ class MoodleConnection(ApiClient):
                 return answer, answer.body()
         except AnswerTooLarge:
             raise MoodleUnexpected(
-                function, status=answer.status, failure="answer over 20 MB", advice=_TOO_LARGE
+                function, status=answer.status, failure=ANSWER_TOO_LARGE, advice=_TOO_LARGE
             ) from None
         except WireFailure as failure:
             # For the operator only. If people were told, the form for a site's address would be a port scanner.

@@ -15,6 +15,8 @@ from urllib.parse import urljoin, urlsplit
 from outbound_http import (
     ADDRESS_REFUSED,
     HOST_UNKNOWN,
+    NO_ANSWER_IN_TIME,
+    NO_CONNECTION_IN_TIME,
     TLS_FAILED,
     Address,
     BadCertificate,
@@ -25,7 +27,7 @@ from outbound_http import (
 )
 
 from . import functions
-from .connection import NO_ADDRESS, NO_ANSWER, RAW, MoodleConnection, normalise_url
+from .connection import ANSWER_TOO_LARGE, NO_ADDRESS, NO_ANSWER, RAW, MoodleConnection, normalise_url
 from .errors import MoodleError, MoodleUnreadable
 from .findings import MoodleFinding
 from .inspection import NO_MOODLE
@@ -236,7 +238,7 @@ class _Finder:
                 self._note("else", _SOMETHING_ELSE)
             elif error.errorcode or isinstance(error, MoodleUnreadable):
                 return url
-            elif error.wire or error.failure == NO_ANSWER or "20 MB" in error.failure:
+            elif error.wire or error.failure in (NO_ANSWER, ANSWER_TOO_LARGE):
                 # The same would come of the host's other folders.
                 self._note_silence(error)
                 return ""
@@ -270,7 +272,7 @@ class _Finder:
         """Note why there was no whole answer."""
         failure = error.wire
         if failure is None:
-            self._note(*(("endless", _ENDLESS) if "20 MB" in error.failure else ("slow", _TOO_SLOW)))
+            self._note(*(("endless", _ENDLESS) if error.failure == ANSWER_TOO_LARGE else ("slow", _TOO_SLOW)))
         elif failure.certificate:
             self._note("certificate", _CERTIFICATES[failure.certificate])
         elif str(failure) == HOST_UNKNOWN:
@@ -308,7 +310,7 @@ class _Finder:
 
 
 def _is_slow(failure: WireFailure) -> bool:
-    return str(failure).endswith("in time")
+    return str(failure) in (NO_CONNECTION_IN_TIME, NO_ANSWER_IN_TIME)
 
 
 def _root_of(url: str) -> str:

@@ -8,9 +8,10 @@ import pytest
 from django.core.cache import cache
 from django.db import connection
 
-from badging.dashboard import Dashboard, Tone, ago, build, dashboard
+from badging.dashboard import Dashboard, Tone, build, dashboard
 from badging.meanings import Outcome
 from badging.models import CourseBadgeMapping, DayCount, Heartbeat, ScheduledTask
+from badging.moments import in_words
 from badging.problems import SET_UP
 from moodle_sync.models import Course, MoodleSite, MoodleSiteState
 from tests.builders import (
@@ -228,4 +229,4 @@ def test_no_query_reads_a_large_table_whole() -> None:
     ],
 )
 def test_a_duration_is_told_in_one_number(duration: timedelta, text: str) -> None:
-    assert ago(duration) == text
+    assert in_words(duration) == text

@@ -13,10 +13,11 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from badging import by_itself
 from badging.meanings import Outcome
 from badging.models import BulkRun, CourseBadgeMapping, Heartbeat, Issuance, ScheduledTask
 from moodle_sync.models import MoodleSiteState
-from people.sessions import BY_ITSELF_HEADER, SEEN
+from people.sessions import SEEN
 from tests.builders import (
     NOW,
     let_everything_run,
@@ -259,7 +260,7 @@ def test_no_page_that_refreshes_itself_keeps_the_session_alive(site_admin: Clien
 
 def test_the_script_that_asks_for_whole_pages_says_so() -> None:
     script = Path(str(finders.find("badging/refresh.js"))).read_text(encoding="utf-8")
-    assert script.count("fetch(") == script.count(f'"{BY_ITSELF_HEADER}": "1"') == 1
+    assert script.count("fetch(") == script.count(f'"{by_itself.HEADER}": "1"') == 1
 
 
 def test_a_page_that_refreshes_itself_keeps_no_session_alive(site_admin: Client) -> None:
