@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy
 from moodle_sync.models import Completion, Course, Learner
 
 from .meanings import AWAITS_ANSWER, MEANINGS, NOTHING, Outcome
-from .models import CourseBadgeMapping, Issuance
+from .models import CourseBadgeMapping, Environment, Issuance
 from .moments import moment
 from .status import OVERDUE, Polling, polling_of
 
@@ -160,9 +160,10 @@ def _where(row: Issuance) -> Where:
 def _tell(row: Issuance, where: Where) -> str:
     """What to tell the learner. What they can do themselves is said; what they cannot, is being looked after."""
     if where == Where.DELIVERED:
-        at = moment(row.issued_at) if row.issued_at else ""
         text = _("Your badge was issued on %(at)s, and Navigatr sent you a mail. Look in your spam folder as well.")
-        return text % {"at": at}
+        if row.sent_as.connection.environment != Environment.PRODUCTION:
+            text = _("Only a test badge was issued to you, on %(at)s: the course's badge is still being tried out.")
+        return text % {"at": moment(row.issued_at) if row.issued_at else ""}
     special = _BY_REASON.get(row.standing_reason)
     if special and where in (Where.HELD, Where.FAILED, Where.NOT_MET, Where.CANCELLED):
         return str(special)
