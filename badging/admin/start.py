@@ -27,6 +27,7 @@ from .display import seconds
 
 # How many problems the start page shows.
 SHOWN = 10
+_SECOND, _MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 # How the line looks: the classes of `.note`.
 LOOKS = {Tone.GOOD: "success", Tone.WARNING: "warning", Tone.BAD: "error", Tone.NOT_SET_UP: "warning"}
 
@@ -163,16 +164,18 @@ def _day_row(day: Day) -> DayRow:
 
 
 def _charts(days: list[Day]) -> dict[str, Any]:
-    """The data of both charts, for `start.js`. Delays are in minutes."""
+    """The data of both charts, for `start.js`. Delays are in minutes, or in seconds if all are short."""
+    longest = max((day.p95_delay for day in days if day.p95_delay is not None), default=timedelta())
+    unit, name = (_MINUTE, _("minutes")) if longest >= 2 * _MINUTE else (_SECOND, _("seconds"))
     return {
         "days": [date_format(day.day, "j M") for day in days],
         "issued": {"label": _("Issued"), "data": [day.issued for day in days]},
         "failed": {"label": _("Failed"), "data": [day.failed for day in days]},
-        "median": {"label": _("Half took no longer"), "data": [_minutes(day.median_delay) for day in days]},
-        "p95": {"label": _("95 of 100 took no longer"), "data": [_minutes(day.p95_delay) for day in days]},
-        "minutes": _("minutes"),
+        "median": {"label": _("Half took no longer"), "data": [_in_units(day.median_delay, unit) for day in days]},
+        "p95": {"label": _("95 of 100 took no longer"), "data": [_in_units(day.p95_delay, unit) for day in days]},
+        "unit": name,
     }
 
 
-def _minutes(delay: timedelta | None) -> float | None:
-    return None if delay is None else round(delay.total_seconds() / 60, 2)
+def _in_units(delay: timedelta | None, unit: timedelta) -> float | None:
+    return None if delay is None else round(delay / unit, 2)

@@ -54,7 +54,7 @@
   const draw = () => {
     const data = JSON.parse(document.getElementById("start-charts").textContent);
     put("chart-days", "bar", data, [series(data, "issued", "accent"), series(data, "failed", "bad")], "");
-    put("chart-delays", "line", data, [series(data, "median", "accent"), series(data, "p95", "warn", [6, 4])], data.minutes);
+    put("chart-delays", "line", data, [series(data, "median", "accent"), series(data, "p95", "warn", [6, 4])], data.unit);
   };
 
   const isInUse = (part) => {
