@@ -104,7 +104,7 @@ class PortalAdmin(_ModelAdmin):
     show_full_result_count = False
     # The counts beside each filter would read the whole table once for each choice.
     show_facets = admin.ShowFacets.NEVER
-    # Each row costs milliseconds of computing, nearly all of it in the templates (benchmarks/admin.py).
+    # Each row costs a millisecond of computing or two (benchmarks/admin.py).
     list_per_page = 25
     list_max_show_all = 25
     change_form_template = "admin/portal_change_form.html"
