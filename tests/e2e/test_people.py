@@ -46,7 +46,7 @@ def test_a_site_admin_invites_looks_for_a_badge_and_reads_what_was_done(
     expect(page.get_by_role("heading", name="Links to pass on")).to_be_visible()
     look_at(page, "link")
     page.get_by_role("button", name="Copy the link").click()
-    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    expect(page.get_by_role("status").filter(has_text="Copied.")).to_be_visible()
     nia = User.objects.get(email="nia@example.org")
     assert {group.name for group in nia.groups.all()} == {SITE_ADMINS, DATA_PROTECTION_OFFICERS}
     assert CourseManager.objects.filter(user=nia, course=course).exists()
