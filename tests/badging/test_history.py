@@ -149,6 +149,16 @@ def test_a_partly_saved_row_is_kept_as_it_stands_in_the_database() -> None:
     assert versions_of(MoodleSite).latest().name == "North"
 
 
+def test_the_history_of_a_row_stored_without_a_version_begins_with_its_first_save() -> None:
+    [site] = MoodleSite.objects.bulk_create([MoodleSite(name="North", url="https://moodle.example")])
+    site.save()
+    site.name = "South"
+    site.save()
+    [change, beginning] = history_of(site)
+    assert told([change]) == ["The portal changed *name* from North to South."]
+    assert told([beginning]) == ["The history of this Moodle site begins here."]
+
+
 def test_no_query_changes_settings_past_the_history() -> None:
     """What people set is saved row by row, or noted with `history.note`: an UPDATE writes no version."""
     settings = {name for records in VERSIONS.values() for name in records.settings}

@@ -2,8 +2,9 @@
 
 PostgreSQL refuses both. SQLite refuses changes; there a deletion is refused by the models only, because a trigger
 could not tell it from the emptying of tables by `manage.py flush`. In an audit entry the person may be blanked, which
-is what deleting a user does. A migration that alters one of these tables on SQLite rebuilds it without its trigger:
-it must call `add_triggers` again.
+is what deleting a user does; the name of that time stays. A migration that alters one of these tables on SQLite
+rebuilds it without its trigger: it must call `remove_triggers` before and `add_triggers` after. SQLite's trigger on
+entries names each column, so a new column needs a new one.
 """
 
 from django.db import migrations
@@ -36,8 +37,8 @@ SQLITE = [
     """,
     f"""
     CREATE TRIGGER badging_entries_append_only BEFORE UPDATE ON {ENTRIES}
-    WHEN NOT (NEW.actor_id IS NULL AND NEW.id IS OLD.id AND NEW.at IS OLD.at AND NEW.action IS OLD.action
-        AND NEW.subject IS OLD.subject AND NEW.details IS OLD.details)
+    WHEN NOT (NEW.actor_id IS NULL AND NEW.id IS OLD.id AND NEW.at IS OLD.at AND NEW.actor_name IS OLD.actor_name
+        AND NEW.action IS OLD.action AND NEW.subject IS OLD.subject AND NEW.details IS OLD.details)
     BEGIN SELECT RAISE(ABORT, 'audit rows are never changed or deleted'); END
     """,
 ]
