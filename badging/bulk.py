@@ -14,7 +14,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Count
-from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from moodle_sync.models import Course
 
@@ -181,7 +181,8 @@ def _end(run: BulkRun, now: datetime) -> None:
 
 def _record(action: AuditEntry.Action, run: BulkRun, actor: Any) -> None:
     """Keep what was asked for, and how far it went."""
-    subject = run.course or _("%(count)d chosen issuance(s)") % {"count": run.total}
+    chosen = ngettext("%(count)d chosen issuance", "%(count)d chosen issuances", run.total)
+    subject = run.course or chosen % {"count": run.total}
     audit.record(
         action, subject, actor=actor, run=run.pk, kind=run.kind, reason=run.reason, total=run.total, done=run.done,
         changed=run.changed,

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Q
-from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from moodle_sync.models import Completion
 
@@ -125,7 +125,7 @@ def _take_their_word(rows: IssuanceQuerySet) -> None:
 def _record(action: AuditEntry.Action, pks: list[int], actor: Any) -> int:
     """Keep what was done to which issuances, and return to how many. Nothing is kept where nothing was changed."""
     if pks:
-        subject = _("%(count)d issuance(s)") % {"count": len(pks)}
+        subject = ngettext("%(count)d issuance", "%(count)d issuances", len(pks)) % {"count": len(pks)}
         entry = audit.record(action, subject, actor=actor, count=len(pks), issuances=pks[:MOST_NAMED])
         audit.name_issuances(entry, pks)
     return len(pks)

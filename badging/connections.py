@@ -89,7 +89,11 @@ def try_out(connection: NavigatrConnection) -> ConnectionTest:
     who = f"{account.firstname} {account.lastname}".strip() or f"#{account.id}"
     findings = [ConnectionFinding("token", True, _("The token belongs to %(who)s.") % {"who": who})]
     if providers:
-        text = _("The account is a provider administrator. It may issue for %(count)d provider(s): %(names)s.")
+        text = ngettext(
+            "The account is a provider administrator. It may issue for %(count)d provider: %(names)s.",
+            "The account is a provider administrator. It may issue for %(count)d providers: %(names)s.",
+            len(providers),
+        )
         values = {"count": len(providers), "names": _named(providers)}
         findings.append(ConnectionFinding("providers", True, text % values))
     else:

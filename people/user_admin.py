@@ -376,7 +376,7 @@ class UserAdmin(Renamed, PortalAdmin):
             return page
         for user in rows:
             count = second_factors.remove_all(user, actor=request.user)
-            text = _("%(user)s: %(count)d second factor(s) removed.") % {"user": user, "count": count}
+            text = _("%(user)s: second factors removed: %(count)d.") % {"user": user, "count": count}
             self.message_user(request, text)
         return None
 

@@ -370,8 +370,8 @@ class ConnectionAdmin(ToldHistory, TokenAdmin):
         waiting = sum(connections.count_waiting(row) for row in rows)
         effects = [
             _("The token is forgotten. Reconnecting needs a new one."),
-            _("%(count)s course(s) award no badge until it is reconnected.") % {"count": counted(active)},
-            _("%(count)s queued badge(s) are held, not lost: reconnecting sends them.") % {"count": waiting},
+            _("Courses that award no badge until it is reconnected: %(count)s.") % {"count": counted(active)},
+            _("Queued badges that are held, not lost, and sent after reconnecting: %(count)s.") % {"count": waiting},
             _("Issued badges stay as they are."),
         ]
         title = _("Remove Connection")
@@ -380,7 +380,7 @@ class ConnectionAdmin(ToldHistory, TokenAdmin):
         for connection in rows:
             held = connections.remove(connection, actor=request.user, now=timezone.now())
             values = {"name": connection, "held": held}
-            self.message_user(request, _("%(name)s was removed; %(held)d badge(s) are held.") % values)
+            self.message_user(request, _("%(name)s was removed; badges held: %(held)d.") % values)
         return None
 
     def _with_token(self, request: HttpRequest, rows: list[NavigatrConnection]) -> list[NavigatrConnection]:

@@ -241,7 +241,7 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
         ):
             return page
         released = sum(mapping.enable_mapping(row, actor=request.user, now=timezone.now()) for row in rows)
-        self.message_user(request, _("Enabled; %(count)d badge(s) that waited go on.") % {"count": released})
+        self.message_user(request, _("Enabled; badges that waited and go on: %(count)d.") % {"count": released})
         if released:
             self.nudge(request)
         return None
@@ -254,7 +254,8 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
             return None
         queued = Issuance.objects.filter(NOTHING_OPEN, course__mapping__in=rows, state=Issuance.State.QUEUED)
         effects = [
-            _("%(count)s queued badge(s) are held until the mapping is enabled again.") % {"count": counted(queued)},
+            _("Queued badges that are held until the mapping is enabled again: %(count)s.")
+            % {"count": counted(queued)},
             _("Completions are still read, and their badges are held too."),
         ]
         title = _("Disable mappings")
@@ -263,7 +264,7 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
         ):
             return page
         held = sum(mapping.disable_mapping(row, actor=request.user) for row in rows)
-        self.message_user(request, _("Disabled; %(count)d badge(s) are held.") % {"count": held})
+        self.message_user(request, _("Disabled; badges held: %(count)d.") % {"count": held})
         return None
 
     @admin.action(description=gettext_lazy("Find past completions"), permissions=["switch"])
@@ -291,7 +292,7 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
         for site in {row.course.site_id for row in found}:
             tasks.nudge_poll(site)
         values = {"count": len(found), "left": len(rows) - len(found)}
-        self.message_user(request, _("%(count)d course(s) are read; %(left)d had been before.") % values)
+        self.message_user(request, _("Courses that are read: %(count)d; that had been read before: %(left)d.") % values)
         return None
 
     @admin.action(description=gettext_lazy("Stop past completions"), permissions=["switch"])
@@ -307,7 +308,7 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
             return None
         waiting = sum(numbers[row.course_id].waiting for row in rows)
         effects = [
-            _("%(count)d past completion(s) that were not sent yet are held until you release them.")
+            _("Past completions that were not sent yet, and are held until you release them: %(count)d.")
             % {"count": waiting},
             _("Badges that are on their way to Navigatr in this moment still arrive. Issued badges stay issued."),
             _("Whoever completes the course from now on gets the badge as before."),
@@ -322,7 +323,7 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
         ):
             return page
         held = sum(past.stop_past(row, actor=request.user) for row in rows)
-        self.message_user(request, _("Stopped; %(count)d past completion(s) are held.") % {"count": held})
+        self.message_user(request, _("Stopped; past completions held: %(count)d.") % {"count": held})
         return None
 
     @admin.action(description=gettext_lazy("Release past completions"), permissions=["switch"])
@@ -336,7 +337,7 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
         numbers = past.numbers_past(rows)
         waiting = sum(numbers[row.course_id].waiting for row in rows)
         effects = [
-            _("%(count)d past completion(s) that wait are released.") % {"count": waiting},
+            _("Past completions that wait, and are released: %(count)d.") % {"count": waiting},
             *([_("Those with no score, or one below the minimum, get no badge.")] if _has_minimum(rows) else []),
             _("Past completions of these courses that are found later are sent too."),
         ]
@@ -353,7 +354,7 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
         ):
             return page
         count = sum(past.release_past(row, actor=request.user, now=timezone.now()) for row in rows)
-        self.message_user(request, _("Released; %(count)d past completion(s) go on.") % {"count": count})
+        self.message_user(request, _("Released; past completions that go on: %(count)d.") % {"count": count})
         self.nudge(request)
         return None
 
@@ -367,7 +368,7 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
             return None
         unsent = Issuance.objects.filter(course__in=[row.course_id for row in rows], past=True).unsent()
         effects = [
-            _("%(count)s past completion(s) that were not sent are cancelled. “Send again” undoes this for each.")
+            _("Past completions that were not sent, and are cancelled: %(count)s. “Send again” undoes this for each.")
             % {"count": counted(unsent)},
             _("No more of them are looked for in Moodle."),
             _("Badges that are on their way to Navigatr, or may have been sent, still arrive."),
@@ -384,7 +385,7 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
             return page
         now = timezone.now()
         count = sum(past.decline_past(row, actor=request.user, now=now) for row in rows)
-        self.message_user(request, _("Not sent: %(count)d past completion(s) were cancelled.") % {"count": count})
+        self.message_user(request, _("Past completions cancelled, and not sent: %(count)d.") % {"count": count})
         return None
 
     @admin.action(description=gettext_lazy("Remove"), permissions=["remove"])
@@ -396,7 +397,7 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
         courses = [row.course_id for row in rows]
         unsent = Issuance.objects.filter(course__in=courses).unsent()
         effects = [
-            _("%(count)s badge(s) that were not sent yet are cancelled.") % {"count": counted(unsent)},
+            _("Badges that were not sent yet, and are cancelled: %(count)s.") % {"count": counted(unsent)},
             _("Badges whose answer is unknown stay until Navigatr has been asked. Issued badges stay as they are."),
             _("The course awards no badge until it is mapped again."),
         ]
@@ -406,7 +407,7 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
         ):
             return page
         cancelled = sum(mapping.remove_mapping(row, actor=request.user) for row in rows)
-        self.message_user(request, _("Removed; %(count)d badge(s) were cancelled.") % {"count": cancelled})
+        self.message_user(request, _("Removed; badges cancelled: %(count)d.") % {"count": cancelled})
         return None
 
 
@@ -424,7 +425,7 @@ def _has_minimum(rows: Iterable[CourseBadgeMapping]) -> bool:
 def _with_past(row: CourseBadgeMapping, learners: int) -> str:
     """The mapping, with how many learners have already completed its course."""
     values = {"mapping": course_and_badge(row), "count": learners, "limit": row.connection.past_limit}
-    return _("%(mapping)s: %(count)d learner(s) have already completed the course; the limit is %(limit)d") % values
+    return _("%(mapping)s (learners who have already completed the course: %(count)d; the limit: %(limit)d)") % values
 
 
 def course_and_badge(row: CourseBadgeMapping) -> str:

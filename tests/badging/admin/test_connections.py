@@ -122,8 +122,8 @@ def test_removing_a_connection_holds_what_waits_and_a_new_token_takes_it_up_agai
     issuance = make_issuance(make_mapping(connection=connection))
     name, pk = "badging_navigatrconnection", connection.pk
     asked = run(site_admin, name, "remove_connection", pk).content.decode()
-    assert "1 course(s) award no badge" in asked
-    assert "1 queued badge(s) are held" in asked
+    assert "Courses that award no badge until it is reconnected: 1." in asked
+    assert "sent after reconnecting: 1." in asked
     connection.refresh_from_db()
     assert connection.pat == sandbox.pat
     confirm(site_admin, name, "remove_connection", pk)
@@ -345,7 +345,7 @@ def test_test_connection_tries_what_is_typed_and_saves_nothing(site_admin: Clien
     page = site_admin.post(reverse(ADD), entered(sandbox.pat, name="", _test="1")).content.decode()
     assert "The test passed. Nothing was saved." in page
     assert "The token belongs to" in page
-    assert "provider administrator. It may issue for 2 provider(s): Northgate College, Südstadt Academy." in page
+    assert "provider administrator. It may issue for 2 providers: Northgate College, Südstadt Academy." in page
     wrong = site_admin.post(reverse(ADD), entered(sandbox.pat, environment="production", _test="1")).content.decode()
     assert "The test did not pass. Nothing was saved." in wrong
     assert "belongs to the other environment" in wrong
