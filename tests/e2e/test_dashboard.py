@@ -1,18 +1,14 @@
 """The start page of the admin in a real browser: both charts, and a refresh that nobody notices."""
 
-import os
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import Group, User
 from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from badging.meanings import Outcome
 from badging.models import CourseBadgeMapping, DayCount
@@ -31,10 +27,14 @@ from tests.builders import (
     map_course,
 )
 
+from . import test_pages
+from .looks import look_at
+
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
-WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-SIZES = {"desktop": {"width": 1440, "height": 900}, "phone": {"width": 390, "height": 844}}
+# The fixture of the other pages.
+browser = test_pages.browser
+
 DAY = timedelta(days=1)
 # How many pixels of a canvas are not empty.
 DRAWN = """id => {
@@ -42,17 +42,6 @@ DRAWN = """id => {
     const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data
     return data.filter((value, index) => index % 4 === 3 && value).length
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    """Debian's Chromium without a window."""
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-    del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
 
 
 @pytest.fixture
@@ -98,7 +87,7 @@ def test_the_start_page_draws_its_charts_and_refreshes_without_a_jump(
     browser: Browser, live_server: Any, mapping: CourseBadgeMapping
 ) -> None:
     complaints: list[str] = []
-    context = browser.new_context(base_url=live_server.url, viewport=SIZES["desktop"])
+    context = browser.new_context(base_url=live_server.url, viewport={"width": 1440, "height": 900})
     page = context.new_page()
     page.on("console", lambda line: complaints.append(line.text) if line.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -109,7 +98,9 @@ def test_the_start_page_draws_its_charts_and_refreshes_without_a_jump(
     expect(page.locator(".start-line")).to_contain_text("1 issued today · 0 waiting · 2 problems")
     for chart in ("chart-days", "chart-delays"):
         assert page.evaluate(DRAWN, chart) > 1000
-    look_at(page)
+    for address, name in (("/admin/problems/", "problems"), ("/admin/", "start")):
+        page.goto(address)
+        look_at(page, name)
 
     page.locator("summary").first.click()
     page.evaluate("window.scrollTo(0, 500)")
@@ -151,23 +142,3 @@ def refresh(page: Page) -> None:
     with page.expect_response("**/admin/start/"):
         page.clock.fast_forward(16_000)
         page.clock.run_for(1_100)
-
-
-def look_at(page: Page) -> None:
-    """Both pages in both sizes and both colour schemes: nothing that axe finds in them, and no scrolling sideways."""
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-        for address, name in (("/admin/problems/", "problems"), ("/admin/", "start")):
-            # The theme follows the scheme when a page begins.
-            page.goto(address)
-            expect(page.locator("html.dark")).to_have_count(int(scheme == "dark"))
-            for size, viewport in SIZES.items():
-                page.set_viewport_size(viewport)
-                wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
-                assert not wide, f"{name} scrolls sideways on a {size}"
-                options = {"runOnly": {"type": "tag", "values": WCAG}}
-                found = Axe().run(page, context=".portal-page", options=options)
-                assert found.violations_count == 0, f"{name}, {size}, {scheme}: {found.generate_report()}"
-                if folder := os.environ.get("PORTAL_SCREENSHOTS"):
-                    page.screenshot(path=Path(folder) / f"{name}-{size}-{scheme}.png", full_page=True)
-            page.set_viewport_size(SIZES["desktop"])

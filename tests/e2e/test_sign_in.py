@@ -23,7 +23,7 @@ from tests.people import providing
 from tests.services import free_port
 
 from . import test_pages
-from .test_pages import keep_picture, look_at
+from .looks import keep_picture, look_at
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 

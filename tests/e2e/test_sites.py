@@ -19,8 +19,8 @@ from sandbox import Sandbox
 from tests.builders import make_mapping
 
 from . import test_pages
-from .looks import look_at
-from .test_pages import keep_picture, sign_in
+from .looks import keep_picture, look_at
+from .test_pages import sign_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
