@@ -32,8 +32,9 @@ LEASE = timedelta(minutes=2)
 AT_ONCE = 100
 # After so many workers in a row that did not come to the end of a batch the run is given up.
 MOST_FAILURES = 3
-# How many chosen issuances a run names by their ids.
-MOST_CHOSEN = 500
+# How many chosen rows an action takes: Django accepts 1,000 form fields, a person should see what they confirm, and one
+# audit entry names them all.
+MOST_CHOSEN = by_hand.MOST_NAMED
 
 
 class NothingToDo(Exception):

@@ -26,7 +26,7 @@ from .queueing import lock_mappings, pks_of, requeue
 State = Issuance.State
 Action = AuditEntry.Action
 
-# How many issuances one audit entry names. The admin's actions take no more at once.
+# How many issuances one audit entry names.
 MOST_NAMED = 500
 
 # After these a course manager may have mended the cause: in Navigatr, or by waiting until it was over. Others go on by

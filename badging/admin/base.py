@@ -17,6 +17,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
 from .. import first_run, tasks
+from ..bulk import MOST_CHOSEN
 from ..counting import COUNTED_UP_TO, count_up_to
 from .search import is_key
 
@@ -35,8 +36,6 @@ else:
     _Paginator = Paginator
 
 PAGES_AHEAD = 10
-# How many rows an action takes: Django accepts 1,000 form fields, and a person should see what they confirm.
-MOST_CHOSEN = 500
 
 
 class BoundedPaginator(_Paginator):

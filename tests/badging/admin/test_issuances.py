@@ -13,7 +13,7 @@ from django.utils.formats import date_format
 from django.utils.html import escape
 
 from badging import bulk
-from badging.admin.base import MOST_CHOSEN
+from badging.bulk import MOST_CHOSEN
 from badging.meanings import Outcome
 from badging.models import AuditEntry, BulkRun, CourseBadgeMapping, Issuance
 from moodle_sync.models import Learner

@@ -11,8 +11,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import escape
 
-from badging.admin.base import MOST_CHOSEN
 from badging.admin.who_gets import NAMES_PER_PAGE
+from badging.bulk import MOST_CHOSEN
 from badging.meanings import MEANINGS, Outcome
 from badging.models import AuditEntry, CourseBadgeMapping, Issuance, Past
 from moodle_sync.models import Course
