@@ -53,7 +53,7 @@ A_DAY_AND_MORE = timedelta(hours=30)
 
 LONG = os.environ.get("PORTAL_LONG") == "1"
 # Each is a test of its own, so that they can run at the same time.
-SEEDS = range(5 if LONG else 2)
+SEEDS = range(5 if LONG else 1)
 PROFILE = settings(
     max_examples=80 if LONG else 3,
     stateful_step_count=60 if LONG else 40,
