@@ -60,31 +60,21 @@ LISTS = {
 
 
 @pytest.mark.parametrize("group", [SITE_ADMINS, DATA_PROTECTION_OFFICERS])
-@pytest.mark.parametrize("name", MODELS)
-def test_every_list_and_page_opens(name: str, group: str) -> None:
-    pk = one_of_each()[name]
-    client = signed_in(group)
-    assert client.get(listed(name)).status_code == 200
-    assert client.get(page_of(name, pk)).status_code == 200
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_every_list_can_be_searched(name: str, site_admin: Client) -> None:
-    one_of_each()
-    for term in ("learner101@example.org", "Ana Lee", "101", "Course", "Zoë’s", "99999999999999999999999"):
-        assert search(site_admin, name, term).status_code == 200
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_looking_at_pages_changes_nothing(name: str, site_admin: Client) -> None:
-    pk = one_of_each()[name]
-    with CaptureQueriesContext(
-        database,
-    ) as seen:
-        site_admin.get(listed(name))
-        site_admin.get(page_of(name, pk))
-        site_admin.get(listed(name, action="send_again", confirmed="yes", _selected_action=pk))
+def test_every_list_and_page_opens_and_changes_nothing(group: str) -> None:
+    ids, client = one_of_each(), signed_in(group)
+    with CaptureQueriesContext(database) as seen:
+        for name, pk in ids.items():
+            assert client.get(listed(name)).status_code == 200, name
+            assert client.get(page_of(name, pk)).status_code == 200, name
+            # An address is no button.
+            client.get(listed(name, action="send_again", confirmed="yes", _selected_action=pk))
     assert not [row["sql"] for row in seen if re.match(r"INSERT|UPDATE|DELETE", row["sql"])]
+
+
+def test_every_list_can_be_searched(site_admin: Client) -> None:
+    for name in one_of_each():
+        for term in ("learner101@example.org", "Ana Lee", "101", "Zoë’s", "99999999999999999999999"):
+            assert search(site_admin, name, term).status_code == 200, (name, term)
 
 
 @pytest.mark.parametrize("name", READ_ONLY)
@@ -116,20 +106,17 @@ def test_the_pages_carry_the_portals_name_and_the_schedule_but_not_its_raw_rows(
     assert "django_celery_beat" not in page
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "queries"), LISTS.items())
-def test_long_lists_take_few_queries_and_count_no_further_than_some_pages(
-    name: str, queries: int, site_admin: Client
-) -> None:
-    many_issuances(1600)
-    with CaptureQueriesContext(database) as seen:
-        response = site_admin.get(listed(name))
-    assert len(seen) == queries, [row["sql"] for row in seen]
-    counts = [row["sql"] for row in seen if "COUNT(" in row["sql"]]
-    assert counts
-    assert all("LIMIT" in sql for sql in counts)
-    assert len(rows_shown(response)) == 25
-    assert "More than 275" in response.content.decode()
+def test_long_lists_take_few_queries_and_count_no_further_than_some_pages(site_admin: Client) -> None:
+    many_issuances(300)
+    for name, queries in LISTS.items():
+        with CaptureQueriesContext(database) as seen:
+            response = site_admin.get(listed(name))
+        assert len(seen) == queries, (name, [row["sql"] for row in seen])
+        counts = [row["sql"] for row in seen if "COUNT(" in row["sql"]]
+        assert counts
+        assert all("LIMIT" in sql for sql in counts)
+        assert len(rows_shown(response)) == 25
+        assert "More than 275" in response.content.decode()
 
 
 def test_lists_of_mappings_and_background_actions_take_few_queries(site_admin: Client) -> None:
@@ -219,12 +206,13 @@ def test_a_number_that_no_column_holds_is_a_made_up_filter_and_no_server_error(
         *("id", "course", "connection", "site", "learner", "issuance__exact", "completion__in", "user", "actor"),
         *("connection__id__exact", "site__id__exact", "course__site__id__exact", "at__gte", "p", "q", "reason"),
     ):
-        for query in ({name: number}, {name: number, "e": "1"}):
-            done = site_admin.get(listed(model, **query))
-            # A search that this session does not know is dropped.
-            assert done.status_code in ((303,) if name == "q" else (200, 302, 400)), name
-            if done.status_code == 302:
-                assert done["Location"].endswith("?e=1")
+        done = site_admin.get(listed(model, **{name: number}))
+        # A search that this session does not know is dropped.
+        assert done.status_code in ((303,) if name == "q" else (200, 302, 400)), name
+        if done.status_code == 302:
+            assert done["Location"].endswith("?e=1")
+    # Where that leads, and what else stands there.
+    assert site_admin.get(listed(model, id=number, e="1")).status_code in (200, 400)
 
 
 def test_no_page_ever_holds_a_token(site_admin: Client, sandbox: Sandbox) -> None:
