@@ -52,12 +52,11 @@ _STARTS_PROGRAMS = (
     "tests/hostile/",
     "tests/launcher/",
 )
-# What these show is the same on every database: pages and programs whose rows other tests write on both, and what has
-# nothing to do with the database. On PostgreSQL they are not even loaded.
+# What these show is the same on every database: pages, programs, and what Moodle may tell, whose rows other tests write
+# on both; and what has nothing to do with the database. On PostgreSQL they are not even loaded.
 _ONE_DATABASE = (
     "tests/access/",
-    "tests/circumstances/test_odd_answers.py",
-    "tests/circumstances/test_people.py",
+    "tests/circumstances/",
     "tests/commands/",
     "tests/config/",
     "tests/docs/",
@@ -70,8 +69,10 @@ _ONE_DATABASE = (
     "tests/test_house.py",
     "tests/badging/admin/test_connections.py",
     "tests/badging/admin/test_courses.py",
+    "tests/badging/admin/test_going_live.py",
     "tests/badging/admin/test_grants.py",
     "tests/badging/admin/test_learner_badge.py",
+    "tests/badging/admin/test_mappings.py",
     "tests/badging/admin/test_people.py",
     "tests/badging/admin/test_privacy_page.py",
     "tests/badging/admin/test_schedule.py",
@@ -80,7 +81,10 @@ _ONE_DATABASE = (
     "tests/badging/admin/test_start.py",
     "tests/badging/pages/",
     "tests/badging/test_trial.py",
+    "tests/moodle_sync/test_front_page.py",
     "tests/moodle_sync/test_inspection.py",
+    "tests/moodle_sync/test_learner_feed.py",
+    "tests/moodle_sync/test_moodle_hosts.py",
     "tests/moodle_sync/test_site_check.py",
     "tests/people/test_invitations.py",
     "tests/people/test_lock_admin.py",
@@ -89,6 +93,12 @@ _ONE_DATABASE = (
     "tests/people/test_single_sign_on.py",
     "tests/people/test_users_admin.py",
     "tests/tools/",
+)
+# Of these, only the tests marked `postgres` run there: lists, searches and counts.
+_MOSTLY_ONE_DATABASE = (
+    "tests/badging/admin/test_issuances.py",
+    "tests/badging/admin/test_lists.py",
+    "tests/people/test_guessing.py",
 )
 
 _stage = pytest.StashKey[ExitStack]()
@@ -159,11 +169,9 @@ def _starts_something(item: pytest.Item) -> bool:
 def _depends_on_database(item: pytest.Item) -> bool:
     fixtures = getattr(item, "fixturenames", [])
     reads = item.get_closest_marker("django_db") is not None or "db" in fixtures or "transactional_db" in fixtures
-    # Both feeds write through the same code.
-    second_feed = item.nodeid.startswith("tests/circumstances/") and "[B" in item.nodeid
-    # One of the state machine's seeds shows what the database may do to it.
-    other_seed = "/test_state_machine.py::" in item.nodeid and not item.nodeid.endswith("[0]")
-    return reads and not second_feed and not other_seed
+    if item.nodeid.startswith(_MOSTLY_ONE_DATABASE):
+        return reads and item.get_closest_marker("postgres") is not None
+    return reads
 
 
 @pytest.fixture(scope="session")

@@ -24,8 +24,8 @@ def owed_while_navigatr_is_down(college: College) -> int:
     college.navigatr_is_down()
     college.poll_and_send()
     assert college.row(learner).state == "queued"
-    for _ in range(8):
-        college.poll(timedelta(minutes=15))
+    for _ in range(2):
+        college.poll(HOUR)
     return learner
 
 

@@ -45,6 +45,7 @@ IN_2028 = datetime(2028, 2, 1, 9, 0, tzinfo=UTC)
 pytestmark = pytest.mark.django_db
 
 
+@pytest.mark.postgres
 def test_issuances_are_found_by_learner_and_course(site_admin: Client) -> None:
     wanted = make_issuance(completion=make_completion(learner=make_learner(email="Zoe@Example.org", firstname="Zoë")))
     other = make_issuance()
@@ -70,6 +71,7 @@ def test_issuances_are_found_by_learner_and_course(site_admin: Client) -> None:
     assert rows_shown(search(site_admin, "moodle_sync_completion", "Fire S")) == [wanted.completion_id]
 
 
+@pytest.mark.postgres
 def test_issuances_are_filtered(site_admin: Client) -> None:
     failed = make_issuance(state=State.FAILED, reason=Outcome.FORBIDDEN)
     production = make_issuance(make_mapping(connection=make_connection(environment="production")))
@@ -216,6 +218,7 @@ def test_looking_up_again_asks_first(site_admin: Client) -> None:
     assert "site-admin had it looked up again." in page
 
 
+@pytest.mark.postgres
 def test_issuances_are_filtered_by_site_and_day(site_admin: Client) -> None:
     today = timezone.now()
     new = make_issuance(state=State.ISSUED, assertion_id="1", issued_at=today, next_attempt_at=None)

@@ -59,6 +59,7 @@ LISTS = {
 }
 
 
+@pytest.mark.postgres
 @pytest.mark.parametrize("group", [SITE_ADMINS, DATA_PROTECTION_OFFICERS])
 def test_every_list_and_page_opens_and_changes_nothing(group: str) -> None:
     ids, client = one_of_each(), signed_in(group)
@@ -71,6 +72,7 @@ def test_every_list_and_page_opens_and_changes_nothing(group: str) -> None:
     assert not [row["sql"] for row in seen if re.match(r"INSERT|UPDATE|DELETE", row["sql"])]
 
 
+@pytest.mark.postgres
 def test_every_list_can_be_searched(site_admin: Client) -> None:
     for name in one_of_each():
         for term in ("learner101@example.org", "Ana Lee", "101", "Zoë’s", "99999999999999999999999"):
@@ -106,6 +108,7 @@ def test_the_pages_carry_the_portals_name_and_the_schedule_but_not_its_raw_rows(
     assert "django_celery_beat" not in page
 
 
+@pytest.mark.postgres
 def test_long_lists_take_few_queries_and_count_no_further_than_some_pages(site_admin: Client) -> None:
     many_issuances(300)
     for name, queries in LISTS.items():
@@ -119,6 +122,7 @@ def test_long_lists_take_few_queries_and_count_no_further_than_some_pages(site_a
         assert "More than 275" in response.content.decode()
 
 
+@pytest.mark.postgres
 def test_lists_of_mappings_and_background_actions_take_few_queries(site_admin: Client) -> None:
     connection = make_connection()
     for number in range(3):
@@ -195,6 +199,7 @@ def test_rows_of_one_name_are_told_apart_on_every_list(site_admin: Client) -> No
     assert all(label in asked.content.decode() for label in labels)
 
 
+@pytest.mark.postgres
 @pytest.mark.slow
 @pytest.mark.parametrize("number", ["9" * 23, "9" * 5000])
 @pytest.mark.parametrize("model", MODELS)
