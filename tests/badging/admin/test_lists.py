@@ -199,9 +199,9 @@ def test_rows_of_one_name_are_told_apart_on_every_list(site_admin: Client) -> No
     assert all(label in asked.content.decode() for label in labels)
 
 
-@pytest.mark.postgres
 @pytest.mark.slow
-@pytest.mark.parametrize("number", ["9" * 23, "9" * 5000])
+# Databases refuse the first; the second is refused before a database is asked.
+@pytest.mark.parametrize("number", [pytest.param("9" * 23, marks=pytest.mark.postgres), "9" * 5000])
 @pytest.mark.parametrize("model", MODELS)
 def test_a_number_that_no_column_holds_is_a_made_up_filter_and_no_server_error(
     site_admin: Client, model: str, number: str
