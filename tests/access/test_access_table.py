@@ -85,7 +85,7 @@ def test_other_methods_give_nobody_more_than_get(world: World) -> None:
     table, found = read_table(), []
     # The other test tells of addresses without a row.
     addresses = [address for address in every_address() if Asked(address, "GET") in table]
-    # Who is signed in and has no right but to another course, and who is not: all others are asked by GET and POST.
+    # Two roles of few rights are enough here. GET and POST are asked as all roles.
     for address, method in product(addresses, OTHER_METHODS):
         for role in ("anonymous", "other"):
             word = asking.ask(world, role, Asked(address, method))
