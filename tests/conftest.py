@@ -48,7 +48,6 @@ _STARTS_SOMETHING = {"postgres_url", "valkey_url", "chromium", "prepared"}
 # What starts programs without one of these.
 _STARTS_PROGRAMS = (
     "tests/commands/test_from_a_shell.py",
-    "tests/config/test_settings.py",
     "tests/hostile/",
     "tests/launcher/",
 )

@@ -148,7 +148,7 @@ class _Driver:
         self.broker.start()
         self.sandbox.start()
         services.wait_until(self._sandbox_answers, what="the sandbox")
-        self._command("setup_portal")
+        self._set_up_database()
         logging.basicConfig(filename=self.logs / "driver.log")
         django.setup()
         from django.contrib.auth import get_user_model
@@ -165,7 +165,7 @@ class _Driver:
         self.info = self._ask("info")
         self.reconnect()
         arguments = ("--name", SITE, "--url", self.info["moodle_url"], "--token-stdin", "--poll-seconds", POLL_SECONDS)
-        self._command("connect_moodle", *arguments, stdin=self.info["moodle_token"])
+        self._call_command("connect_moodle", *map(str, arguments), stdin=self.info["moodle_token"])
         self.courses = [
             self._control("moodle/add_course", shortname=f"C{number}", fullname=f"Course {number}")
             for number in range(COURSES)
@@ -202,7 +202,7 @@ class _Driver:
         close_old_connections()
         try:
             getattr(self, event.name)(*event.arguments)
-        except (CommandError, OperationalError, InterfaceError, subprocess.CalledProcessError) as error:
+        except (CommandError, OperationalError, InterfaceError) as error:
             # A person would try again as well, once the database or Navigatr is back.
             if tries >= MOST_TRIES:
                 raise Amiss(f"{event.name} failed {tries} times: {type(error).__name__}: {error}") from error
@@ -311,7 +311,7 @@ class _Driver:
     def reconnect(self) -> None:
         """Connect Navigatr, or connect it again: what was held goes on."""
         arguments = ("--name", CONNECTION, "--environment", "staging", "--pat-stdin", "--timeout", TIMEOUT_SECONDS)
-        self._command("connect_navigatr", *arguments, stdin=self.info["pat"])
+        self._call_command("connect_navigatr", *map(str, arguments), stdin=self.info["pat"])
 
     def map_anew(self, course: int) -> None:
         """The course awards another badge from now on. A person who finds the connection paused reconnects it first."""
@@ -343,8 +343,7 @@ class _Driver:
     def erase(self, learner: int) -> None:
         """The learner asks to be forgotten."""
         number = self.learners[learner]
-        with patch("sys.stdin", io.StringIO(f"learner{number}@example.org\n")):
-            self._call_command("learner_erase")
+        self._call_command("learner_erase", stdin=f"learner{number}@example.org\n")
         self.erased.add(number)
 
     def _mapping(self, course: int) -> Any:
@@ -360,17 +359,18 @@ class _Driver:
 
     # Doors
 
-    def _command(self, *arguments: Any, stdin: str = "") -> None:
-        """One of the portal's commands as a process. Raises CalledProcessError."""
-        command = [sys.executable, "manage.py", *map(str, arguments)]
+    def _set_up_database(self) -> None:
+        """`setup_portal`, as a process of its own: it makes what the others start with."""
+        command = [sys.executable, "manage.py", "setup_portal"]
         with (self.logs / "commands.log").open("a") as log:
-            subprocess.run(command, input=stdin, text=True, stdout=log, stderr=log, cwd=ROOT, check=True)
+            subprocess.run(command, stdout=log, stderr=log, cwd=ROOT, check=True)
 
-    def _call_command(self, *arguments: str) -> None:
-        """The same in this process, which is quicker. Raises CommandError."""
+    def _call_command(self, *arguments: str, stdin: str = "") -> None:
+        """One of the portal's commands. Raises CommandError."""
         from django.core.management import call_command
 
-        call_command(*arguments, stdout=io.StringIO(), stderr=io.StringIO())
+        with patch("sys.stdin", io.StringIO(stdin)):
+            call_command(*arguments, stdout=io.StringIO(), stderr=io.StringIO())
 
     def _control(self, path: str, **arguments: Any) -> Any:
         return self._ask(path, method="POST", body=json.dumps(arguments).encode())

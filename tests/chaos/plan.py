@@ -43,7 +43,7 @@ class Plan:
     @classmethod
     def of_size(cls, seed: int, completions: int) -> "Plan":
         """The full run's plan, or one in proportion to it."""
-        return cls(seed, completions, max(35.0, FULL_SECONDS * completions / FULL))
+        return cls(seed, completions, max(20.0, FULL_SECONDS * completions / FULL))
 
     def some(self, in_full_run: int, least: int = 1) -> int:
         """So many in a full run, fewer in a smaller one."""

@@ -17,7 +17,7 @@ from psycopg import sql
 
 from sandbox import Sandbox
 
-from .test_from_a_shell import Shell
+from .test_from_a_shell import Shell, Typed
 
 FIRST, LAST = "Zoë", "Öz-Leewenhoek"
 OLD, NEW = "zoe.oezl@example.org", "zoe.new@example.net"
@@ -74,27 +74,33 @@ class Contents:
 def keep_a_person(shell: Shell) -> tuple[str, list[str]]:
     """Poll and send until much is known of a person; returns the page of their badge, and their address's digests."""
     sandbox = shell.sandbox
-    first = shell.connect()
-    second = sandbox.moodle.add_course("B-2", "Second course")
-    assert shell.run("connect_moodle", "--name", "Moodle", "--url", sandbox.moodle_url, "--token-stdin",
-                     stdin=sandbox.moodle_token).returncode == 0  # fmt: skip
-    badge = ("--connection", "College", "--provider", 11, "--badge", 112)
-    shell.json("map_course", "--site", "Moodle", "--course", "B-2", *badge)
+    courses = [sandbox.moodle.add_course(name, f"Course {name}") for name in ("A-1", "B-2")]
+    shell.several(
+        Typed(("migrate", "--verbosity", 0)),
+        Typed(("createcachetable",)),
+        Typed(("connect_navigatr", "--name", "College", "--environment", "staging", "--pat-stdin"), sandbox.pat),
+        Typed(
+            ("connect_moodle", "--name", "Moodle", "--url", sandbox.moodle_url, "--token-stdin"), sandbox.moodle_token
+        ),
+        *(
+            Typed(("map_course", "--site", "Moodle", "--course", course, "--connection", "College", "--provider", 11,
+                   "--badge", 111 + number))
+            for number, course in enumerate(courses)
+        ),
+    )  # fmt: skip
     person = sandbox.moodle.add_learner(FIRST, LAST, OLD)
-    for course in (first, second):
+    for course in courses:
         sandbox.moodle.enrol(course, person)
         sandbox.moodle.set_grade(course, person, 83)
         sandbox.moodle.complete(course, person)
-    shell.json("poll")
     sandbox.faults.plan(OLD, "422_quotes")
-    shell.json("issue")
+    shell.several(Typed(("poll",)), Typed(("issue",)))
     (assertion,) = sandbox.navigatr.assertions_for(OLD)
     sandbox.moodle.set_email(person, NEW)
-    shell.json("poll")
     script = "from badging.models import Issuance\nfor row in Issuance.objects.all(): print(row.recipient_key)"
-    keys = shell.run("shell", "--no-imports", "-c", script).stdout.split()
-    assert len(keys) == 2
-    return f"/assertion/{assertion.id}", keys
+    _polled, keys = shell.several(Typed(("poll",)), Typed(("shell", "--no-imports", "--command", script)))
+    assert len(keys.split()) == 2
+    return f"/assertion/{assertion.id}", keys.split()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -123,8 +129,7 @@ def test_an_erased_person_is_in_no_byte_of_the_database(sandbox: Sandbox, data: 
     left = [wanted for wanted in (*spellings(), page, *keys) if wanted in after]
     assert left == []
     # Nor does she come back.
-    shell.json("poll")
-    shell.json("issue")
+    shell.several(Typed(("poll",)), Typed(("issue",)))
     after = contents.text()
     assert [wanted for wanted in (*spellings(), page, *keys) if wanted in after] == []
     assert len(sandbox.navigatr.assertions_for(NEW)) == 0

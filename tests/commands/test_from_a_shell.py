@@ -3,12 +3,35 @@
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sandbox import Sandbox
 from tests.launcher import running
 from tests.services import free_port, wait_until
+
+# Runs commands one after the other: each would take a second of a processor only to start.
+SEVERAL = """
+import io, json, sys
+from contextlib import redirect_stdout
+from django.core.management import call_command
+said = []
+for name, arguments, typed in json.load(sys.stdin):
+    sys.stdin, out = io.StringIO(typed), io.StringIO()
+    with redirect_stdout(out):
+        call_command(name, *arguments)
+    said.append(out.getvalue())
+json.dump(said, sys.stdout)
+"""
+
+
+@dataclass(frozen=True)
+class Typed:
+    """A command with its arguments and its standard input."""
+
+    arguments: tuple[str | int, ...]
+    stdin: str = ""
 
 
 class Shell:
@@ -40,10 +63,17 @@ class Shell:
         assert (done.returncode, done.stderr) == (0, "")
         return json.loads(done.stdout)
 
+    def several(self, *commands: Typed) -> list[str]:
+        """Run commands that must succeed in one process; returns what each of them said."""
+        typed = [(command.arguments[0], [*map(str, command.arguments[1:])], command.stdin) for command in commands]
+        done = self.run("shell", "--no-imports", "-c", SEVERAL, stdin=json.dumps(typed))
+        assert (done.returncode, done.stderr) == (0, "")
+        said: list[str] = json.loads(done.stdout)
+        return said
+
     def connect(self) -> int:
-        """Set up, connect and map a course; returns the course's id."""
+        """Connect and map a course; returns the course's id."""
         course = self.sandbox.moodle.add_course("ÉTH-1", "Café & Éthique")
-        assert self.run("setup_portal").returncode == 0
         navigatr = ("--name", "College", "--environment", "staging", "--pat-stdin")
         assert self.json("connect_navigatr", *navigatr, stdin=self.sandbox.pat)["ok"]
         moodle = ("--name", "Moodle", "--url", self.sandbox.moodle_url, "--token-stdin", "--poll-seconds", "1")
@@ -72,7 +102,6 @@ def test_without_a_worker_and_beside_one(sandbox: Sandbox, data: Path, valkey_ur
     assert shell.json("poll")["sites"][0]["queued"] == 5
     assert shell.json("issue")["issued"] == 5
     assert shell.badges(emails) == [1] * 5
-    assert shell.json("status")["issuances"]["issued"] == 5
 
     shell.settings["CELERY_BROKER_URL"] = valkey_url
     with running.portal(shell.data, "--port", str(free_port()), **shell.settings) as portal:

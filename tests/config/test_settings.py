@@ -1,14 +1,19 @@
-"""Settings that follow from the environment, read anew by a process of its own."""
+"""Settings that follow from the environment: what is read anew leaves those of the tests as they are."""
 
 import json
-import subprocess
-import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core import signing
+from django.db.utils import ConnectionHandler
+from pytest_django.fixtures import Settings
+from pytest_django.plugin import DjangoDbBlocker
 
 from tests.launcher import running
+
+from .reading import read_settings
 
 NAMES = (
     *("SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE", "SECURE_SSL_REDIRECT"),
@@ -21,13 +26,8 @@ PROXY = {"TRUST_PROXY_HEADER": "true"}
 
 def read(data: Path, names: tuple[str, ...] = NAMES, **environment: str) -> list[Any]:
     """What these settings are in that environment."""
-    code = (
-        "import json; from config import settings; "
-        f"print(json.dumps([getattr(settings, n) for n in {names!r}], default=str))"
-    )
-    env = running.environment(data, **environment)
-    done = subprocess.run([sys.executable, "-c", code], cwd=running.ROOT, env=env, capture_output=True, check=True)
-    found: list[Any] = json.loads(done.stdout)
+    every = read_settings(data, **environment)
+    found: list[Any] = json.loads(json.dumps([every[name] for name in names], default=str))
     return found
 
 
@@ -84,21 +84,19 @@ def test_old_secret_keys_stay_valid_as_fallbacks(
     assert read(data_folder, ("SECRET_KEY", "SECRET_KEY_FALLBACKS"), **environment) == expected
 
 
-def test_what_an_old_key_has_signed_is_valid_until_the_key_is_taken_out(data_folder: Path) -> None:
+def test_what_an_old_key_has_signed_is_valid_until_the_key_is_taken_out(data_folder: Path, settings: Settings) -> None:
+    def use_keys(*keys: str) -> None:
+        (data_folder / "secret_key").write_text("".join(f"{key}\n" for key in keys))
+        settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = read(data_folder, ("SECRET_KEY", "SECRET_KEY_FALLBACKS"))
+
     old, new = "o" * 60, "n" * 60
-    code = "import django; django.setup(); from django.core import signing; import sys; print(signing.{})"
-
-    def run(call: str) -> subprocess.CompletedProcess[str]:
-        env = running.environment(data_folder, DJANGO_SETTINGS_MODULE="config.settings")
-        command = [sys.executable, "-c", code.format(call)]
-        return subprocess.run(command, cwd=running.ROOT, env=env, capture_output=True, text=True)
-
-    (data_folder / "secret_key").write_text(f"{old}\n")
-    signed = run("dumps('hello')").stdout.strip()
-    (data_folder / "secret_key").write_text(f"{new}\n{old}\n")
-    assert run(f"loads({signed!r})").stdout == "hello\n"
-    (data_folder / "secret_key").write_text(f"{new}\n")
-    assert "BadSignature" in run(f"loads({signed!r})").stderr
+    use_keys(old)
+    signed = signing.dumps("hello")
+    use_keys(new, old)
+    assert signing.loads(signed) == "hello"
+    use_keys(new)
+    with pytest.raises(signing.BadSignature):
+        signing.loads(signed)
 
 
 def test_the_deployment_check_of_a_portal_behind_https_is_silent(data: Path) -> None:
@@ -115,26 +113,19 @@ def test_the_deployment_check_of_a_portal_without_https_tells_what_is_missing(da
 
 
 def test_a_host_that_is_gone_keeps_no_rows_locked_and_the_url_has_the_last_word(
-    data_folder: Path, postgres_url: str
+    data_folder: Path, postgres_url: str, django_db_blocker: DjangoDbBlocker
 ) -> None:
-    code = (
-        "import django, json; django.setup()\n"
-        "from django.db import connection\n"
-        "names = ('idle_in_transaction_session_timeout', 'random_page_cost', 'tcp_user_timeout')\n"
-        "with connection.cursor() as cursor:\n"
-        "    print(json.dumps([cursor.execute(f'SHOW {name}').fetchone()[0] for name in names]))\n"
-    )
+    names = ("idle_in_transaction_session_timeout", "random_page_cost", "tcp_user_timeout")
     told = []
     for url in (postgres_url, f"{postgres_url}?options=-c%20random_page_cost%3D3&connect_timeout=7"):
-        env = running.environment(data_folder, DATABASE_URL=url, DJANGO_SETTINGS_MODULE="config.settings")
-        done = subprocess.run([sys.executable, "-c", code], cwd=running.ROOT, env=env, capture_output=True, check=True)
-        told.append(json.loads(done.stdout))
+        connection = ConnectionHandler(read_settings(data_folder, DATABASE_URL=url)["DATABASES"])["default"]
+        with django_db_blocker.unblock(), closing(connection), connection.cursor() as cursor:
+            told.append([cursor.execute(f"SHOW {name}").fetchone()[0] for name in names])
     assert told == [["1min", "1.1", "60000"], ["0", "3", "0"]]
 
 
 def test_mail_and_single_sign_on_come_from_the_environment(data_folder: Path) -> None:
     names = ("EMAIL_HOST", "EMAIL_PORT", "EMAIL_USE_TLS", "SENDS_MAIL", "OIDC_GROUPS", "SOCIALACCOUNT_PROVIDERS")
-    code = f"import json; from config import settings; print(json.dumps([getattr(settings, n) for n in {names!r}]))"
     environment = {
         "EMAIL_URL": "smtp+tls://user:pa%2Fss@mail.example.org:587",
         "OIDC_SERVER_URL": "https://login.example.org/realms/college/",
@@ -143,9 +134,7 @@ def test_mail_and_single_sign_on_come_from_the_environment(data_folder: Path) ->
         "OIDC_NAME": "Northgate",
         "OIDC_GROUPS": "cn=admins,ou=x=Site admins; privacy=Data protection officers",
     }
-    env = running.environment(data_folder, **environment)
-    done = subprocess.run([sys.executable, "-c", code], cwd=running.ROOT, env=env, capture_output=True, check=True)
-    host, port, tls, sends, groups, providers = json.loads(done.stdout)
+    host, port, tls, sends, groups, providers = read(data_folder, names, **environment)
     assert (host, port, tls, sends) == ("mail.example.org", 587, True, True)
     assert groups == {"cn=admins,ou=x": "Site admins", "privacy": "Data protection officers"}
     [app] = providers["openid_connect"]["APPS"]
@@ -154,7 +143,5 @@ def test_mail_and_single_sign_on_come_from_the_environment(data_folder: Path) ->
 
 
 def test_without_a_mail_server_nothing_is_sent(data_folder: Path) -> None:
-    code = "from config import settings; print(settings.SENDS_MAIL, settings.EMAIL_BACKEND)"
-    env = running.environment(data_folder)
-    done = subprocess.run([sys.executable, "-c", code], cwd=running.ROOT, env=env, capture_output=True, check=True)
-    assert done.stdout.decode().split() == ["False", "django.core.mail.backends.dummy.EmailBackend"]
+    told = read(data_folder, ("SENDS_MAIL", "EMAIL_BACKEND"))
+    assert told == [False, "django.core.mail.backends.dummy.EmailBackend"]

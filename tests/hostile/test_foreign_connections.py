@@ -5,7 +5,10 @@ The portal runs as in service, with its web server, worker and scheduler, and ev
 
 import json
 import re
+import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import pytest
 import requests
 
 from sandbox import Sandbox
+from tests.conftest import SharedSandbox
 from tests.launcher import running
 from tests.services import free_port, wait_until
 
@@ -62,12 +66,7 @@ from badging.models import ConnectionGrant
 grant = ConnectionGrant(connection_id={theirs}, kind="site", site_id={site})
 reach.open_connection(grant, actor=None, now=timezone.now())
 """
-MAPPINGS = """
-import json
-from badging.models import CourseBadgeMapping
-rows = CourseBadgeMapping.objects.values_list("course", "connection", "provider_id", "badge_id")
-print(json.dumps(sorted(map(list, rows))))
-"""
+MAPPINGS = "SELECT course_id, connection_id, provider_id, badge_id FROM badging_coursebadgemapping ORDER BY course_id"
 
 
 @dataclass
@@ -88,8 +87,8 @@ class Attacked:
 
     def mappings(self) -> list[list[int]]:
         """Course, connection, provider and badge of every mapping."""
-        rows: list[list[int]] = json.loads(self.run(MAPPINGS))
-        return rows
+        with closing(sqlite3.connect(self.data / "portal.sqlite3")) as database:
+            return [list(row) for row in database.execute(MAPPINGS)]
 
     def save(self, course: int, *query: tuple[str, object], **body: object) -> requests.Response:
         """Post the last step's form, with a valid CSRF token."""
@@ -113,14 +112,17 @@ class Attacked:
         return answer.text
 
 
-@pytest.fixture
-def attacked(own_data: Path, sandbox: Sandbox) -> Iterator[Attacked]:
-    """Started for one test, because it leaves mappings and badges behind."""
-    port = free_port()
+@pytest.fixture(scope="module")
+def attacked(
+    prepared: Path, tmp_path_factory: pytest.TempPathFactory, shared_sandbox: SharedSandbox
+) -> Iterator[Attacked]:
+    """One portal for both tests, which look at different courses."""
+    sandbox, port = shared_sandbox.as_new(), free_port()
+    data = Path(shutil.copytree(prepared, tmp_path_factory.mktemp("attacked") / "var"))
     settings = {"NAVIGATR_STAGING_URL": sandbox.navigatr_url, "NAVIGATR_PRODUCTION_URL": sandbox.production_url}
-    with running.portal(own_data, "--port", str(port), **settings) as portal:
+    with running.portal(data, "--port", str(port), **settings) as portal:
         portal.wait_for("Ctrl-C stops everything", seconds=120)
-        here = Attacked(own_data, f"http://127.0.0.1:{port}", {}, requests.Session(), settings)
+        here = Attacked(data, f"http://127.0.0.1:{port}", {}, requests.Session(), settings)
         here.ids = json.loads(here.run(SET_UP.format(pat=sandbox.pat, production_pat=sandbox.production_pat)))
         name, value = here.ids["cookie"]
         here.browser.cookies.set(name, value)
@@ -128,8 +130,9 @@ def attacked(own_data: Path, sandbox: Sandbox) -> Iterator[Attacked]:
 
 
 def test_a_manager_reaches_no_connection_provider_badge_or_course_of_others(
-    attacked: Attacked, sandbox: Sandbox
+    attacked: Attacked, shared_sandbox: SharedSandbox
 ) -> None:
+    sandbox = shared_sandbox.running
     ids, before = attacked.ids, attacked.mappings()
     offered = attacked.get("/courses/%d/badge/")
     assert "Ours" in offered
@@ -179,8 +182,9 @@ def test_a_manager_reaches_no_connection_provider_badge_or_course_of_others(
 
 
 def test_the_running_worker_sends_nothing_with_a_closed_connection_until_it_is_opened(
-    attacked: Attacked, sandbox: Sandbox
+    attacked: Attacked, shared_sandbox: SharedSandbox
 ) -> None:
+    sandbox = shared_sandbox.running
     wait_until(lambda: sandbox.navigatr.assertions_for("sent@example.org"), seconds=60, what="the open course's badge")
     # Both were due from the same second on, and the sweep has come by.
     assert not sandbox.navigatr.assertions_for("held@example.org")

@@ -5,7 +5,7 @@ import signal
 import socket
 import threading
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -33,15 +33,17 @@ def test_pages_are_answered_while_many_clients_drip(web: Web, start: bytes) -> N
         assert connected() == CLIENTS
 
 
-@pytest.mark.parametrize(
-    "start", [HEADERS, BODY, BLANK_LINE, b""], ids=["headers", "bodies", "a blank line", "nothing"]
-)
-def test_a_slow_client_is_sent_away_however_it_drips(data: Path, start: bytes) -> None:
-    with (
-        attacking.web(data, "--client-seconds", "2", people=False) as web,
-        attacking.dripping(web, 5, start) as connected,
-    ):
-        wait_until(lambda: connected() == 0, seconds=20, what="the end of all slow clients")
+def test_a_slow_client_is_sent_away_however_it_drips(data: Path) -> None:
+    with attacking.web(data, "--client-seconds", "2", people=False) as web, ExitStack() as stack:
+        dripping = {
+            name: stack.enter_context(attacking.dripping(web, 5, start))
+            for name, start in {"headers": HEADERS, "bodies": BODY, "a blank line": BLANK_LINE, "nothing": b""}.items()
+        }
+
+        def still_connected() -> dict[str, int]:
+            return {name: number for name, connected in dripping.items() if (number := connected())}
+
+        wait_until(lambda: not still_connected(), seconds=20, what="the end of all slow clients")
         assert web.ask("/sign-in/").status == 200
 
 

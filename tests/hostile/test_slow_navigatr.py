@@ -1,4 +1,4 @@
-"""Forty requests of one manager at a slow Navigatr, as a real portal over HTTP: they cost nobody else anything."""
+"""Forty requests of one manager at a slow Navigatr, over HTTP to the real web server: they cost others nothing."""
 
 import json
 import time
@@ -15,7 +15,8 @@ from badging.waiting import MOST_IN_ALL, MOST_PER_PERSON
 from sandbox import NAVIGATR, Sandbox
 from tests.conftest import SharedSandbox
 from tests.launcher import running
-from tests.services import free_port
+
+from . import attacking
 
 # How late Navigatr answers, in seconds. A page that had to wait for one of those that wait would take at least as long;
 # one that does not is quicker than half of it, even on a machine that is busy with other tests.
@@ -87,20 +88,17 @@ def slow(shared_sandbox: SharedSandbox) -> Sandbox:
 
 @pytest.fixture
 def people(slow: Sandbox, own_data: Path) -> Iterator[dict[str, Person]]:
-    """A running portal with its people, by name."""
-    port = free_port()
+    """The portal's web server with its people, by name. Each test has its own, which keeps nothing that was said."""
     settings = {"NAVIGATR_STAGING_URL": slow.navigatr_url}
     done = running.manage(own_data, "shell", "--no-imports", "-c", f"PAT = {slow.pat!r}{SET_UP}", **settings)
     assert done.returncode == 0, done.stderr
-    with running.portal(own_data, "--port", str(port), **settings) as portal:
-        portal.wait_for("Ctrl-C stops everything", seconds=60)
+    with attacking.web(own_data, people=False, **settings) as web:
         told = json.loads(done.stdout.strip().splitlines()[-1])
-        found = {name: Person(f"http://127.0.0.1:{port}", *values) for name, values in told.items()}
+        found = {name: Person(f"http://127.0.0.1:{web.port}", *values) for name, values in told.items()}
         # The first of each page takes longer, because code and templates are loaded.
         for path in ("/courses/", "/admin/"):
             assert found["root"].get(path).status == 200
         yield found
-        portal.stop()
 
 
 def test_forty_requests_of_one_manager_cost_others_nothing(people: dict[str, Person], slow: Sandbox) -> None:

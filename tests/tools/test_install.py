@@ -19,37 +19,30 @@ def without(folder: Path, *modules: str) -> str:
     return str(folder)
 
 
-def test_the_service_environment_holds_its_requirements_and_nothing_else(folder: Folder) -> None:
+def test_the_environment_holds_what_is_required_and_nothing_else(folder: Folder, tmp_path: Path) -> None:
     folder.require("alpha", "beta")
     done = folder.make("install")
     assert (done.returncode, done.stdout) == (0, "Installing the requirements (once) …\n"), done.stderr
     assert folder.installed() == {"alpha", "beta"}
 
-
-def test_a_second_run_needs_neither_pip_nor_packages(folder: Folder, tmp_path: Path) -> None:
-    folder.require("alpha")
-    assert folder.make("install").returncode == 0
+    # A second run needs neither pip nor packages.
     (folder.wheels / "alpha-1.0-py3-none-any.whl").unlink()
     done = folder.make("install", PYTHONPATH=without(tmp_path / "hidden", "pip", "ensurepip"))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
-
-def test_changed_requirements_are_installed(folder: Folder) -> None:
-    folder.require("alpha")
+    # Changed requirements are installed.
+    folder.require("alpha", "beta", "gamma")
     assert folder.make("install").returncode == 0
-    folder.require("alpha", "gamma")
-    assert folder.make("install").returncode == 0
-    assert folder.installed() == {"alpha", "gamma"}
+    assert folder.installed() == {"alpha", "beta", "gamma"}
 
-
-def test_a_package_that_is_not_the_pinned_one_is_refused(folder: Folder) -> None:
-    folder.require("alpha")
-    wheel = folder.wheels / "alpha-1.0-py3-none-any.whl"
+    # A package that is not the pinned one is refused.
+    folder.require("alpha", "beta", "gamma", "delta")
+    wheel = folder.wheels / "delta-1.0-py3-none-any.whl"
     wheel.write_bytes(wheel.read_bytes() + b"\0")
     done = folder.make("install")
     assert done.returncode != 0
     assert "DO NOT MATCH THE HASHES" in done.stderr
-    assert folder.installed() == set()
+    assert folder.installed() == {"alpha", "beta", "gamma"}
 
 
 @pytest.mark.parametrize("missing", ["pip", "ensurepip"])

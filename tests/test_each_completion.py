@@ -1,4 +1,4 @@
-"""500 completions, half of them with faults: each learner gets the badge once or a reason why not, and all is told."""
+"""200 completions, half of them with faults: each learner gets the badge once or a reason why not, and all is told."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -93,7 +93,7 @@ def send_until_nothing_waits(clock: time_machine.Traveller) -> None:
 
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
-def test_500_completions_with_faults_end_in_one_badge_or_a_reason_and_the_audit_tells_it_all(
+def test_completions_with_faults_end_in_one_badge_or_a_reason_and_the_audit_tells_it_all(
     sandbox: Sandbox, clock: time_machine.Traveller, settings: Settings
 ) -> None:
     settings.SEND_THREADS = SEND_THREADS
@@ -104,26 +104,27 @@ def test_500_completions_with_faults_end_in_one_badge_or_a_reason_and_the_audit_
     # Answers lost on the way there, and then no way to look them up: sent once more.
     unseen = []
     for badge, fault in ((112, "lookup_403"), (113, "no_recipients")):
-        unseen += (emails := completed_course(sandbox, fault, badge, 25))
+        unseen += (emails := completed_course(sandbox, fault, badge, 10))
         sandbox.faults.plan(emails, "drop_before")
-        assert poll() == 25
+        assert poll() == 10
         on = sandbox.faults.on(fault)
         send_until_nothing_waits(clock)
         sandbox.faults.off(on.id)
 
     # The token is refused: everything waits, and goes on with a new one.
-    emails = completed_course(sandbox, "MAIN", 111, 450)
-    assert poll() == 450
+    emails = completed_course(sandbox, "MAIN", 111, 180)
+    assert poll() == 180
     sandbox.navigatr.pat = "renewed"
     send_until_nothing_waits(clock)
     assert NavigatrConnection.objects.get().state == NavigatrConnection.State.PAUSED
-    assert Issuance.objects.switched_off().filter(failures=0).count() == 450
+    assert Issuance.objects.switched_off().filter(failures=0).count() == 180
     connect(sandbox)
 
-    # Two faults each for 200 of them, the others in between without.
+    # Two faults each for half of them, the others in between without. Each kind meets at least nine.
     expected = dict.fromkeys([*unseen, *emails], (State.ISSUED, ""))
-    for number, email in enumerate(emails[:400:2]):
-        first, last = FIRST[number * len(FIRST) // 200], LAST[number % len(LAST)]
+    troubled = emails[::2]
+    for number, email in enumerate(troubled):
+        first, last = FIRST[number * len(FIRST) // len(troubled)], LAST[number % len(LAST)]
         for kind in (first, last):
             sandbox.faults.plan(email, kind, seconds=LONG if kind == "slow" else TOO_LONG, retry_after=1)
         expected[email] = REFUSED.get(last, (State.ISSUED, ""))
@@ -132,7 +133,7 @@ def test_500_completions_with_faults_end_in_one_badge_or_a_reason_and_the_audit_
     assert_each_has_one_badge_or_a_reason(sandbox, expected)
     assert_the_audit_tells_every_call(sandbox)
     met = Counter(entry.fault for entry in sandbox.navigatr.puts)
-    assert {kind: met[kind] for kind in (*FIRST, *LAST) if met[kind] < 20} == {}
+    assert {kind: met[kind] for kind in (*FIRST, *LAST) if met[kind] < 9} == {}
     # A refused token is met by what is on its way at the first refusal, and by nothing else.
     assert 1 <= sum(entry.status == 401 for entry in sandbox.navigatr.puts) <= SEND_THREADS
 
@@ -141,7 +142,7 @@ def assert_each_has_one_badge_or_a_reason(sandbox: Sandbox, expected: dict[str, 
     """Compare the portal's tables with Navigatr's own list of what it has issued."""
     rows = {row.learner.email: row for row in Issuance.objects.select_related("learner")}
     assert rows.keys() == expected.keys()
-    assert len(rows) == sum(succeed("status")["issuances"].values()) == 500
+    assert len(rows) == sum(succeed("status")["issuances"].values()) == 200
     for email, row in rows.items():
         state, reason = expected[email]
         assertions = [str(assertion.id) for assertion in sandbox.navigatr.assertions_for(email)]
