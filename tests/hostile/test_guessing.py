@@ -1,4 +1,4 @@
-"""Guessing at a real portal: other pages stay quick, and the owner still gets in."""
+"""Guessing at the real web server: other pages stay quick, and the owner still gets in."""
 
 import http.client
 import json
@@ -13,11 +13,12 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.launcher import running
-from tests.services import free_port
+
+from . import attacking
 
 pytestmark = pytest.mark.slow
 
-SECONDS = 15
+SECONDS = 10
 # What `/courses/` may take while passwords are guessed and other tests run, in seconds. By itself this test measures
 # some 0.25 s; without the bounded hashing 7 to 22 s.
 NEVER_LONGER = 2.0
@@ -43,14 +44,12 @@ print("session", client.cookies["sessionid"].value)
 
 @pytest.fixture
 def guessed_at(own_data: Path) -> Iterator[tuple[int, str]]:
-    """The port of a running portal, and the session of a course manager."""
+    """The port of a running web server, and the session of a course manager."""
     done = running.manage(own_data, "shell", "-c", PREPARE)
     assert done.returncode == 0, done.stderr
     session = done.stdout.rsplit("session ", 1)[1].strip()
-    port = free_port()
-    with running.portal(own_data, "--port", str(port)) as portal:
-        portal.wait_for("Ctrl-C stops everything", seconds=120)
-        yield port, session
+    with attacking.web(own_data, people=False) as web:
+        yield web.port, session
 
 
 def p95_of_courses(port: int, session: str, seconds: float) -> float:
