@@ -148,16 +148,37 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what is slow and begin with it; on PostgreSQL run only what may end differently there."""
+    """Leave out what need not run on PostgreSQL, mark what is slow, and spread it over the processes."""
+    if config.getoption("database") != "sqlite":
+        config.hook.pytest_deselected(items=[item for item in items if not _depends_on_database(item)])
+        items[:] = [item for item in items if _depends_on_database(item)]
     for item in items:
         if _starts_something(item):
             item.add_marker(pytest.mark.slow)
-    # Begun last, a slow test would keep one process busy alone.
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-    if config.getoption("database") == "sqlite":
-        return
-    config.hook.pytest_deselected(items=[item for item in items if not _depends_on_database(item)])
-    items[:] = [item for item in items if _depends_on_database(item)]
+    items[:] = _spread(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
+def _spread(items: list[pytest.Item], parts: int) -> list[pytest.Item]:
+    """The tests in such an order that each of so many equal parts begins with slow ones, and ends with quick ones.
+
+    xdist gives each process a part of the list as it stands, and to who is done, what others would have run last. Slow
+    tests spend half their time waiting, so they run beside each other; begun last, one would keep all waiting. The slow
+    tests of a module stay together, because they share what it starts.
+    """
+    modules: dict[Path, list[pytest.Item]] = {}
+    quick = []
+    for item in items:
+        if item.get_closest_marker("slow"):
+            modules.setdefault(item.path, []).append(item)
+        else:
+            quick.append(item)
+    spread: list[pytest.Item] = []
+    for part in range(parts):
+        slow = [item for module in [*modules.values()][part::parts] for item in module]
+        end = max(0, (len(items) - len(spread)) // (parts - part) - len(slow))
+        spread += slow + quick[:end]
+        del quick[:end]
+    return spread + quick
 
 
 def _starts_something(item: pytest.Item) -> bool:
