@@ -8,10 +8,10 @@ HEADER = "X-Portal-By-Itself"
 
 
 def mark(request: HttpRequest) -> None:
-    """Say so of a request, in a view that only scripts ask."""
+    """Mark the request of a view that only scripts call."""
     request.META[_MARK] = True
 
 
 def is_by_itself(request: HttpRequest) -> bool:
-    """Whether nobody asked for this. Whoever sends the header without need only has the session end sooner."""
+    """Whether nobody asked for this. A false header only makes the sender's session end sooner."""
     return _MARK in request.META or HEADER in request.headers

@@ -162,7 +162,7 @@ def _stopped(view: Overview, held: int, filters: dict[str, str]) -> list[Number]
     labels = {State.FAILED: _("Needs a person"), State.HELD: _("Held"), State.NOT_MET: _("Requirement not met")}
     numbers = []
     for state, label in labels.items():
-        found = Issuance.objects.order_by().filter(state=state, connection__in=connections)
+        found = Issuance.objects.filter(state=state, connection__in=connections)
         count = count_up_to(found, MOST_COUNTED)
         count += held if state == State.HELD else 0
         place = rows(Issuance, state__exact=state, **filters)

@@ -235,8 +235,7 @@ def _not_completed(course: Course, mapping: CourseBadgeMapping | None, now: date
     if course.gone_at:
         return _stop(Key.COMPLETED, Meaning(GONE.what, MEANINGS[Outcome.COURSE_GONE].todo))
     if course.completion_enabled is False:
-        what = _("Completion tracking is switched off in this course.")
-        return _stop(Key.COMPLETED, Meaning(what, UNTRACKED.todo), course)
+        return _stop(Key.COMPLETED, Meaning(UNTRACKED.what, UNTRACKED.todo), course)
     if mapping is None:
         return _no_badge(Key.COMPLETED, course)
     reading = next_reading(course.site, now)

@@ -19,7 +19,7 @@ def clock(at: datetime) -> str:
 
 
 def in_words(length: timedelta) -> str:
-    """A duration in its largest usual unit: "12 s", "3 min", "5 h", "2 days"."""
+    """A duration in whole units that have passed, in a larger unit from two of it on: "12 s", "3 min", "2 days"."""
     seconds = max(0, int(length.total_seconds()))
     if seconds < 120:
         return _("%(number)d s") % {"number": seconds}

@@ -161,8 +161,8 @@ def _tell(row: Issuance, where: Where) -> str:
     """What to tell the learner. What they can do themselves is said; what they cannot, is being looked after."""
     if where == Where.DELIVERED:
         text = _("Your badge was issued on %(at)s, and Navigatr sent you a mail. Look in your spam folder as well.")
-        if row.sent_as.connection.environment != Environment.PRODUCTION:
-            text = _("Only a test badge was issued to you, on %(at)s: the course's badge is still being tried out.")
+        if row.environment != Environment.PRODUCTION:
+            text = _("A test badge was issued on %(at)s. It is no real badge.")
         return text % {"at": moment(row.issued_at) if row.issued_at else ""}
     special = _BY_REASON.get(row.standing_reason)
     if special and where in (Where.HELD, Where.FAILED, Where.NOT_MET, Where.CANCELLED):

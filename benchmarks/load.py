@@ -133,7 +133,6 @@ def main() -> None:
     options = parser.parse_args()
     with stage.environment("postgres", {"navigatr_url": "http://127.0.0.1:9"}) as variables:
         os.environ.update(variables)
-        os.environ["ALLOWED_HOSTS"] = "testserver"
         stage.run([sys.executable, "manage.py", "collectstatic", "--no-input", "-v", "0"], variables)
         import django
 
@@ -326,7 +325,7 @@ def client_of(username: str) -> Any:
     from django.contrib.auth import get_user_model
     from django.test import Client
 
-    client = Client()
+    client = Client(headers={"host": "localhost"})
     client.force_login(get_user_model().objects.get(username=username))
     return client
 

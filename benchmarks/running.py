@@ -6,7 +6,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests import services
@@ -61,8 +61,10 @@ def _answers(port: int) -> bool:
 
 
 def family(pid: int) -> list[int]:
-    """The ids of the process and all its descendants."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    """The ids of the process and all its descendants. One that ends in this moment has none."""
+    children: list[str] = []
+    with suppress(FileNotFoundError, ProcessLookupError):
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [pid, *(descendant for child in children for descendant in family(int(child)))]
 
 
@@ -79,8 +81,12 @@ def cpu_seconds(pid: int) -> float:
 
 def family_cpu_seconds(pid: int) -> float:
     """CPU time of the process and all its descendants, also of those that have ended."""
-    ended = sum(map(int, _stat(pid)[13:15])) / os.sysconf("SC_CLK_TCK")
-    return ended + sum(map(cpu_seconds, family(pid)))
+    total = cpu_seconds(pid) + sum(map(int, _stat(pid)[13:15])) / os.sysconf("SC_CLK_TCK")
+    for descendant in family(pid)[1:]:
+        # One that ends in this moment is counted with its parent from now on.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            total += cpu_seconds(descendant)
+    return total
 
 
 def resident_mb(pid: int) -> float:

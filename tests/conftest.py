@@ -51,11 +51,10 @@ _STARTS_PROGRAMS = (
     "tests/hostile/",
     "tests/launcher/",
 )
-# What these show is the same on every database: pages, programs, and what Moodle may tell, whose rows other tests write
-# on both; and what has nothing to do with the database. On PostgreSQL they are not even loaded.
+# What these show is the same on every database: pages and programs whose rows other tests write on both, and what has
+# nothing to do with the database. On PostgreSQL they are not even loaded.
 _ONE_DATABASE = (
     "tests/access/",
-    "tests/circumstances/",
     "tests/commands/",
     "tests/config/",
     "tests/docs/",
@@ -93,8 +92,9 @@ _ONE_DATABASE = (
     "tests/people/test_users_admin.py",
     "tests/tools/",
 )
-# Of these, only the tests marked `postgres` run there: lists, searches and counts.
+# Of these, only the tests marked `postgres` run there: lists, searches, counts, and a story of each kind.
 _MOSTLY_ONE_DATABASE = (
+    "tests/circumstances/",
     "tests/badging/admin/test_issuances.py",
     "tests/badging/admin/test_lists.py",
     "tests/people/test_guessing.py",
@@ -146,24 +146,25 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if config.getoption("database") != "sqlite" and path.startswith(_ONE_DATABASE) else None
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what need not run on PostgreSQL, mark what is slow, and spread it over the processes."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
+    """Leave out what need not run on PostgreSQL, mark what is slow, and spread it over the workers."""
     if config.getoption("database") != "sqlite":
         config.hook.pytest_deselected(items=[item for item in items if not _depends_on_database(item)])
         items[:] = [item for item in items if _depends_on_database(item)]
     for item in items:
         if _starts_something(item):
             item.add_marker(pytest.mark.slow)
+    # pytest-django sorts the tests as well, and `-m` leaves some out.
+    yield
     items[:] = _spread(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 
 
 def _spread(items: list[pytest.Item], parts: int) -> list[pytest.Item]:
-    """The tests in such an order that each of so many equal parts begins with slow ones, and ends with quick ones.
+    """Order the tests so that each worker starts with slow ones.
 
-    xdist gives each process a part of the list as it stands, and to who is done, what others would have run last. Slow
-    tests spend half their time waiting, so they run beside each other; begun last, one would keep all waiting. The slow
-    tests of a module stay together, because they share what it starts.
+    worksteal cuts the list into equal parts, one for each worker; an idle worker takes tests from the end of another's
+    part. Slow tests of one module stay together, because they share servers.
     """
     modules: dict[Path, list[pytest.Item]] = {}
     quick = []
@@ -175,9 +176,9 @@ def _spread(items: list[pytest.Item], parts: int) -> list[pytest.Item]:
     spread: list[pytest.Item] = []
     for part in range(parts):
         slow = [item for module in [*modules.values()][part::parts] for item in module]
-        end = max(0, (len(items) - len(spread)) // (parts - part) - len(slow))
-        spread += slow + quick[:end]
-        del quick[:end]
+        number = max(0, (len(items) - len(spread)) // (parts - part) - len(slow))
+        spread += slow + quick[:number]
+        del quick[:number]
     return spread + quick
 
 

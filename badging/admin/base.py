@@ -42,13 +42,15 @@ class BoundedPaginator(_Paginator):
     """Counts a few pages past the one shown: counting a whole table reads all of it."""
 
     reach = COUNTED_UP_TO
+    # Whether rows are counted as the list sorts them. Seldom quicker: see who sets it.
+    in_order = False
     capped = False
 
     @cached_property
     def count(self) -> int:
         """The number of rows, at most `reach`; `capped` is set when there are more."""
         rows: Any = self.object_list
-        found = count_up_to(rows, self.reach)
+        found = rows.values("pk")[: self.reach + 1].count() if self.in_order else count_up_to(rows, self.reach)
         self.capped = found > self.reach
         return min(found, self.reach)
 

@@ -371,7 +371,7 @@ class ConnectionAdmin(ToldHistory, TokenAdmin):
         effects = [
             _("The token is forgotten. Reconnecting needs a new one."),
             _("Courses that award no badge until it is reconnected: %(count)s.") % {"count": counted(active)},
-            _("Queued badges that are held, not lost, and sent after reconnecting: %(count)s.") % {"count": waiting},
+            _("Queued badges held until you reconnect: %(count)s. None is lost.") % {"count": waiting},
             _("Issued badges stay as they are."),
         ]
         title = _("Remove Connection")
@@ -380,7 +380,7 @@ class ConnectionAdmin(ToldHistory, TokenAdmin):
         for connection in rows:
             held = connections.remove(connection, actor=request.user, now=timezone.now())
             values = {"name": connection, "held": held}
-            self.message_user(request, _("%(name)s was removed; badges held: %(held)d.") % values)
+            self.message_user(request, _("%(name)s was removed. Badges held: %(held)d.") % values)
         return None
 
     def _with_token(self, request: HttpRequest, rows: list[NavigatrConnection]) -> list[NavigatrConnection]:

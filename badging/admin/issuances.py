@@ -22,7 +22,7 @@ from ..doubles import possible_doubles
 from ..meanings import AWAITS_ANSWER
 from ..models import BulkRun, Issuance, IssuanceAttempt, IssuanceQuerySet
 from ..timeline import sent_as, timeline_of
-from .base import ReadOnlyAdmin
+from .base import BoundedPaginator, ReadOnlyAdmin
 from .display import (
     badge_of,
     link,
@@ -93,6 +93,16 @@ class IssuanceAdmin(ReadOnlyAdmin):
         """With what tells in which state each is."""
         rows = cast(IssuanceQuerySet, super().get_queryset(request)).with_standing()
         return rows.select_related("learner", "completion")
+
+    def get_paginator(self, request: HttpRequest, *args: Any, **kwargs: Any) -> BoundedPaginator:
+        """A paginator that counts recently completed ones as the list sorts them.
+
+        Without an order PostgreSQL reads both tables from their old ends, because it takes old and new completions to
+        be mixed: 400 ms of a million, in order 3 ms.
+        """
+        paginator = super().get_paginator(request, *args, **kwargs)
+        paginator.in_order = request.GET.get(WhenFilter.parameter_name, "").startswith("completed")
+        return paginator
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Issuance], search_term: str

@@ -110,7 +110,7 @@ class LearnerAdmin(ReadOnlyAdmin):
         now = timezone.now()
         cancelled = sum(privacy.erase_learner(row, actor=request.user, now=now) for row in rows)
         values = {"count": len(rows), "cancelled": cancelled}
-        self.message_user(request, _("Erased: %(count)d; badges cancelled: %(cancelled)d.") % values)
+        self.message_user(request, _("Erased: %(count)d. Badges cancelled: %(cancelled)d.") % values)
         return None
 
 

@@ -241,7 +241,7 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
         ):
             return page
         released = sum(mapping.enable_mapping(row, actor=request.user, now=timezone.now()) for row in rows)
-        self.message_user(request, _("Enabled; badges that waited and go on: %(count)d.") % {"count": released})
+        self.message_user(request, _("Enabled. Badges released: %(count)d.") % {"count": released})
         if released:
             self.nudge(request)
         return None
@@ -254,8 +254,7 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
             return None
         queued = Issuance.objects.filter(NOTHING_OPEN, course__mapping__in=rows, state=Issuance.State.QUEUED)
         effects = [
-            _("Queued badges that are held until the mapping is enabled again: %(count)s.")
-            % {"count": counted(queued)},
+            _("Queued badges to be held until the mapping is enabled again: %(count)s.") % {"count": counted(queued)},
             _("Completions are still read, and their badges are held too."),
         ]
         title = _("Disable mappings")
@@ -264,7 +263,7 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
         ):
             return page
         held = sum(mapping.disable_mapping(row, actor=request.user) for row in rows)
-        self.message_user(request, _("Disabled; badges held: %(count)d.") % {"count": held})
+        self.message_user(request, _("Disabled. Badges held: %(count)d.") % {"count": held})
         return None
 
     @admin.action(description=gettext_lazy("Find past completions"), permissions=["switch"])
@@ -292,7 +291,7 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
         for site in {row.course.site_id for row in found}:
             tasks.nudge_poll(site)
         values = {"count": len(found), "left": len(rows) - len(found)}
-        self.message_user(request, _("Courses that are read: %(count)d; that had been read before: %(left)d.") % values)
+        self.message_user(request, _("Courses to be read: %(count)d. Already read: %(left)d.") % values)
         return None
 
     @admin.action(description=gettext_lazy("Stop past completions"), permissions=["switch"])
@@ -308,8 +307,7 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
             return None
         waiting = sum(numbers[row.course_id].waiting for row in rows)
         effects = [
-            _("Past completions that were not sent yet, and are held until you release them: %(count)d.")
-            % {"count": waiting},
+            _("Past completions to be held until you release them: %(count)d.") % {"count": waiting},
             _("Badges that are on their way to Navigatr in this moment still arrive. Issued badges stay issued."),
             _("Whoever completes the course from now on gets the badge as before."),
         ]
@@ -323,7 +321,7 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
         ):
             return page
         held = sum(past.stop_past(row, actor=request.user) for row in rows)
-        self.message_user(request, _("Stopped; past completions held: %(count)d.") % {"count": held})
+        self.message_user(request, _("Stopped. Past completions held: %(count)d.") % {"count": held})
         return None
 
     @admin.action(description=gettext_lazy("Release past completions"), permissions=["switch"])
@@ -337,7 +335,7 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
         numbers = past.numbers_past(rows)
         waiting = sum(numbers[row.course_id].waiting for row in rows)
         effects = [
-            _("Past completions that wait, and are released: %(count)d.") % {"count": waiting},
+            _("Past completions to be released: %(count)d.") % {"count": waiting},
             *([_("Those with no score, or one below the minimum, get no badge.")] if _has_minimum(rows) else []),
             _("Past completions of these courses that are found later are sent too."),
         ]
@@ -354,7 +352,7 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
         ):
             return page
         count = sum(past.release_past(row, actor=request.user, now=timezone.now()) for row in rows)
-        self.message_user(request, _("Released; past completions that go on: %(count)d.") % {"count": count})
+        self.message_user(request, _("Past completions released: %(count)d.") % {"count": count})
         self.nudge(request)
         return None
 
@@ -368,7 +366,7 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
             return None
         unsent = Issuance.objects.filter(course__in=[row.course_id for row in rows], past=True).unsent()
         effects = [
-            _("Past completions that were not sent, and are cancelled: %(count)s. “Send again” undoes this for each.")
+            _("Past completions to be cancelled: %(count)s. “Send again” undoes this for each.")
             % {"count": counted(unsent)},
             _("No more of them are looked for in Moodle."),
             _("Badges that are on their way to Navigatr, or may have been sent, still arrive."),
@@ -385,7 +383,7 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
             return page
         now = timezone.now()
         count = sum(past.decline_past(row, actor=request.user, now=now) for row in rows)
-        self.message_user(request, _("Past completions cancelled, and not sent: %(count)d.") % {"count": count})
+        self.message_user(request, _("Past completions cancelled: %(count)d.") % {"count": count})
         return None
 
     @admin.action(description=gettext_lazy("Remove"), permissions=["remove"])
@@ -397,7 +395,7 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
         courses = [row.course_id for row in rows]
         unsent = Issuance.objects.filter(course__in=courses).unsent()
         effects = [
-            _("Badges that were not sent yet, and are cancelled: %(count)s.") % {"count": counted(unsent)},
+            _("Unsent badges to be cancelled: %(count)s.") % {"count": counted(unsent)},
             _("Badges whose answer is unknown stay until Navigatr has been asked. Issued badges stay as they are."),
             _("The course awards no badge until it is mapped again."),
         ]
@@ -407,7 +405,7 @@ class MappingAdmin(ToldHistory, ReadOnlyAdmin):
         ):
             return page
         cancelled = sum(mapping.remove_mapping(row, actor=request.user) for row in rows)
-        self.message_user(request, _("Removed; badges cancelled: %(count)d.") % {"count": cancelled})
+        self.message_user(request, _("Removed. Badges cancelled: %(count)d.") % {"count": cancelled})
         return None
 
 

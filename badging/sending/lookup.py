@@ -114,7 +114,9 @@ class _Search:
 
     def not_found(self) -> LookUpAnswer:
         """The answer for all that were not found. Where an account sees no recipients, nothing can be said."""
-        looked_up = f"assertions of badge {self.badge_id}, newest first: {self._assertions} on {self._pages} page(s)"
+        looked_up = (
+            f"assertions of badge {self.badge_id}, newest first: {self._assertions} found, pages read: {self._pages}"
+        )
         if self._recipients_hidden:
             return LookUpAnswer(Outcome.LOOKUP_REFUSED, f"{looked_up}; recipients are hidden from this account")
         return LookUpAnswer(Outcome.NOT_THERE, looked_up)

@@ -11,7 +11,6 @@ from django.db import connection
 from badging.dashboard import Dashboard, Tone, build, dashboard
 from badging.meanings import Outcome
 from badging.models import CourseBadgeMapping, DayCount, Heartbeat, ScheduledTask
-from badging.moments import in_words
 from badging.problems import SET_UP
 from moodle_sync.models import Course, MoodleSite, MoodleSiteState
 from tests.builders import (
@@ -216,17 +215,3 @@ def test_no_query_reads_a_large_table_whole() -> None:
                 large = re.search(r"(SCAN|Seq Scan on) (badging_issuance\w*|moodle_sync_(completion|learner))\b", line)
                 # The two partial indexes hold only what waits; the last one is read to its first row.
                 assert not large or re.search("due_first|look_ups_due|attempt_by_time", line), (line, sql)
-
-
-@pytest.mark.parametrize(
-    ("duration", "text"),
-    [
-        (timedelta(seconds=-3), "0 s"),
-        (timedelta(seconds=119), "119 s"),
-        (timedelta(minutes=2), "2 min"),
-        (timedelta(hours=5), "5 h"),
-        (timedelta(days=2), "2 days"),
-    ],
-)
-def test_a_duration_is_told_in_one_number(duration: timedelta, text: str) -> None:
-    assert in_words(duration) == text

@@ -1,6 +1,7 @@
 """What the database itself keeps true."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from django.db.models import Model, QuerySet
 
 from badging import audit
 from badging.models import AppendOnly, AuditEntry, CourseManager, IssuanceAttempt, NavigatrConnection
-from moodle_sync.models import Learner
+from moodle_sync.models import Completion, Learner
 from tests.builders import (
     NOW,
     digest_of,
@@ -158,3 +159,25 @@ def test_every_row_has_a_name_for_lists() -> None:
     assert Learner(moodle_id=7, firstname="Ana", erased_at=NOW).full_label == "erased learner 7"
     audit.record(AuditEntry.Action.CANCELLED, "3 issuances")
     assert str(AuditEntry.objects.get()) == "Cancelled by hand: 3 issuances"
+
+
+@pytest.mark.parametrize(
+    ("at", "is_past"),
+    [(None, True), (NOW - timedelta(minutes=1), True), (NOW, False), (NOW + timedelta(days=1), False)],
+    ids=["unknown", "before", "in the same minute", "after"],
+)
+def test_a_completion_from_before_the_mapping_is_past(at: datetime | None, is_past: bool) -> None:
+    mapping = make_mapping(since=NOW + timedelta(seconds=30))
+    source = Completion.TimeSource.REPORT if at else Completion.TimeSource.UNKNOWN
+    assert mapping.is_past(make_completion(mapping.course, completed_at=at, time_source=source)) is is_past
+
+
+@pytest.mark.parametrize(
+    ("least", "score", "enough"),
+    [
+        (None, None, True), (None, Decimal(0), True), (Decimal(70), None, False),
+        (Decimal(70), Decimal("69.99"), False), (Decimal(70), Decimal(70), True),
+    ],
+)  # fmt: skip
+def test_a_score_is_enough_from_the_minimum_on(least: Decimal | None, score: Decimal | None, enough: bool) -> None:
+    assert make_mapping(min_score=least).accepts_score(score) is enough

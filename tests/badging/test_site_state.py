@@ -7,7 +7,6 @@ import pytest
 
 from badging import site_state
 from badging.models import Issuance
-from badging.moments import in_words
 from tests.builders import NOW, make_course, make_issuance, make_mapping, make_site
 
 pytestmark = pytest.mark.django_db
@@ -38,11 +37,6 @@ def test_a_site_says_how_it_is_doing(fields: dict[str, Any], tone: str, text: st
     assert found.tone == tone
     assert text in found.text
     assert todo in found.todo
-
-
-def test_durations_are_told_in_their_largest_unit() -> None:
-    said = [in_words(timedelta(seconds=number)) for number in (-1, 12, 300, 10_800, 200_000)]
-    assert said == ["0 s", "12 s", "5 min", "3 h", "2 days"]
 
 
 def test_courses_and_what_waits_are_counted_for_the_site_alone() -> None:

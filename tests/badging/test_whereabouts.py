@@ -62,7 +62,7 @@ def test_each_course_says_where_its_badge_is(ana: Learner) -> None:
         str(MEANINGS[Outcome.FORBIDDEN].todo),
     )
     issued = by_reason[Outcome.ISSUED]
-    assert (issued.environment, "Only a test badge was issued to you" in issued.tell) == ("staging", True)
+    assert (issued.environment, "It is no real badge." in issued.tell) == ("staging", True)
     # What learners are told has none of the portal's words.
     words = ("issuance", "mapping", "connection", "token", "queued", "poll")
     assert [row.tell for row in told if any(word in row.tell.lower() for word in words)] == []

@@ -89,6 +89,7 @@ def test_a_completion_that_is_undone_is_noticed_although_polls_go_on(any_college
     assert any_college.row(learner).reason == Outcome.COMPLETION_UNDONE
 
 
+@pytest.mark.postgres
 def test_completions_of_several_sites_are_confirmed_although_one_cannot_be_asked(any_college: College) -> None:
     dead = make_site(url="http://127.0.0.1:9", functions=["core_completion_get_course_completion_status"])
     course = make_course(dead)

@@ -173,6 +173,7 @@ def test_a_new_token_of_another_moodle_at_the_same_address_is_asked_about(any_co
     assert any_college.mapping.course.full_label == names
 
 
+@pytest.mark.postgres
 def test_what_waits_is_not_sent_to_somebody_else_when_moodle_is_asked_again(any_college: College) -> None:
     learner = any_college.learner()
     any_college.complete(learner)

@@ -175,6 +175,7 @@ def test_completed_again_after_a_reset_is_seen_within_a_day(any_college: College
     assert len(any_college.badges()) == 1
 
 
+@pytest.mark.postgres
 def test_who_completed_before_the_mapping_and_again_after_it_is_owed_the_badge(any_college: College) -> None:
     learner = any_college.learner()
     any_college.complete(learner, ago=30 * DAY)

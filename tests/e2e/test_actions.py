@@ -121,7 +121,7 @@ def test_a_back_fill_with_preview(kim: Page, sandbox: Sandbox) -> None:
     expect(kim.get_by_role("link", name="Ana Lee")).to_have_count(3)
     look_at(kim, "actions-who-gets")
     press(kim, "Release 3 learners")
-    expect(kim.get_by_text("Past completions that wait, and are released: 3.")).to_be_visible()
+    expect(kim.get_by_text("Past completions to be released: 3.")).to_be_visible()
     press(kim, "Yes, release them")
     expect(kim.get_by_text("They are being sent.")).to_be_visible()
     Issuance.objects.filter(pk=rows[0].pk).update(state=State.ISSUED, assertion_id="2", issued_at=timezone.now())

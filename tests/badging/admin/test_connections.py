@@ -123,7 +123,7 @@ def test_removing_a_connection_holds_what_waits_and_a_new_token_takes_it_up_agai
     name, pk = "badging_navigatrconnection", connection.pk
     asked = run(site_admin, name, "remove_connection", pk).content.decode()
     assert "Courses that award no badge until it is reconnected: 1." in asked
-    assert "sent after reconnecting: 1." in asked
+    assert "Queued badges held until you reconnect: 1." in asked
     connection.refresh_from_db()
     assert connection.pat == sandbox.pat
     confirm(site_admin, name, "remove_connection", pk)

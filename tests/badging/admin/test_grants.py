@@ -172,11 +172,11 @@ def test_the_release_asks_first_says_how_many_and_is_kept(
     assert f"{course.full_label}: more than 200 past completions wait for a site admin" in page
     assert "Release past completions" in site_admin.get(page_of(MAPPING, mapping.pk)).content.decode()
     asked = run(site_admin, MAPPING, "release_past", mapping.pk).content.decode()
-    assert "Past completions that wait, and are released: 3." in asked
+    assert "Past completions to be released: 3." in asked
     assert "(learners who have already completed the course: 3; the limit: 200)" in asked
     assert CourseBadgeMapping.objects.get().past_release == Past.OVER
     done = confirm(site_admin, MAPPING, "release_past", mapping.pk)
-    assert "Released; past completions that go on: 3." in said(done)
+    assert "Past completions released: 3." in said(done)
     assert CourseBadgeMapping.objects.get().past_release == Past.FREE
     assert AuditEntry.objects.get(action="past_released").actor == User.objects.get(username="site-admin")
     assert "Nothing: all is well." not in page
@@ -202,7 +202,7 @@ def test_the_release_of_many_counts_all_of_them_in_one_query(
     counting = [row["sql"] for row in seen if "COUNT(" in row["sql"] and ") AS counted)" not in row["sql"]]
     assert len([sql for sql in counting if "badging_issuance" in sql]) == 1
     # None, one, two, and twice the same learner.
-    assert "Past completions that wait, and are released: 5." in asked
+    assert "Past completions to be released: 5." in asked
     for row, learners in zip(courses, (0, 1, 2, 2), strict=True):
         told = rf"{re.escape(row.full_label)} → .* \(learners who have already completed the course: {learners};"
         assert re.search(told, asked)

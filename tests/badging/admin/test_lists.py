@@ -216,7 +216,7 @@ def test_a_number_that_no_column_holds_is_a_made_up_filter_and_no_server_error(
         assert done.status_code in ((303,) if name == "q" else (200, 302, 400)), name
         if done.status_code == 302:
             assert done["Location"].endswith("?e=1")
-    # Where that leads, and what else stands there.
+    # The page of the redirect, with the filter still in its address.
     assert site_admin.get(listed(model, id=number, e="1")).status_code in (200, 400)
 
 

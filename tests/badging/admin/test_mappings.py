@@ -37,7 +37,7 @@ def test_a_mapping_is_disabled_and_enabled_after_asking(site_admin: Client) -> N
     name, pk = "badging_coursebadgemapping", issuance.course.mapping.pk
     assert pk
     assert (
-        "Queued badges that are held until the mapping is enabled again: 1."
+        "Queued badges to be held until the mapping is enabled again: 1."
         in run(site_admin, name, "disable", pk).content.decode()
     )
     assert CourseBadgeMapping.objects.get().active
@@ -45,7 +45,7 @@ def test_a_mapping_is_disabled_and_enabled_after_asking(site_admin: Client) -> N
     issuance.refresh_from_db()
     assert (issuance.standing, issuance.standing_reason) == (State.HELD, Outcome.MAPPING_DISABLED)
     assert "What will happen" in run(site_admin, name, "enable", pk).content.decode()
-    assert "badges that waited and go on: 1." in said(confirm(site_admin, name, "enable", pk))
+    assert "Badges released: 1." in said(confirm(site_admin, name, "enable", pk))
     issuance.refresh_from_db()
     assert issuance.state == State.QUEUED
 
@@ -54,9 +54,7 @@ def test_removing_a_mapping_cancels_what_waits_and_is_recorded(site_admin: Clien
     issuance = make_issuance()
     name, pk = "badging_coursebadgemapping", issuance.course.mapping.pk
     assert pk
-    assert (
-        "Badges that were not sent yet, and are cancelled: 1." in run(site_admin, name, "remove", pk).content.decode()
-    )
+    assert "Unsent badges to be cancelled: 1." in run(site_admin, name, "remove", pk).content.decode()
     assert CourseBadgeMapping.objects.exists()
     done = run(site_admin, name, "remove", pk, confirmed="yes", back=str(pk))
     assert done.status_code == 200
@@ -134,7 +132,7 @@ def test_past_completions_are_found_looked_at_sent_and_stopped(site_admin: Clien
     assert "They are being sent" in page
     assert 'data-refresh="3"' in page
     assert (
-        "Past completions that were not sent yet, and are held until you release them: 2."
+        "Past completions to be held until you release them: 2."
         in run(site_admin, name, "stop_past", mapping.pk).content.decode()
     )
     page = run(site_admin, name, "stop_past", mapping.pk, **back).content.decode()
@@ -143,7 +141,7 @@ def test_past_completions_are_found_looked_at_sent_and_stopped(site_admin: Clien
     # Or not: that ends their waiting.
     assert 'value="decline_past"' in page
     asked = run(site_admin, name, "decline_past", mapping.pk).content.decode()
-    assert "Past completions that were not sent, and are cancelled: 2." in asked
+    assert "Past completions to be cancelled: 2." in asked
     confirm(officer, name, "decline_past", mapping.pk)
     assert Issuance.objects.filter(state=State.CANCELLED).count() == 0
     page = run(site_admin, name, "decline_past", mapping.pk, **back).content.decode()

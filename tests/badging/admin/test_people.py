@@ -113,7 +113,7 @@ def test_the_officer_erases_after_reading_what_will_happen(officer: Client) -> N
     issuance.refresh_from_db()
     assert (issuance.state, issuance.reason) == (State.CANCELLED, Outcome.ERASED)
     assert "Ana" not in said(done)
-    assert "Erased: 1; badges cancelled: 1." in said(done)
+    assert "Erased: 1. Badges cancelled: 1." in said(done)
     assert AuditEntry.objects.get().action == "learner_erased"
 
 

@@ -192,7 +192,7 @@ def test_what_is_typed_is_tested_and_nothing_is_saved(site_admin: Client, sandbo
     assert '<span class="visually-hidden">In order:</span> The token is accepted.' in page
     assert sandbox.moodle_token not in page
     wrong = site_admin.post(reverse(ADD), {**tested, "new_token": "wrong-token"}).content.decode()
-    assert "Something is to be put right first. Nothing was saved." in wrong
+    assert "This Moodle needs changes first. Nothing was saved." in wrong
     assert "Moodle does not know this token" in wrong
     unknown = site_admin.post(reverse(ADD), {**tested, "url": "moodel.invalid"}).content.decode()
     assert "There is no host named moodel.invalid" in unknown

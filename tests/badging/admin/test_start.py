@@ -21,6 +21,7 @@ from people.sessions import SEEN
 from tests.builders import (
     NOW,
     let_everything_run,
+    make_completion,
     make_connection,
     make_course,
     make_issuance,
@@ -110,6 +111,19 @@ def test_the_charts_have_their_data_apart_and_a_table_beside_them(site_admin: Cl
     assert (charts["issued"]["data"][-1], len(charts["days"])) == (1, 30)
     assert page.count("<tbody>") == 2
     assert page.count('<th scope="row">') == 60
+
+
+@pytest.mark.parametrize(("delay", "unit", "shown"), [(90, "seconds", 90.0), (180, "minutes", 3.0)])
+def test_delays_are_charted_in_seconds_unless_one_is_long(
+    site_admin: Client, delay: int, unit: str, shown: float
+) -> None:
+    now, mapping = timezone.now(), set_up()
+    completion = make_completion(mapping.course, completed_at=now - timedelta(seconds=delay))
+    make_issuance(mapping, completion, state="issued", assertion_id="1", issued_at=now)
+    found = re.search(r'<script id="start-charts" type="application/json">(.*?)</script>', look(site_admin))
+    assert found
+    charts = json.loads(found[1])
+    assert (charts["unit"], charts["median"]["data"][-1], charts["p95"]["data"][-1]) == (unit, shown, shown)
 
 
 def test_nothing_is_well_on_an_empty_portal(site_admin: Client, officer: Client) -> None:

@@ -54,7 +54,7 @@ def test_an_address_is_found_however_navigatr_keeps_it(navigatr: Navigatr) -> No
 def test_nothing_issued_is_not_there(navigatr: Navigatr) -> None:
     found = ask(navigatr, "ana@example.org")[0]
     assert (found.outcome, found.assertion) == (Outcome.NOT_THERE, None)
-    assert found.looked_up == f"assertions of badge {BADGE}, newest first: 0 on 1 page(s)"
+    assert found.looked_up == f"assertions of badge {BADGE}, newest first: 0 found, pages read: 1"
 
 
 @pytest.mark.parametrize("status", ["Pending", "Claimed", "Failed", "Complained", "Expired"])
