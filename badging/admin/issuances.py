@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
@@ -280,6 +280,12 @@ class IssuanceAdmin(ReadOnlyAdmin):
         """Ask, then do it: at once to a few, in the background to many."""
         rows = self.chosen(request, queryset.select_related("learner", "course__site"))
         if rows is None:
+            return None
+        if not rows:
+            text = _(
+                "The chosen issuances are not in this list any more. Nothing was done. Look for them, and choose anew."
+            )
+            self.message_user(request, text, messages.WARNING)
             return None
         words = WORDS[kind]
         many = len(rows) > bulk.AT_ONCE

@@ -20,8 +20,9 @@ from django_celery_beat import models as beat_models
 
 from .. import schedule
 from ..models import Heartbeat, ScheduledTask
+from ..moments import in_words
 from .base import PortalAdmin
-from .display import moment, seconds
+from .display import moment
 
 # Only the type checker's Django is generic.
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class ScheduleAdmin(PortalAdmin):
     """The tasks of the schedule, and what others have added."""
 
     form = ScheduleForm
-    list_display = ("label", "in_order", "every", "on", "last_run", "times_sent")
+    list_display = ("label", "in_order", "every", "on", "last_run")
     list_display_links = ("label",)
     sortable_by = ()
     actions = ("put_right",)
@@ -102,12 +103,12 @@ class ScheduleAdmin(PortalAdmin):
         shown = ("label", "what", *editable)
         return [
             (None, {"fields": shown}),
-            (gettext_lazy("Status"), {"fields": ("problem", "on", "last_run", "times_sent")}),
+            (gettext_lazy("Status"), {"fields": ("problem", "on", "last_run")}),
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         """All but how often."""
-        shown = ["label", "what", "every", "problem", "on", "last_run", "times_sent"]
+        shown = ["label", "what", "every", "problem", "on", "last_run"]
         # A field that the form declares is left out by being read-only.
         return shown if self._may_be_changed(request, obj) else [*shown, "every_seconds"]
 
@@ -153,7 +154,7 @@ class ScheduleAdmin(PortalAdmin):
     def every(self, obj: Any) -> str:
         """How often it runs."""
         every = schedule.seconds_of(obj)
-        return _("by another kind of schedule") if every is None else seconds(timedelta(seconds=every))
+        return _("by another kind of schedule") if every is None else in_words(timedelta(seconds=every))
 
     @admin.display(description=gettext_lazy("on"), boolean=True)
     def on(self, obj: Any) -> bool:
@@ -164,12 +165,6 @@ class ScheduleAdmin(PortalAdmin):
     def last_run(self, obj: Any) -> str:
         """When a worker last ran it; it is noted every 15 seconds at most."""
         return moment(obj.ran_at)
-
-    @admin.display(description=gettext_lazy("times sent"))
-    def times_sent(self, obj: Any) -> int:
-        """How often beat has sent it; it is written every three minutes."""
-        count: int = obj.total_run_count
-        return count
 
     @admin.display(description=gettext_lazy("in order"))
     def in_order(self, obj: Any) -> str:

@@ -112,6 +112,7 @@ def test_a_broker_of_the_system_in_a_deep_folder_pages_for_other_hosts_and_a_kil
         assert running.status_of(f"http://[::1]:{port}/sign-in/") == 200
         assert running.status_of(f"http://127.0.0.1:{port}/sign-in/") == 200
 
+        # The launcher, the web server, the worker, beat and the broker.
         assert len(running.processes_of(data)) >= 5
         portal.stop(signal.SIGKILL)
         wait_until(lambda: none_left(data), what="the end of all children")

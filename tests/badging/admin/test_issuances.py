@@ -352,3 +352,12 @@ def test_what_a_disabled_mapping_holds_is_found_by_its_reason(site_admin: Client
     held = make_issuance(make_mapping(active=False))
     make_issuance()
     assert rows_shown(site_admin.get(listed("badging_issuance", reason=Outcome.MAPPING_DISABLED))) == [held.pk]
+
+
+def test_rows_that_have_left_the_list_meanwhile_are_told_and_left_alone(site_admin: Client) -> None:
+    row = make_issuance(state=State.CANCELLED, reason=Outcome.BY_HAND, next_attempt_at=None)
+    chosen = {"action": "send_again", "_selected_action": [row.pk], "confirmed": "yes"}
+    done = site_admin.post(listed("badging_issuance", state__exact="failed"), chosen, follow=True)
+    assert "The chosen issuances are not in this list any more. Nothing was done." in said(done)
+    row.refresh_from_db()
+    assert row.state == State.CANCELLED
