@@ -146,40 +146,22 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if config.getoption("database") != "sqlite" and path.startswith(_ONE_DATABASE) else None
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
-    """Leave out what need not run on PostgreSQL, mark what is slow, and spread it over the workers."""
-    if config.getoption("database") != "sqlite":
-        config.hook.pytest_deselected(items=[item for item in items if not _depends_on_database(item)])
-        items[:] = [item for item in items if _depends_on_database(item)]
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what is slow and begin with it; on PostgreSQL run only what may end differently there.
+
+    Afterwards pytest-django puts tests that commit behind all others, because what they leave, as in the cache's table,
+    would be in the way of the others.
+    """
     for item in items:
         if _starts_something(item):
             item.add_marker(pytest.mark.slow)
-    # pytest-django sorts the tests as well, and `-m` leaves some out.
-    yield
-    items[:] = _spread(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
-
-
-def _spread(items: list[pytest.Item], parts: int) -> list[pytest.Item]:
-    """Order the tests so that each worker starts with slow ones.
-
-    worksteal cuts the list into equal parts, one for each worker; an idle worker takes tests from the end of another's
-    part. Slow tests of one module stay together, because they share servers.
-    """
-    modules: dict[Path, list[pytest.Item]] = {}
-    quick = []
-    for item in items:
-        if item.get_closest_marker("slow"):
-            modules.setdefault(item.path, []).append(item)
-        else:
-            quick.append(item)
-    spread: list[pytest.Item] = []
-    for part in range(parts):
-        slow = [item for module in [*modules.values()][part::parts] for item in module]
-        number = max(0, (len(items) - len(spread)) // (parts - part) - len(slow))
-        spread += slow + quick[:number]
-        del quick[:number]
-    return spread + quick
+    # Begun last, a slow test would keep one process busy alone.
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    if config.getoption("database") == "sqlite":
+        return
+    config.hook.pytest_deselected(items=[item for item in items if not _depends_on_database(item)])
+    items[:] = [item for item in items if _depends_on_database(item)]
 
 
 def _starts_something(item: pytest.Item) -> bool:
