@@ -47,6 +47,7 @@ class _Child:
 
     program: Program
     process: subprocess.Popen[bytes] | None = None
+    output: "_Output | None" = None
     started_at: float = 0.0
     failures: int = 0
     restart_at: float | None = None
@@ -160,7 +161,8 @@ class Launcher:
         pipe = child.process.stdout
         assert pipe is not None
         os.set_blocking(pipe.fileno(), False)
-        self._selector.register(pipe, selectors.EVENT_READ, _Output(child.program.name, pipe))
+        child.output = _Output(child.program.name, pipe)
+        self._selector.register(pipe, selectors.EVENT_READ, child.output)
 
     def _run_once(self, wait: float | None) -> None:
         """Wait up to `wait` seconds for an event, forward output, handle programs that ended, restart those due."""
@@ -184,6 +186,7 @@ class Launcher:
         child.process = None
         # What a dead program has started may live on and keep a port.
         _kill_group(process.pid)
+        self._forward_rest(child)
         if self._stopping or (child.program.once and process.returncode == 0):
             return
         ended = f"{child.program.name} ended with {how_it_ended(process.returncode)}"
@@ -194,6 +197,13 @@ class Launcher:
         pause = restart_pause(child.failures)
         child.restart_at = now + pause
         self._say(f"{ended}, starting it again in {pause:.0f} s")
+
+    def _forward_rest(self, child: _Child) -> None:
+        """Forward what a program that has ended left in its pipe."""
+        # Somebody else may hold the pipe open, and say nothing.
+        with suppress(BlockingIOError):
+            while child.output is not None and not child.output.pipe.closed:
+                self._forward(child.output)
 
     def _forward(self, output: _Output) -> None:
         chunk = os.read(output.pipe.fileno(), LONGEST_LINE)
