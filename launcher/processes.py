@@ -42,24 +42,24 @@ class Program:
 
 
 @dataclass
-class _Child:
-    """The state of a program. `failures` counts its ends in a row; `restart_at` is when it is started again."""
-
-    program: Program
-    process: subprocess.Popen[bytes] | None = None
-    output: "_Output | None" = None
-    started_at: float = 0.0
-    failures: int = 0
-    restart_at: float | None = None
-
-
-@dataclass
 class _Output:
     """A program's output. `partial_line` is the start of a line whose end has not been read yet."""
 
     name: str
     pipe: IO[bytes]
     partial_line: bytearray = field(default_factory=bytearray)
+
+
+@dataclass
+class _Child:
+    """The state of a program. `failures` counts its ends in a row; `restart_at` is when it is started again."""
+
+    program: Program
+    process: subprocess.Popen[bytes] | None = None
+    output: _Output | None = None
+    started_at: float = 0.0
+    failures: int = 0
+    restart_at: float | None = None
 
 
 def restart_pause(failures: int) -> float:

@@ -66,6 +66,11 @@ def seconds(duration: timedelta | None) -> str:
     return "-" if duration is None else moments.duration(duration)
 
 
+def in_words(duration: timedelta | None) -> str:
+    """A duration in one whole number, such as "12 s" or "3 min", or "-"."""
+    return "-" if duration is None else moments.in_words(duration)
+
+
 def yes_no(value: bool) -> str:
     """Yes or No."""
     return _("Yes") if value else _("No")

@@ -16,10 +16,10 @@ from moodle_sync.models import Course, Feed, Learner, MoodleSite
 from moodle_sync.poll_records import Hour, last_hours
 from moodle_sync.site_check import feed_reason, finding_text
 
-from .. import moments, site_state
+from .. import site_state
 from ..counting import COUNTED_UP_TO
 from ..status import slow_feed
-from .display import list_url, moment, seconds
+from .display import in_words, list_url, moment, seconds
 from .filters import CourseBadgeFilter
 
 # The chart, in units of its own: the width of an hour and of its bar, and the height of the highest bar.
@@ -107,7 +107,7 @@ def site_panel(site: MoodleSite, now: datetime) -> dict[str, Any]:
         "width": HOUR * len(bars),
         "height": HIGHEST,
         "has_polls": any(hour.polls for hour in hours),
-        "longest_lag": _lag(max((hour.lag for hour in hours if hour.lag is not None), default=None)),
+        "longest_lag": in_words(max((hour.lag for hour in hours if hour.lag is not None), default=None)),
     }
 
 
@@ -150,12 +150,8 @@ def _bar(number: int, hour: Hour, longest: timedelta) -> Bar:
         x=number * HOUR,
         y=HIGHEST - height,
         height=height,
-        lag=_lag(hour.lag),
+        lag=in_words(hour.lag),
         polls=hour.polls,
         failed=hour.failed,
         new=hour.new,
     )
-
-
-def _lag(duration: timedelta | None) -> str:
-    return "-" if duration is None else moments.in_words(duration)

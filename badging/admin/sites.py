@@ -21,9 +21,9 @@ from moodle_sync.poll_records import longest_lags
 from moodle_sync.site_check import finding_text, typed_site
 from vault.keys import WrongKey
 
-from .. import audit, moments, queueing, site_state, sites, tasks, waiting
+from .. import audit, queueing, site_state, sites, tasks, waiting
 from ..models import AuditEntry
-from .display import list_link
+from .display import in_words, list_link
 from .history import ToldHistory
 from .site_page import feed_label, shown_findings, site_panel
 from .tokens import TokenAdmin, require_token_of_new, token_field
@@ -190,7 +190,7 @@ class SiteAdmin(ToldHistory, TokenAdmin):
     @admin.display(description=gettext_lazy("lag within the hour"))
     def lag(self, obj: Any) -> str:
         """How long a completion may have waited to be read, at most, within the last hour."""
-        return "-" if obj.lag_shown is None else moments.in_words(obj.lag_shown)
+        return in_words(obj.lag_shown)
 
     @admin.display(description=gettext_lazy("courses"))
     def courses(self, obj: Any) -> str:

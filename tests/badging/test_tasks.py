@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -41,7 +42,7 @@ def at_once(settings: Any) -> Any:
 
 
 @pytest.fixture
-def readers_do_not_wait(transactional_db: None) -> Any:
+def readers_do_not_wait(transactional_db: None) -> Iterator[None]:
     """SQLite in memory refuses to read a table that another thread writes at this moment; in a file it would not."""
     if database.vendor == "sqlite":
         database.cursor().execute("PRAGMA read_uncommitted = 1")
