@@ -6,9 +6,7 @@ The portal runs as in service, with its web server, worker and scheduler, and ev
 import json
 import re
 import shutil
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,8 +85,7 @@ class Attacked:
 
     def mappings(self) -> list[list[int]]:
         """Course, connection, provider and badge of every mapping."""
-        with closing(sqlite3.connect(self.data / "portal.sqlite3")) as database:
-            return [list(row) for row in database.execute(MAPPINGS)]
+        return [list(row) for row in running.rows(self.data, MAPPINGS)]
 
     def save(self, course: int, *query: tuple[str, object], **body: object) -> requests.Response:
         """Post the last step's form, with a valid CSRF token."""

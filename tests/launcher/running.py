@@ -2,14 +2,16 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from tests.services import wait_until
 
@@ -95,6 +97,12 @@ def program(command: list[str], env: Mapping[str, str]) -> Iterator[Running]:
     finally:
         if running.process.poll() is None:
             running.stop(signal.SIGKILL)
+
+
+def rows(data: Path, query: str, *values: object) -> list[Any]:
+    """What the SQLite database in that folder answers. A command would take a second of a processor to start."""
+    with closing(sqlite3.connect(data / "portal.sqlite3")) as database:
+        return database.execute(query, values).fetchall()
 
 
 def processes_of(data: Path) -> dict[int, str]:

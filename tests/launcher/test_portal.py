@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import socket
-import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import closing
@@ -64,13 +63,10 @@ def pages_and_programs_are_there(data: Path, port: int, portal: running.Running)
 
 def beat_and_worker_give_signs_of_life(data: Path, started: datetime) -> None:
     def all_were_heard() -> bool:
-        with closing(sqlite3.connect(data / "portal.sqlite3")) as database:
-            since = f"{started:%Y-%m-%d %H:%M:%S}"
-            rows = database.execute("SELECT name FROM badging_heartbeat WHERE at > ?", [since]).fetchall()
-        heard = {name for (name,) in rows}
+        since = f"{started:%Y-%m-%d %H:%M:%S}"
+        heard = {name for (name,) in running.rows(data, "SELECT name FROM badging_heartbeat WHERE at > ?", since)}
         return BEAT in heard and not heard.isdisjoint(BY_TASK)
 
-    # Asked in the database, because each run of `status` would take a second of a processor.
     wait_until(all_were_heard, seconds=90, what="a sign of life of both")
     told = json.loads(running.manage(data, "status", "--json").stdout)
     assert all(told[program]["last_seen"] > started.isoformat() for program in ("beat", "worker"))

@@ -1,9 +1,7 @@
 """`manage.py portal --sandbox`, as `make demo` runs it: from a click in the sandbox to a badge in the sandbox."""
 
 import json
-import sqlite3
 import urllib.request
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +35,7 @@ def test_the_demo_turns_a_completion_into_one_badge_and_keeps_it_and_its_sandbox
         wait_until(lambda: control(port, f"navigatr/assertions?email={EMAIL}") != [], seconds=15, what="the badge")
 
         def issued() -> int:
-            # Asked in the database, because each run of `status` would take a second of a processor.
-            with closing(sqlite3.connect(data / "portal.sqlite3")) as database:
-                (number,) = database.execute("SELECT COUNT(*) FROM badging_issuance WHERE state = 'issued'").fetchone()
+            [(number,)] = running.rows(data, "SELECT COUNT(*) FROM badging_issuance WHERE state = 'issued'")
             return int(number)
 
         wait_until(lambda: issued() == 1, what="the issuance in the portal")
